@@ -1,0 +1,181 @@
+//! Epochs: who was principal, since which position. Two servers that compare their histories know
+//! exactly up to which record they hold the same journal.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Lsn, ServerId};
+
+/// One principal's time in office. Compared by term, then start, then server.
+///
+/// - `term` grows by one at every failover and promotion;
+/// - `start` grows by one at every start-up of an acting principal;
+/// - `server` breaks the tie of two servers that were promoted apart from each other.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct Epoch {
+    /// Counts failovers and promotions.
+    pub term: u32,
+    /// Counts start-ups within the term.
+    pub start: u32,
+    /// The principal of this epoch.
+    pub server: ServerId,
+}
+
+impl Epoch {
+    /// The epoch of `server` after it starts up again as the acting principal.
+    #[must_use]
+    pub fn restarted(self, server: ServerId) -> Epoch {
+        Epoch { term: self.term, start: self.start + 1, server }
+    }
+
+    /// The epoch of `server` after it takes over from whoever held this one.
+    #[must_use]
+    pub fn taken_over(self, server: ServerId) -> Epoch {
+        Epoch { term: self.term + 1, start: 1, server }
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.term, self.start)
+    }
+}
+
+/// Every epoch of a journal with the position it began after, oldest first.
+///
+/// Invariants: epochs strictly grow, positions never shrink.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct EpochHistory(Vec<(Epoch, Lsn)>);
+
+impl EpochHistory {
+    /// The newest epoch, if there was any.
+    #[must_use]
+    pub fn current(&self) -> Option<Epoch> {
+        self.0.last().map(|&(epoch, _)| epoch)
+    }
+
+    /// All entries, oldest first: the epoch and the last position before it.
+    #[must_use]
+    pub fn entries(&self) -> &[(Epoch, Lsn)] {
+        &self.0
+    }
+
+    /// Notes that `epoch` began after `last`, the journal's end at that moment.
+    ///
+    /// # Panics
+    /// If the epoch is not higher than the current one, or `last` lies before an earlier beginning: both are
+    /// errors of the caller, who must cut the history first.
+    pub fn begin(&mut self, epoch: Epoch, last: Lsn) {
+        if let Some(&(newest, began)) = self.0.last() {
+            assert!(epoch > newest, "epoch {epoch} does not follow {newest}");
+            assert!(
+                last >= began,
+                "epoch {epoch} begins after {last}, before {newest} which began after {began}"
+            );
+        }
+        self.0.push((epoch, last));
+    }
+
+    /// The epoch that the record at `lsn` was written in, as far as this history tells.
+    #[must_use]
+    pub fn epoch_at(&self, lsn: Lsn) -> Option<Epoch> {
+        self.0.iter().rev().find(|&&(_, began)| began < lsn).map(|&(epoch, _)| epoch)
+    }
+
+    /// Where the entry at `index` ends: where the next one began, or `end` for the last.
+    fn ends(&self, index: usize, end: Lsn) -> Lsn {
+        self.0.get(index + 1).map_or(end, |&(_, began)| began)
+    }
+
+    /// The last position up to which two journals are the same, given each one's end.
+    ///
+    /// The journals agree as long as their records were written in the same epochs, because (epoch, LSN)
+    /// names one event forever. Histories that share nothing agree on nothing but the empty journal.
+    #[must_use]
+    pub fn common(&self, end: Lsn, other: &EpochHistory, other_end: Lsn) -> Lsn {
+        for (index, &(epoch, began)) in self.0.iter().enumerate().rev() {
+            let Some(theirs) = other.0.iter().position(|&(e, b)| e == epoch && b == began) else {
+                continue;
+            };
+            return self.ends(index, end).min(other.ends(theirs, other_end)).max(began);
+        }
+        Lsn::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(term: u32, start: u32) -> Epoch {
+        Epoch { term, start, server: ServerId(u64::from(term)) }
+    }
+
+    fn history(entries: &[(u32, u32, u64)]) -> EpochHistory {
+        let mut history = EpochHistory::default();
+        for &(term, start, last) in entries {
+            history.begin(epoch(term, start), Lsn(last));
+        }
+        history
+    }
+
+    #[test]
+    fn a_term_outranks_any_start_of_the_term_before() {
+        assert!(epoch(2, 1) > epoch(1, 99));
+        assert!(epoch(1, 2) > epoch(1, 1));
+        let (a, b) = (ServerId(1), ServerId(2));
+        let old = Epoch { term: 1, start: 1, server: a };
+        assert!(old.taken_over(b) > old.taken_over(a), "the server breaks the tie");
+        assert!(old.taken_over(b) > old.restarted(a));
+    }
+
+    #[test]
+    fn a_mirror_that_is_behind_shares_all_it_has() {
+        let ours = history(&[(1, 1, 0), (1, 2, 50)]);
+        let theirs = history(&[(1, 1, 0)]);
+        assert_eq!(ours.common(Lsn(80), &theirs, Lsn(40)), Lsn(40));
+        assert_eq!(theirs.common(Lsn(40), &ours, Lsn(80)), Lsn(40));
+    }
+
+    #[test]
+    fn a_mirror_with_an_unconfirmed_tail_shares_up_to_the_next_epoch() {
+        let ours = history(&[(1, 1, 0), (1, 2, 50)]);
+        let theirs = history(&[(1, 1, 0)]);
+        assert_eq!(ours.common(Lsn(50), &theirs, Lsn(55)), Lsn(50));
+    }
+
+    #[test]
+    fn a_deposed_principal_shares_up_to_where_the_new_term_began() {
+        let promoted = history(&[(1, 1, 0), (2, 1, 100)]);
+        let deposed = history(&[(1, 1, 0), (1, 2, 120)]);
+        assert_eq!(promoted.common(Lsn(300), &deposed, Lsn(150)), Lsn(100));
+    }
+
+    #[test]
+    fn servers_promoted_apart_share_what_came_before() {
+        let mut a = history(&[(1, 1, 0)]);
+        let mut b = a.clone();
+        a.begin(Epoch { term: 2, start: 1, server: ServerId(7) }, Lsn(10));
+        b.begin(Epoch { term: 2, start: 1, server: ServerId(8) }, Lsn(10));
+        assert_eq!(a.common(Lsn(20), &b, Lsn(30)), Lsn(10));
+    }
+
+    #[test]
+    fn strangers_share_nothing() {
+        let ours = history(&[(1, 1, 0)]);
+        let mut theirs = EpochHistory::default();
+        theirs.begin(Epoch { term: 1, start: 1, server: ServerId(99) }, Lsn::ZERO);
+        assert_eq!(ours.common(Lsn(9), &theirs, Lsn(9)), Lsn::ZERO);
+    }
+
+    #[test]
+    fn the_epoch_of_a_record_is_the_newest_that_began_before_it() {
+        let ours = history(&[(1, 1, 0), (1, 2, 50)]);
+        assert_eq!(ours.epoch_at(Lsn(50)), Some(epoch(1, 1)));
+        assert_eq!(ours.epoch_at(Lsn(51)), Some(epoch(1, 2)));
+        assert_eq!(ours.epoch_at(Lsn::ZERO), None);
+    }
+}

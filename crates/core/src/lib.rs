@@ -1,0 +1,15 @@
+//! Counterpart's pure protocol.
+//!
+//! Everything that must be *right* lives here, and nothing that the world can disturb: no socket, no
+//! disk, no clock, no random source, no SQLite. Events come in as values, actions go out as values,
+//! bytes are parsed from slices. What this crate decides can therefore be replayed from a text file.
+
+pub mod epoch;
+pub mod ids;
+pub mod record;
+
+pub use epoch::{Epoch, EpochHistory};
+pub use ids::{
+    DatabaseId, DatabaseName, DatabaseNameError, Lsn, PageNo, PageSize, ServerId, SessionId,
+    UnixMicros,
+};

@@ -1,0 +1,2 @@
+//! The `counterpart` binary.
+fn main() {}
