@@ -1,0 +1,172 @@
+//! Who waits for which position to become final.
+//!
+//! Every answer to a client passes here: a write waits for its own LSN, a read for the newest LSN that its snapshot
+//! could contain. A waiter is woken once, when its own position is final, and never for somebody else's.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use counterpart_core::Lsn;
+use tokio::sync::oneshot;
+
+use crate::refusal::Refusal;
+
+/// The commit LSN as this server knows it, and those who wait for it to grow.
+#[derive(Default)]
+pub struct Confirmations {
+    commit: AtomicU64,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Keyed by position, then by order of arrival.
+    by_lsn: BTreeMap<(Lsn, u64), oneshot::Sender<Result<(), Refusal>>>,
+    arrivals: u64,
+    /// Set when nothing further will be confirmed by this server as it is now.
+    ended: Option<Refusal>,
+}
+
+impl Confirmations {
+    /// Everything up to here is final.
+    #[must_use]
+    pub fn commit_lsn(&self) -> Lsn {
+        Lsn(self.commit.load(Ordering::Acquire))
+    }
+
+    /// Waits until `lsn` is final.
+    ///
+    /// # Errors
+    /// The refusal given to [`end`](Self::end), when this server will not confirm `lsn` any more.
+    pub async fn wait(&self, lsn: Lsn) -> Result<(), Refusal> {
+        match self.register(lsn) {
+            Ok(None) => Ok(()),
+            Ok(Some(woken)) => woken.await.unwrap_or_else(|_gone| Err(Refusal::stopping())),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// [`wait`](Self::wait) for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_blocking(&self, lsn: Lsn) -> Result<(), Refusal> {
+        match self.register(lsn) {
+            Ok(None) => Ok(()),
+            Ok(Some(woken)) => {
+                woken.blocking_recv().unwrap_or_else(|_gone| Err(Refusal::stopping()))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    fn register(
+        &self,
+        lsn: Lsn,
+    ) -> Result<Option<oneshot::Receiver<Result<(), Refusal>>>, Refusal> {
+        if lsn <= self.commit_lsn() {
+            return Ok(None);
+        }
+        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        // Again under the lock: `advance` may have passed between the check and here.
+        if lsn <= self.commit_lsn() {
+            return Ok(None);
+        }
+        if let Some(refusal) = &waiting.ended {
+            return Err(refusal.clone());
+        }
+        let (sender, receiver) = oneshot::channel();
+        let arrival = waiting.arrivals;
+        waiting.arrivals += 1;
+        waiting.by_lsn.insert((lsn, arrival), sender);
+        Ok(Some(receiver))
+    }
+
+    /// Everything up to `lsn` has become final; wakes exactly those who waited for it.
+    pub fn advance(&self, lsn: Lsn) {
+        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        if lsn <= self.commit_lsn() {
+            return;
+        }
+        self.commit.store(lsn.0, Ordering::Release);
+        let later = waiting.by_lsn.split_off(&(lsn.next(), 0));
+        let due = std::mem::replace(&mut waiting.by_lsn, later);
+        drop(waiting);
+        for woken in due.into_values() {
+            // A client that has gone does not need its answer.
+            let _gone = woken.send(Ok(()));
+        }
+    }
+
+    /// Nothing above the commit LSN will be confirmed any more (deposed, poisoned, stopping): all who wait are told,
+    /// and so is everyone who comes later, until [`begin`](Self::begin).
+    pub fn end(&self, refusal: &Refusal) {
+        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        waiting.ended = Some(refusal.clone());
+        let all = std::mem::take(&mut waiting.by_lsn);
+        drop(waiting);
+        for woken in all.into_values() {
+            let _gone = woken.send(Err(refusal.clone()));
+        }
+    }
+
+    /// Confirming goes on, from `lsn`. A commit LSN never shrinks on a server that has told it to anybody; it may
+    /// only when a server's data is replaced as a whole.
+    pub fn begin(&self, lsn: Lsn) {
+        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        waiting.ended = None;
+        self.commit.store(lsn.0, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
+        let mut future = std::pin::pin!(future);
+        match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn what_is_final_needs_no_wait_and_what_is_not_waits() {
+        let confirmations = Confirmations::default();
+        confirmations.advance(Lsn(5));
+        assert_eq!(soon(confirmations.wait(Lsn(5))), Some(Ok(())));
+        assert_eq!(soon(confirmations.wait(Lsn(6))), None);
+    }
+
+    #[tokio::test]
+    async fn only_those_whose_position_is_reached_are_woken() {
+        let confirmations = Confirmations::default();
+        let mut early = std::pin::pin!(confirmations.wait(Lsn(1)));
+        let mut late = std::pin::pin!(confirmations.wait(Lsn(3)));
+        assert!(soon(early.as_mut()).is_none() && soon(late.as_mut()).is_none());
+        confirmations.advance(Lsn(2));
+        assert_eq!(soon(early), Some(Ok(())));
+        assert_eq!(soon(late.as_mut()), None);
+        confirmations.advance(Lsn(3));
+        assert_eq!(soon(late), Some(Ok(())));
+    }
+
+    #[tokio::test]
+    async fn ending_tells_those_who_wait_and_those_who_come_but_not_what_is_final() {
+        let confirmations = Confirmations::default();
+        confirmations.advance(Lsn(1));
+        let mut waiter = std::pin::pin!(confirmations.wait(Lsn(2)));
+        assert!(soon(waiter.as_mut()).is_none());
+        let why = Refusal::stopping();
+        confirmations.end(&why);
+        assert_eq!(soon(waiter), Some(Err(why.clone())));
+        assert_eq!(soon(confirmations.wait(Lsn(9))), Some(Err(why)));
+        assert_eq!(soon(confirmations.wait(Lsn(1))), Some(Ok(())));
+    }
+}

@@ -1,0 +1,181 @@
+//! What an operator can ask of one server. The admin API is generic over this trait, so that its handlers can be
+//! tested without a server behind them; the running server implements it.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use counterpart_core::{DatabaseId, DatabaseName, Lsn, ServerId, SessionId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::refusal::Refusal;
+
+/// One database, as the list shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseSummary {
+    /// Its name.
+    pub name: DatabaseName,
+    /// Its number in the journal.
+    pub id: DatabaseId,
+    /// Size of the database in bytes (pages × page size).
+    pub size_bytes: u64,
+    /// The newest LSN that changed it.
+    pub last_lsn: Lsn,
+}
+
+/// One database in detail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseDetails {
+    /// What the list shows.
+    #[serde(flatten)]
+    pub summary: DatabaseSummary,
+    /// Page size in bytes.
+    pub page_size: u32,
+    /// Number of pages.
+    pub pages: u64,
+    /// Pages on the free list.
+    pub free_pages: u64,
+    /// Bytes in the `-wal` file.
+    pub wal_bytes: u64,
+    /// User tables, by name.
+    pub tables: Vec<String>,
+}
+
+/// Who answers at a partner address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerIdentity {
+    /// The server's identity.
+    pub server: ServerId,
+    /// Its build version.
+    pub version: String,
+    /// Its role in words.
+    pub role: String,
+    /// Where its clients and operators reach it.
+    pub client_url: String,
+}
+
+/// A mirror joins a principal: what is asked of the mirror.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// The session to join.
+    pub session: SessionId,
+    /// The principal's identity.
+    pub principal: ServerId,
+    /// `host:port` of the principal's partner port.
+    pub principal_partner_address: String,
+    /// URL of the principal for clients and operators.
+    pub principal_client_url: String,
+    /// Give up this server's own data. Without it the server must be empty.
+    pub replace: bool,
+}
+
+/// A principal takes a mirror: what is asked of the principal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartnerRequest {
+    /// The session; a principal that already has one takes no other.
+    pub session: SessionId,
+    /// The mirror's identity.
+    pub server: ServerId,
+    /// `host:port` of the mirror's partner port.
+    pub partner_address: String,
+    /// URL of the mirror for clients and operators.
+    pub client_url: String,
+    /// `full` or `off`; `None` leaves it as it is (`full` at first).
+    pub safety: Option<String>,
+}
+
+/// How far a long operation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all, 0 when unknown.
+    pub total: u64,
+}
+
+/// A database on its way out: a plain SQLite file, piece by piece.
+pub struct Export {
+    /// Length of the file in bytes.
+    pub length: u64,
+    /// The file's bytes in order. The last item is an error if it broke off.
+    pub pieces: mpsc::Receiver<Result<Bytes, Refusal>>,
+}
+
+/// What an operator can ask of one server.
+///
+/// Every refusal is a [`Refusal`] with a stable code; a refused operation has changed nothing.
+pub trait Operations: Send + Sync + 'static {
+    /// The whole status, as `GET /api/v1/status` gives it.
+    fn status(&self) -> impl Future<Output = serde_json::Value> + Send;
+    /// All databases, by name.
+    fn databases(&self) -> Vec<DatabaseSummary>;
+    /// One database in detail. `DATABASE_NOT_FOUND`.
+    fn database(
+        &self,
+        name: DatabaseName,
+    ) -> impl Future<Output = Result<DatabaseDetails, Refusal>> + Send;
+    /// Makes an empty database. `DATABASE_EXISTS`, and what every write can meet.
+    fn create_database(
+        &self,
+        name: DatabaseName,
+    ) -> impl Future<Output = Result<DatabaseSummary, Refusal>> + Send;
+    /// Drops a database; `main` can't be. `DATABASE_NOT_FOUND`, `DATABASE_PROTECTED`, and what every write can meet.
+    fn drop_database(&self, name: DatabaseName)
+    -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// A path in the data directory for an upload, on the file system where the database will live. `DISK_FULL`.
+    fn staging_path(&self, bytes: u64) -> Result<PathBuf, Refusal>;
+    /// Makes the staged file the database `name`, which must not exist (an empty `main` may be replaced). The staged
+    /// file is gone afterwards, whatever the outcome. `IMPORT_INVALID`, `DATABASE_EXISTS`, …
+    fn import_database(
+        &self,
+        name: DatabaseName,
+        staged: PathBuf,
+    ) -> impl Future<Output = Result<DatabaseSummary, Refusal>> + Send;
+    /// A consistent snapshot of a database as a plain SQLite file. `DATABASE_NOT_FOUND`.
+    fn export_database(
+        &self,
+        name: DatabaseName,
+    ) -> impl Future<Output = Result<Export, Refusal>> + Send;
+    /// Dials a partner address and asks who is there. `PARTNER_UNREACHABLE`, `PARTNER_IS_SELF`, `VERSION_MISMATCH`.
+    fn probe(
+        &self,
+        partner_address: String,
+    ) -> impl Future<Output = Result<PeerIdentity, Refusal>> + Send;
+    /// What joining would need, checked without changing anything: role free, empty or `replace`, disk for `bytes`.
+    fn check_join(
+        &self,
+        replace: bool,
+        bytes: u64,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// On the mirror: joins a session. `ROLE_TAKEN`, `NOT_EMPTY`, …
+    fn join(&self, request: JoinRequest) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// On the mirror: takes back a join that the principal never confirmed; the server is as it was.
+    fn cancel_join(&self) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// On the principal: takes a mirror. `ROLE_TAKEN`, `SESSION_MISMATCH`, …
+    fn add_partner(
+        &self,
+        request: PartnerRequest,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// On the principal: swaps roles with a synchronized mirror (`to`, or the only one). Returns once the mirror serves.
+    fn failover(
+        &self,
+        to: Option<ServerId>,
+    ) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
+    /// On a disconnected mirror: what a promotion would mean, in numbers and words.
+    fn assess_promotion(&self) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
+    /// On a disconnected mirror: makes it the principal. Returns once it serves.
+    fn promote(&self) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
+    /// On the principal: suspends a mirror (`partner`, or all).
+    fn suspend(
+        &self,
+        partner: Option<ServerId>,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// On the principal: resumes a suspended mirror (`partner`, or all).
+    fn resume(&self, partner: Option<ServerId>)
+    -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// On either server: ends mirroring, with `partner` only where one of several mirrors is meant.
+    fn stop_mirroring(
+        &self,
+        partner: Option<ServerId>,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
+}

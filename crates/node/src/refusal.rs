@@ -1,0 +1,77 @@
+//! What a client or operator is told when something cannot be done: a stable code, what is wrong, what to do.
+
+use std::{fmt, sync::Arc};
+
+/// A refusal: one sentence of what, one of what to do, and a code that scripts may rely on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(Arc<Parts>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parts {
+    code: String,
+    what: String,
+    remedy: String,
+}
+
+impl Refusal {
+    /// A refusal with its parts. `what` and `remedy` are sentences without the final full stop.
+    pub fn new(
+        code: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Refusal {
+        Refusal(Arc::new(Parts { code: code.into(), what: what.into(), remedy: remedy.into() }))
+    }
+
+    /// The stable code, for example `READ_ONLY_MIRROR`.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.0.code
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.0.what
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &str {
+        &self.0.remedy
+    }
+
+    /// The server is shutting down.
+    #[must_use]
+    pub fn stopping() -> Refusal {
+        Refusal::new(
+            "SERVER_STOPPING",
+            "the server is shutting down",
+            "connect again when it is back, or to its partner",
+        )
+    }
+
+    /// A write reached a mirror.
+    #[must_use]
+    pub fn read_only_mirror(principal: &str) -> Refusal {
+        Refusal::new(
+            "READ_ONLY_MIRROR",
+            "this server is a mirror and takes no writes",
+            format!("write to the principal at {principal}"),
+        )
+    }
+
+    /// The stream or its transaction is gone.
+    #[must_use]
+    pub fn stream_expired(why: &str) -> Refusal {
+        Refusal::new("STREAM_EXPIRED", why, "open a new stream and run the transaction again")
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.0.what, self.0.remedy)
+    }
+}
+
+impl std::error::Error for Refusal {}
