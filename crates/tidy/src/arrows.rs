@@ -1,0 +1,139 @@
+//! The crates' arrows point one way, and the core depends on nothing that reaches outside.
+//!
+//! Cargo refuses a cycle, but not an arrow that the design does not have; here each allowed one is listed. Tests
+//! count too: a crate whose tests need a forbidden crate is cut in the wrong place.
+
+use std::collections::BTreeMap;
+
+use crate::Finding;
+
+/// Which of our crates each crate may import. A crate that is not listed may not exist.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("counterpart-core", &[]),
+    ("counterpart-journal", &["counterpart-core"]),
+    ("counterpart-engine", &["counterpart-core"]),
+    ("counterpart-hrana", &[]),
+    ("counterpart-node", &["counterpart-core", "counterpart-journal", "counterpart-engine"]),
+    ("counterpart-admin", &["counterpart-core", "counterpart-node"]),
+    (
+        "counterpart",
+        &[
+            "counterpart-core",
+            "counterpart-journal",
+            "counterpart-engine",
+            "counterpart-hrana",
+            "counterpart-node",
+            "counterpart-admin",
+        ],
+    ),
+    ("counterpart-tidy", &[]),
+];
+
+/// What the core must not depend on outside its tests: runtimes, sockets, disks, clocks, chance, SQLite.
+const IMPURE: &[&str] = &[
+    "async-std",
+    "axum",
+    "chrono",
+    "fastrand",
+    "getrandom",
+    "hyper",
+    "libc",
+    "memmap2",
+    "mio",
+    "nix",
+    "rand",
+    "reqwest",
+    "rusqlite",
+    "rustix",
+    "smol",
+    "socket2",
+    "tempfile",
+    "time",
+    "tokio",
+    "ureq",
+    "uuid",
+];
+
+/// One package of the workspace with the names it depends on directly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// The package's name.
+    pub name: String,
+    /// What it imports, also when only its tests or its build do.
+    pub any: Vec<String>,
+    /// What the crate itself imports.
+    pub normal: Vec<String>,
+}
+
+/// The packages in the answer of `cargo metadata --no-deps`.
+pub fn packages(metadata: &serde_json::Value) -> Vec<Package> {
+    let list = metadata["packages"].as_array().expect("cargo metadata lists its packages");
+    let package = |value: &serde_json::Value| {
+        let dependencies = value["dependencies"].as_array().expect("a package has dependencies");
+        let name = |d: &serde_json::Value| d["name"].as_str().unwrap_or_default().to_owned();
+        let normal = dependencies.iter().filter(|d| d["kind"].is_null()).map(name).collect();
+        let any = dependencies.iter().map(name).collect();
+        Package { name: name(value), any, normal }
+    };
+    list.iter().map(package).collect()
+}
+
+/// Every arrow that the design does not have. The subject is the importing package.
+pub fn check(packages: &[Package]) -> Vec<Finding> {
+    let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
+    let ours = |name: &str| packages.iter().any(|package| package.name == name);
+    let mut found = Vec::new();
+    for package in packages {
+        let Some(may) = allowed.get(package.name.as_str()) else {
+            let message = "is a crate without an entry in tidy's arrows; say what it may import";
+            found.push(Finding::new(&package.name, message));
+            continue;
+        };
+        for import in package.any.iter().filter(|import| ours(import)) {
+            if !may.contains(&import.as_str()) {
+                found.push(Finding::new(&package.name, format!("must not import `{import}`")));
+            }
+        }
+        if package.name == "counterpart-core" {
+            for import in package.normal.iter().filter(|import| IMPURE.contains(&import.as_str())) {
+                let message = format!("must stay pure, and `{import}` reaches outside");
+                found.push(Finding::new(&package.name, message));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(json: &str) -> Vec<String> {
+        let metadata = serde_json::from_str(json).expect("the sample is JSON");
+        check(&packages(&metadata)).iter().map(Finding::to_string).collect()
+    }
+
+    #[test]
+    fn an_arrow_upwards_is_found_even_when_only_tests_use_it() {
+        let json = r#"{"packages": [
+            {"name": "counterpart-core", "dependencies": [{"name": "counterpart-node", "kind": "dev"}]},
+            {"name": "counterpart-node", "dependencies": [{"name": "counterpart-core", "kind": null}]}]}"#;
+        assert_eq!(messages(json), ["counterpart-core: must not import `counterpart-node`"]);
+    }
+
+    #[test]
+    fn the_core_may_use_impure_crates_in_its_tests_alone() {
+        let json = r#"{"packages": [{"name": "counterpart-core", "dependencies": [
+            {"name": "tempfile", "kind": "dev"}, {"name": "tokio", "kind": null}]}]}"#;
+        assert_eq!(
+            messages(json),
+            ["counterpart-core: must stay pure, and `tokio` reaches outside"]
+        );
+    }
+
+    #[test]
+    fn a_crate_nobody_listed_is_found() {
+        let found = messages(r#"{"packages": [{"name": "counterpart-misc", "dependencies": []}]}"#);
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+}

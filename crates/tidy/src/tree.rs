@@ -1,0 +1,152 @@
+//! Reads the source tree: Rust files, tracked texts, and what cargo says about the packages.
+//!
+//! The one module here that touches the disk and starts programs. Whatever cannot be read is a panic with a
+//! sentence: a check of half a tree would pass for the wrong reason.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::source::Source;
+
+/// A file that is text, by its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// From the root of the checkout, with `/`.
+    pub path: String,
+    /// The whole text.
+    pub content: String,
+}
+
+/// Folders with workspaces. Only the first has to exist.
+const WORKSPACES: [&str; 3] = [".", "sim", "bench"];
+
+/// The root of the checkout.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("this crate is two folders below the root").to_owned()
+}
+
+/// Every Rust file of the workspaces, also those that git does not know yet.
+pub fn sources() -> Vec<Source> {
+    let root = root();
+    let mut paths = Vec::new();
+    for folder in ["crates", "sim", "bench"] {
+        walk(&root, folder, &mut paths);
+    }
+    paths.sort();
+    let parse = |path: &String| {
+        let text = fs::read_to_string(root.join(path))
+            .unwrap_or_else(|error| panic!("cannot read {path}: {error}"));
+        Source::parse(path, text).unwrap_or_else(|error| panic!("{error}"))
+    };
+    paths.iter().map(parse).collect()
+}
+
+fn walk(root: &Path, folder: &str, paths: &mut Vec<String>) {
+    let Ok(entries) = fs::read_dir(root.join(folder)) else { return };
+    for entry in entries {
+        let entry = entry.unwrap_or_else(|error| panic!("cannot list {folder}: {error}"));
+        let name = entry.file_name().into_string().expect("names in the tree are UTF-8");
+        let path = format!("{folder}/{name}");
+        let kind = entry.file_type().unwrap_or_else(|error| panic!("cannot see {path}: {error}"));
+        let built = ["target", "node_modules"].contains(&name.as_str()) || name.starts_with('.');
+        if kind.is_dir() && !built {
+            walk(root, &path, paths);
+        } else if kind.is_file() && name.ends_with(".rs") {
+            paths.push(path);
+        }
+    }
+}
+
+/// Every text that git tracks or would track, as it is on the disk.
+pub fn texts() -> Vec<Text> {
+    let root = root();
+    let listed = run(Command::new("git").current_dir(&root).args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]));
+    let mut texts = Vec::new();
+    for path in listed.split('\0').filter(|path| !path.is_empty()) {
+        // A deleted file stays listed until its deletion is committed; a binary file is not a text.
+        let Ok(bytes) = fs::read(root.join(path)) else { continue };
+        if let Ok(content) = String::from_utf8(bytes) {
+            texts.push(Text { path: path.to_owned(), content });
+        }
+    }
+    assert!(!texts.is_empty(), "git lists no file of this checkout");
+    texts
+}
+
+/// Paths of the given files and of all folders that they are in.
+pub fn paths_with_folders(files: &[Text]) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for file in files {
+        let mut path = Some(file.path.as_str());
+        while let Some(inner) = path {
+            paths.insert(inner.to_owned());
+            path = inner.rsplit_once('/').map(|(folder, _)| folder);
+        }
+    }
+    paths
+}
+
+/// The root files of every target of every workspace.
+pub fn crate_roots() -> BTreeSet<String> {
+    let root = root();
+    let prefix = format!("{}/", root.display());
+    let mut roots = BTreeSet::new();
+    for folder in WORKSPACES {
+        if !root.join(folder).join("Cargo.toml").exists() {
+            continue;
+        }
+        let metadata = metadata(folder, &["--no-deps", "--offline"]).expect("needs no network");
+        for package in metadata["packages"].as_array().expect("packages are listed") {
+            for target in package["targets"].as_array().expect("targets are listed") {
+                let path = target["src_path"].as_str().expect("a target has a root file");
+                roots.insert(path.strip_prefix(&prefix).unwrap_or(path).to_owned());
+            }
+        }
+    }
+    roots
+}
+
+/// The main workspace's own packages.
+pub fn workspace_metadata() -> serde_json::Value {
+    metadata(".", &["--no-deps", "--offline"]).expect("needs no network")
+}
+
+/// The main workspace's packages and all that they pull in on this platform.
+pub fn full_metadata() -> serde_json::Value {
+    let version = run(Command::new("rustc").arg("-vV"));
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.expect("rustc names its host").to_owned();
+    let arguments = ["--filter-platform", &host, "--offline"];
+    // Whoever builds has the packages already; a machine that has not yet may fetch them.
+    metadata(".", &arguments)
+        .or_else(|_| metadata(".", &arguments[..2]))
+        .unwrap_or_else(|error| panic!("cargo metadata: {error}"))
+}
+
+fn metadata(folder: &str, arguments: &[&str]) -> Result<serde_json::Value, String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root().join(folder)).args(["metadata", "--format-version", "1"]);
+    let output = command.args(arguments).output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed: {errors}");
+    String::from_utf8(output.stdout).unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
