@@ -6,7 +6,9 @@
 
 pub mod epoch;
 pub mod ids;
+pub mod message;
 pub mod record;
+pub mod session;
 
 pub use epoch::{Epoch, EpochHistory};
 pub use ids::{

@@ -1,0 +1,248 @@
+//! What two partners say to each other, apart from records and seed pages, which travel as raw frames.
+//!
+//! Every message travels in an [`Envelope`] that carries its sender's epoch, so that a lower epoch can be
+//! refused on every single message. Encoded with postcard inside a control frame (see [`crate::frame`]).
+//!
+//! How versions live together: the connection's opening carries the wire version (what a frame looks like) and
+//! [`Hello`] the range of protocol versions its sender speaks. Within one protocol version the encoding never
+//! changes. A later version may append variants at the end of an enum, never reorder or remove them, and sends
+//! a new variant only to a partner whose range includes it; a struct that must grow gets a new variant. Bytes
+//! that do not decode close the connection with a sentence, they are never skipped.
+
+mod about;
+mod refusal;
+mod seed;
+
+pub use about::{About, DataState, Intent, PartnerAddress, Role, Safety};
+pub use refusal::{Code, Refusal};
+pub use seed::{SeedDatabase, SeedProgress};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    epoch::{Epoch, EpochHistory},
+    ids::{Lsn, ServerId, SessionId},
+    session::PairState,
+};
+
+/// The oldest protocol version that this build speaks.
+pub const PROTOCOL_MIN: u16 = 1;
+/// The newest protocol version that this build speaks.
+pub const PROTOCOL_MAX: u16 = 1;
+
+/// A message with the epoch that its sender holds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The highest epoch that the sender has accepted (and made durable).
+    pub epoch: Epoch,
+    /// What it says.
+    pub message: Message,
+}
+
+/// Why bytes are not a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// The bytes are not an envelope that this version knows.
+    #[error("{length} bytes from the partner are not a message that this version knows: {cause}")]
+    Unknown {
+        /// How many bytes there were.
+        length: usize,
+        /// What the decoder stumbled over.
+        cause: String,
+    },
+    /// A message was followed by bytes that do not belong to it.
+    #[error("a message from the partner is followed by {0} bytes that do not belong to it")]
+    Trailing(usize),
+}
+
+impl Envelope {
+    /// The bytes of a control frame's payload.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("a message of plain values always encodes")
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// [`MessageError`] for anything else; never panics.
+    pub fn decode(bytes: &[u8]) -> Result<Envelope, MessageError> {
+        let (envelope, rest) = postcard::take_from_bytes(bytes).map_err(|error| {
+            MessageError::Unknown { length: bytes.len(), cause: error.to_string() }
+        })?;
+        if rest.is_empty() { Ok(envelope) } else { Err(MessageError::Trailing(rest.len())) }
+    }
+}
+
+/// One message. The dialling side speaks first, with [`Message::Hello`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// Who I am and what I want; opens every connection, and may be said again on the same one to join anew.
+    Hello(Box<Hello>),
+    /// Principal → mirror: you are in, and this is how you catch up.
+    Welcome(Box<Welcome>),
+    /// Either way: no, with the reason; the connection is closed after it.
+    Refused(Box<Refused>),
+    /// The answer to a [`Hello`] that only inquires or probes.
+    Answer(Box<About>),
+    /// Mirror → principal: how far I am.
+    Ack {
+        /// Everything up to here is hardened on the mirror.
+        hardened: Lsn,
+        /// Everything up to here is applied on the mirror.
+        applied: Lsn,
+    },
+    /// Principal → mirror: everything up to here is final and may be applied.
+    Commit {
+        /// The commit LSN.
+        lsn: Lsn,
+    },
+    /// Either way, at least every quarter of the partner timeout: I live, and this is how far I am.
+    Heartbeat {
+        /// Hardened on the sender.
+        hardened: Lsn,
+        /// Principal: the commit LSN; mirror: the applied LSN.
+        reached: Lsn,
+    },
+    /// Principal → mirror: the state of our pair is now this one.
+    StateChanged {
+        /// The new state.
+        state: PairState,
+    },
+    /// Principal → mirror: say your [`Hello`] again (after a suspension), on this connection.
+    JoinAgain,
+    /// Principal → mirror: a seed begins (or goes on); answered by [`Message::SeedAck`] once the mirror's journal
+    /// begins after the mark.
+    SeedBegin {
+        /// The mark that the seed builds on; the journal follows from here.
+        mark: Lsn,
+        /// What will be copied, in this order.
+        databases: Vec<SeedDatabase>,
+    },
+    /// Mirror → principal: this much of the seed is durable here. The first one starts pages and journal.
+    SeedAck(Box<SeedProgress>),
+    /// Principal → mirror: all pages are sent; the copy is consistent once redone up to this position.
+    SeedDone {
+        /// The LSN to redo up to; at most the commit LSN.
+        consistent_at: Lsn,
+    },
+    /// Mirror → principal: the copy is consistent and that is durable.
+    SeedComplete,
+    /// Principal → mirror: take over. Nothing follows `last`; the sender will confirm nothing more.
+    Handover {
+        /// The last LSN of the old principal.
+        last: Lsn,
+        /// The epoch to take.
+        epoch: Epoch,
+    },
+    /// Mirror → old principal: I am the principal, durably; join me.
+    TookOver {
+        /// The new epoch.
+        epoch: Epoch,
+        /// The position it began after.
+        began_after: Lsn,
+        /// Where its clients reach the new principal.
+        client_url: String,
+    },
+    /// Either way: the mirroring between us has ended; you are on your own from now on.
+    EndMirroring {
+        /// The session that ended.
+        session: SessionId,
+    },
+    /// Principal → mirror: all members of the session, the principal first.
+    Partners(Vec<PartnerAddress>),
+}
+
+impl Message {
+    /// The message's name, as logs and transcripts show it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Message::Hello(_) => "Hello",
+            Message::Welcome(_) => "Welcome",
+            Message::Refused(_) => "Refused",
+            Message::Answer(_) => "Answer",
+            Message::Ack { .. } => "Ack",
+            Message::Commit { .. } => "Commit",
+            Message::Heartbeat { .. } => "Heartbeat",
+            Message::StateChanged { .. } => "StateChanged",
+            Message::JoinAgain => "JoinAgain",
+            Message::SeedBegin { .. } => "SeedBegin",
+            Message::SeedAck(_) => "SeedAck",
+            Message::SeedDone { .. } => "SeedDone",
+            Message::SeedComplete => "SeedComplete",
+            Message::Handover { .. } => "Handover",
+            Message::TookOver { .. } => "TookOver",
+            Message::EndMirroring { .. } => "EndMirroring",
+            Message::Partners(_) => "Partners",
+        }
+    }
+}
+
+/// The first message on a connection.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Oldest protocol version the sender speaks.
+    pub protocol_min: u16,
+    /// Newest protocol version the sender speaks.
+    pub protocol_max: u16,
+    /// What the sender wants.
+    pub intent: Intent,
+    /// Who the sender is.
+    pub about: About,
+}
+
+/// The principal takes a mirror in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The protocol version that both speak from here on.
+    pub protocol: u16,
+    /// The principal.
+    pub server: ServerId,
+    /// The session.
+    pub session: SessionId,
+    /// The principal's epochs; the mirror adopts them once its journal is cut to `truncate_to`.
+    pub history: EpochHistory,
+    /// The session's safety.
+    pub safety: Safety,
+    /// All members of the session, the principal first.
+    pub partners: Vec<PartnerAddress>,
+    /// The mirror keeps its journal up to here; what it holds above was never final and is cut.
+    pub truncate_to: Lsn,
+    /// How the mirror catches up.
+    pub plan: Plan,
+    /// The principal's hardened LSN now.
+    pub hardened: Lsn,
+    /// The principal's commit LSN now.
+    pub commit: Lsn,
+    /// Whether commits have waited for this mirror ever since it was last synchronized.
+    pub still_synchronized: bool,
+}
+
+/// How a mirror catches up. Later versions append ways (pages, compare).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Plan {
+    /// The records after this position follow.
+    Journal {
+        /// The last position that the mirror has.
+        after: Lsn,
+    },
+    /// A seed follows: [`Message::SeedBegin`] comes next.
+    Seed {
+        /// Whether it goes on where an interrupted one broke off.
+        resumed: bool,
+    },
+    /// The pair is suspended: nothing is sent until [`Message::JoinAgain`].
+    Wait,
+}
+
+/// A refusal and where to go instead.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refused {
+    /// What is refused, why, and what to do.
+    pub refusal: Refusal,
+    /// The session that the refusal speaks of.
+    pub session: SessionId,
+    /// The principal, if the sender knows it and is not it.
+    pub principal: Option<PartnerAddress>,
+}
