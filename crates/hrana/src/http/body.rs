@@ -1,0 +1,36 @@
+//! Reads a request's body: bounded first, then parsed.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Deserialize;
+
+use crate::resolve::bad_request;
+use crate::{Error, ErrorKind, codes};
+
+/// The bytes of a body, of at most `limit`.
+///
+/// # Errors
+/// `REQUEST_TOO_LARGE`, or `BAD_REQUEST` if the client stopped in the middle.
+pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Error> {
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let message = format!(
+                "The request body is longer than the limit of {limit} bytes. Split the request, \
+                 or raise the limit in the server's settings."
+            );
+            Err(Error::new(ErrorKind::TooLarge, codes::REQUEST_TOO_LARGE, message))
+        }
+        Err(error) => Err(bad_request(format!("The request body could not be read: {error}."))),
+    }
+}
+
+/// The message in a body. `what` names the expected body in the error.
+///
+/// # Errors
+/// `BAD_REQUEST` that says what is wrong and where.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, Error> {
+    serde_json::from_slice(body)
+        .map_err(|error| bad_request(format!("The request body is not a valid {what}: {error}.")))
+}

@@ -1,0 +1,93 @@
+//! `POST v3/cursor`: a batch whose entries are streamed as they arise.
+//!
+//! The database produces in a task of its own and waits while the client reads slowly; the body
+//! passes chunks on. The baton in the first line is good at once, but a request that comes with it
+//! waits until the cursor has ended: requests on one stream never overlap.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::Response;
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::sync::mpsc;
+
+use super::{App, body, reply};
+use crate::proto::{CursorRequest, CursorResponse};
+use crate::registry::Lease;
+use crate::resolve::Program;
+use crate::sink::{Chunk, CursorSink, error_chunk, write_line};
+use crate::{Error, Server, Stream, Target, Version};
+
+pub(super) async fn run<S: Server>(
+    app: &Arc<App<S>>,
+    target: &Target,
+    body: Body,
+) -> Result<Response, Error> {
+    let bytes = body::read(body, app.limits.request_bytes).await?;
+    let CursorRequest { baton, batch } = body::parse(&bytes, "cursor request")?;
+    drop(bytes);
+
+    let mut lease = app.lease(target, baton.as_deref(), false).await?;
+    let held = lease.held().expect("a fresh lease has its stream");
+    let program = held.sqls.program(batch, Version::V3);
+    let mut head = Chunk::new();
+    write_line(&mut head, &CursorResponse { baton: lease.reserve(), base_url: None });
+
+    let (sink, chunks) = CursorSink::new();
+    tokio::spawn(produce(lease, program, sink));
+    let body = ChunkBody { head: Some(head), chunks };
+    Ok(reply::json_response(StatusCode::OK, Body::new(body)))
+}
+
+/// Runs the batch and gives the stream back for the next request.
+async fn produce<T: Stream>(
+    mut lease: Lease<T>,
+    program: Result<Program, Error>,
+    sink: CursorSink,
+) {
+    let rest = sink.sender();
+    let held = lease.held().expect("a fresh lease has its stream");
+    let result = match program {
+        Ok(program) => held.stream.cursor(program, sink).await,
+        Err(error) => {
+            drop(sink);
+            Err(error)
+        }
+    };
+    if let Err(error) = result {
+        if error.is_stream_gone() {
+            lease.close().await;
+        }
+        // A client that no longer reads does not want the error either.
+        drop(rest.send(error_chunk(error)).await);
+    }
+    // Parked before the channel closes: whoever has read the end of the body may go on at once.
+    lease.park().await;
+    drop(rest);
+}
+
+/// A response body that yields the head and then the chunks.
+struct ChunkBody {
+    head: Option<Chunk>,
+    chunks: mpsc::Receiver<Chunk>,
+}
+
+impl axum::body::HttpBody for ChunkBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = |chunk: Chunk| Some(Ok(Frame::data(chunk.into())));
+        if let Some(head) = self.head.take() {
+            return Poll::Ready(frame(head));
+        }
+        self.chunks.poll_recv(context).map(|chunk| chunk.and_then(frame))
+    }
+}

@@ -1,0 +1,140 @@
+//! The routes, and the state that they share.
+//!
+//! ```text
+//! GET  …/  …/v2  …/v3      WebSocket handshake; without one v2 and v3 answer 200, always
+//! POST …/v2/pipeline       requests of version 2
+//! POST …/v3/pipeline       requests of version 3
+//! POST …/v3/cursor         a batch, its results streamed
+//! ```
+//!
+//! each at the root and below `/db/<name>`. `v3-protobuf` must stay unknown: a client that finds it
+//! would speak protobuf from then on.
+
+mod body;
+mod cursor;
+mod pipeline;
+mod reply;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use crate::registry::{Lease, Registry};
+use crate::{Limits, Server, Target, Version, ws};
+
+pub(crate) use reply::error_response;
+
+/// The Hrana service of one server: its routes and its open streams. A clone is another handle to
+/// the same service.
+pub struct Hrana<S: Server> {
+    app: Arc<App<S>>,
+}
+
+impl<S: Server> Clone for Hrana<S> {
+    fn clone(&self) -> Self {
+        Self { app: Arc::clone(&self.app) }
+    }
+}
+
+/// What the handlers share.
+pub(crate) struct App<S: Server> {
+    pub(crate) server: Arc<S>,
+    pub(crate) limits: Limits,
+    pub(crate) registry: Arc<Registry<S::Stream>>,
+}
+
+impl<S: Server> Hrana<S> {
+    /// A service for `server`.
+    pub fn new(server: Arc<S>, limits: Limits) -> Self {
+        let registry = Arc::new(Registry::new(&limits));
+        Self { app: Arc::new(App { server, limits, registry }) }
+    }
+
+    /// The routes, to be merged into the server's own or served as they are.
+    pub fn router(&self) -> Router {
+        let mut router = Router::new();
+        for prefix in ["", "/db/{name}"] {
+            let at = |path: &str| format!("{prefix}{path}");
+            router = router
+                .route(&at("/"), get(ws::connect::<S>))
+                .route(&at("/v2"), get(ws::connect_or_greet::<S>))
+                .route(&at("/v3"), get(ws::connect_or_greet::<S>))
+                .route(
+                    &at("/v2/pipeline"),
+                    post(|app, name, request| {
+                        handle_pipeline::<S>(app, name, request, Version::V2)
+                    }),
+                )
+                .route(
+                    &at("/v3/pipeline"),
+                    post(|app, name, request| {
+                        handle_pipeline::<S>(app, name, request, Version::V3)
+                    }),
+                )
+                .route(&at("/v3/cursor"), post(handle_cursor::<S>));
+        }
+        router.route("/db/{name}", get(ws::connect::<S>)).with_state(Arc::clone(&self.app))
+    }
+
+    /// Ends all HTTP streams, for example because the server gives up its role: open transactions
+    /// are rolled back, and the batons answer `STREAM_EXPIRED`. Requests that are under way finish.
+    /// Ready when the streams that were idle have rolled back. The streams of WebSocket connections
+    /// are not touched: they learn it from the errors of their database.
+    pub async fn drop_streams(&self) {
+        self.app.registry.drop_all().await;
+    }
+}
+
+impl<S: Server> App<S> {
+    /// The stream that a request goes on with, or a new one. `will_close` says that the request
+    /// itself closes the stream, so that no room is needed for it.
+    async fn lease(
+        &self,
+        target: &Target,
+        baton: Option<&str>,
+        will_close: bool,
+    ) -> Result<Lease<S::Stream>, crate::Error> {
+        if let Some(baton) = baton {
+            return self.registry.resume(baton, &target.database).await;
+        }
+        if !will_close {
+            self.registry.has_room()?;
+        }
+        let generation = self.registry.generation();
+        let stream = self.server.open(target).await?;
+        Ok(self.registry.lease(stream, &target.database, generation))
+    }
+}
+
+type SharedApp<S> = State<Arc<App<S>>>;
+type Name = Option<Path<String>>;
+
+async fn handle_pipeline<S: Server>(
+    State(app): SharedApp<S>,
+    name: Name,
+    request: Request,
+    version: Version,
+) -> Response {
+    let (target, body) = split(name, request);
+    let result = pipeline::run(&app, &target, body, version).await;
+    result.unwrap_or_else(|error| error_response(&error))
+}
+
+async fn handle_cursor<S: Server>(
+    State(app): SharedApp<S>,
+    name: Name,
+    request: Request,
+) -> Response {
+    let (target, body) = split(name, request);
+    let result = cursor::run(&app, &target, body).await;
+    result.unwrap_or_else(|error| error_response(&error))
+}
+
+fn split(name: Name, request: Request) -> (Target, axum::body::Body) {
+    let (parts, body) = request.into_parts();
+    let name = name.as_ref().map(|Path(name)| name.as_str());
+    (Target::of_request(name, &parts.uri, &parts.headers), body)
+}

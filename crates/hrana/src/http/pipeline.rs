@@ -1,0 +1,168 @@
+//! `POST v2/pipeline` and `POST v3/pipeline`: requests on one stream, executed in order.
+//!
+//! An error of one request is one of the results; the next request is executed all the same, as
+//! the specification demands. The whole response is an error only if nothing was executed.
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::{App, body, reply};
+use crate::proto::{self, PipelineRequest, StreamRequest, StreamResponse, StreamResult};
+use crate::registry::Lease;
+use crate::{Error, Limits, Server, Stream, Target, Version, codes};
+
+pub(super) async fn run<S: Server>(
+    app: &App<S>,
+    target: &Target,
+    body: Body,
+    version: Version,
+) -> Result<Response, Error> {
+    let bytes = body::read(body, app.limits.request_bytes).await?;
+    let PipelineRequest { baton, requests } = body::parse(&bytes, "pipeline")?;
+    drop(bytes);
+
+    let will_close = requests.contains(&StreamRequest::Close);
+    let mut lease = app.lease(target, baton.as_deref(), will_close).await?;
+    let mut results = Results::new(app.limits.response_bytes);
+    for request in requests {
+        if results.is_full() && request != StreamRequest::Close {
+            results.push(Err(response_too_large(&app.limits)));
+            continue;
+        }
+        let result = execute(&mut lease, request, version, &app.limits).await;
+        match &result {
+            // Nothing was done on a stream that is found to be gone: as if its baton had expired.
+            Err(error) if error.is_stream_gone() && results.is_empty() => {
+                return Err(error.clone());
+            }
+            Err(error) if error.is_stream_gone() => lease.close().await,
+            _ => {}
+        }
+        results.push(result);
+    }
+    let baton = lease.reserve();
+    lease.park().await;
+    Ok(reply::json_response(StatusCode::OK, results.finish(baton)))
+}
+
+async fn execute<T: Stream>(
+    lease: &mut Lease<T>,
+    request: StreamRequest,
+    version: Version,
+    limits: &Limits,
+) -> Result<StreamResponse, Error> {
+    let Some(held) = lease.held() else {
+        let message = "The stream is closed. Send this request before the close, or on another \
+                       stream.";
+        return Err(Error::request(codes::STREAM_CLOSED, message));
+    };
+    let (stream, sqls) = (&mut held.stream, &mut held.sqls);
+    Ok(match request {
+        StreamRequest::Close => {
+            lease.close().await;
+            StreamResponse::Close
+        }
+        StreamRequest::Execute { stmt } => {
+            StreamResponse::Execute { result: stream.execute(sqls.statement(stmt)?).await? }
+        }
+        StreamRequest::Batch { batch } => {
+            StreamResponse::Batch { result: stream.batch(sqls.program(batch, version)?).await? }
+        }
+        StreamRequest::Sequence { sql, sql_id } => {
+            stream.sequence(sqls.sql(sql, sql_id)?).await?;
+            StreamResponse::Sequence
+        }
+        StreamRequest::Describe { sql, sql_id } => {
+            StreamResponse::Describe { result: stream.describe(sqls.sql(sql, sql_id)?).await? }
+        }
+        StreamRequest::StoreSql { sql_id, sql } => {
+            sqls.store(sql_id, sql, limits)?;
+            StreamResponse::StoreSql
+        }
+        StreamRequest::CloseSql { sql_id } => {
+            sqls.close(sql_id);
+            StreamResponse::CloseSql
+        }
+        StreamRequest::GetAutocommit => {
+            version.require(Version::V3, "The request get_autocommit")?;
+            StreamResponse::GetAutocommit { is_autocommit: stream.get_autocommit().await? }
+        }
+    })
+}
+
+fn response_too_large(limits: &Limits) -> Error {
+    let message = format!(
+        "The results of the earlier requests of this pipeline exceed {} bytes, so this one was not \
+         executed. Send fewer requests at once.",
+        limits.response_bytes
+    );
+    Error::request(codes::RESPONSE_TOO_LARGE, message)
+}
+
+/// The response body, written as the results arise, so that no result is held twice.
+struct Results {
+    json: Vec<u8>,
+    count: usize,
+    limit: usize,
+}
+
+impl Results {
+    fn new(limit: usize) -> Self {
+        Self { json: br#"{"results":["#.to_vec(), count: 0, limit }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn is_full(&self) -> bool {
+        self.json.len() > self.limit
+    }
+
+    fn push(&mut self, result: Result<StreamResponse, Error>) {
+        let result = match result {
+            Ok(response) => StreamResult::Ok { response },
+            Err(error) => StreamResult::Error { error: error.into() },
+        };
+        if self.count > 0 {
+            self.json.push(b',');
+        }
+        self.count += 1;
+        serde_json::to_writer(&mut self.json, &result).expect("a result is JSON");
+    }
+
+    /// Completes the body, which is a [`proto::PipelineResponse`] with its fields in another order.
+    fn finish(mut self, baton: Option<String>) -> Vec<u8> {
+        let rest = proto::CursorResponse { baton, base_url: None };
+        let rest = serde_json::to_vec(&rest).expect("a baton is JSON");
+        self.json.extend_from_slice(b"],");
+        self.json.extend_from_slice(&rest[1..]);
+        self.json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::PipelineResponse;
+
+    #[test]
+    fn the_body_is_a_pipeline_response() {
+        let mut results = Results::new(100);
+        results.push(Ok(StreamResponse::Close));
+        results.push(Err(Error::request("CODE", "message")));
+        let body = results.finish(Some("baton".into()));
+        let response: PipelineResponse = serde_json::from_slice(&body).unwrap();
+        assert_eq!(response.baton.as_deref(), Some("baton"));
+        assert_eq!(response.base_url, None);
+        assert_eq!(response.results[0], StreamResult::Ok { response: StreamResponse::Close });
+        assert_eq!(response.results.len(), 2);
+    }
+
+    #[test]
+    fn an_empty_pipeline_has_an_empty_array_of_results() {
+        let body = Results::new(100).finish(None);
+        assert_eq!(body, br#"{"results":[],"baton":null,"base_url":null}"#);
+    }
+}

@@ -1,0 +1,185 @@
+//! The channel between a database that produces a cursor's entries and the client that reads them.
+//!
+//! ```text
+//! entry\n entry\n … entry\n      one chunk: whole entries, each a line of JSON
+//! ```
+//!
+//! Entries are serialized where they arise and travel in chunks, so that the cost of waking the
+//! reader is paid per chunk and not per row, and so that the memory held is bounded in bytes: a few
+//! chunks, each of at most [`CHUNK_BYTES`] plus one entry. When the client reads slowly, the
+//! producer waits.
+
+use tokio::sync::mpsc::{self, OwnedPermit};
+
+use crate::proto::{self, CursorEntry};
+
+/// A chunk is sent when it has at least this many bytes.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// Chunks that may wait for the reader.
+const CHUNKS: usize = 3;
+
+/// Whole lines of JSON, each ended by a newline.
+pub(crate) type Chunk = Vec<u8>;
+
+/// The client no longer reads; the producer should stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client no longer reads the cursor")]
+pub struct SinkClosed;
+
+/// Where a [`Stream`](crate::Stream) puts the entries of a cursor. Whatever was accepted reaches the
+/// client, unless it stops reading; dropping the sink ends the cursor.
+#[derive(Debug)]
+pub struct CursorSink {
+    chunk: Chunk,
+    sender: mpsc::Sender<Chunk>,
+    /// Room for the last chunk, so that dropping the sink never loses entries.
+    last: Option<OwnedPermit<Chunk>>,
+}
+
+impl CursorSink {
+    /// A sink and what comes out of it.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Chunk>) {
+        let (sender, receiver) = mpsc::channel(CHUNKS + 1);
+        let last = sender.clone().try_reserve_owned().ok();
+        assert!(last.is_some(), "a new channel has room");
+        (Self { chunk: Vec::new(), sender, last }, receiver)
+    }
+
+    /// For what this crate itself has to add when the producer is done.
+    pub(crate) fn sender(&self) -> mpsc::Sender<Chunk> {
+        self.sender.clone()
+    }
+
+    /// Hands over an entry; waits while too much is unread.
+    ///
+    /// # Errors
+    /// If the client no longer reads.
+    pub async fn send(&mut self, entry: &CursorEntry) -> Result<(), SinkClosed> {
+        if self.push(entry)? { self.flush().await } else { Ok(()) }
+    }
+
+    /// As [`send`](Self::send), for a producer on a thread of its own. Must not be called inside an
+    /// asynchronous task.
+    ///
+    /// # Errors
+    /// If the client no longer reads.
+    pub fn blocking_send(&mut self, entry: &CursorEntry) -> Result<(), SinkClosed> {
+        if self.push(entry)? {
+            let chunk = std::mem::take(&mut self.chunk);
+            return self.sender.blocking_send(chunk).map_err(|_| SinkClosed);
+        }
+        Ok(())
+    }
+
+    /// Sends what waits for its chunk to fill, for a producer that knows the next entry is far off.
+    ///
+    /// # Errors
+    /// If the client no longer reads.
+    pub async fn flush(&mut self) -> Result<(), SinkClosed> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::take(&mut self.chunk);
+        self.sender.send(chunk).await.map_err(|_| SinkClosed)
+    }
+
+    /// Appends an entry; true if the chunk is due.
+    fn push(&mut self, entry: &CursorEntry) -> Result<bool, SinkClosed> {
+        if self.sender.is_closed() {
+            return Err(SinkClosed);
+        }
+        write_line(&mut self.chunk, entry);
+        Ok(self.chunk.len() >= CHUNK_BYTES)
+    }
+}
+
+impl Drop for CursorSink {
+    fn drop(&mut self) {
+        if let (false, Some(permit)) = (self.chunk.is_empty(), self.last.take()) {
+            permit.send(std::mem::take(&mut self.chunk));
+        }
+    }
+}
+
+/// Appends a message as a line of JSON.
+pub(crate) fn write_line<T: serde::Serialize>(chunk: &mut Chunk, message: &T) {
+    serde_json::to_writer(&mut *chunk, message).expect("the protocol's types are JSON");
+    chunk.push(b'\n');
+}
+
+/// The entry that tells that a batch failed as a whole, as a chunk of its own.
+pub(crate) fn error_chunk(error: crate::Error) -> Chunk {
+    let mut chunk = Chunk::new();
+    write_line(&mut chunk, &CursorEntry::Error { error: proto::Error::from(error) });
+    chunk
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Value;
+
+    fn row(bytes: usize) -> CursorEntry {
+        CursorEntry::Row { row: vec![Value::Text("x".repeat(bytes))] }
+    }
+
+    fn lines(chunk: &[u8]) -> usize {
+        chunk.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    #[tokio::test]
+    async fn small_entries_share_a_chunk_and_the_last_one_is_not_lost() {
+        let (mut sink, mut chunks) = CursorSink::new();
+        for _ in 0..1000 {
+            sink.send(&row(1)).await.unwrap();
+            while let Ok(chunk) = chunks.try_recv() {
+                assert!(chunk.len() >= CHUNK_BYTES, "a chunk was sent half full");
+            }
+        }
+        sink.send(&row(1)).await.unwrap();
+        drop(sink);
+        assert!(lines(&chunks.recv().await.expect("the last chunk")) > 0);
+        assert_eq!(chunks.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_full_channel_still_takes_the_last_chunk_on_drop() {
+        let (mut sink, mut chunks) = CursorSink::new();
+        for _ in 0..CHUNKS {
+            sink.send(&row(CHUNK_BYTES)).await.unwrap();
+        }
+        sink.send(&row(1)).await.unwrap();
+        drop(sink);
+        let mut count = 0;
+        while let Some(chunk) = chunks.recv().await {
+            count += lines(&chunk);
+        }
+        assert_eq!(count, CHUNKS + 1);
+    }
+
+    #[tokio::test]
+    async fn the_producer_waits_while_too_much_is_unread() {
+        let (mut sink, mut chunks) = CursorSink::new();
+        for _ in 0..CHUNKS {
+            sink.send(&row(CHUNK_BYTES)).await.unwrap();
+        }
+        let entry = row(CHUNK_BYTES);
+        let mut blocked = Box::pin(sink.send(&entry));
+        let waits = tokio::select! {
+            biased;
+            _ = &mut blocked => false,
+            () = tokio::task::yield_now() => true,
+        };
+        assert!(waits, "nothing was read, and yet there was room");
+        assert!(chunks.recv().await.is_some());
+        assert_eq!(blocked.await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn the_producer_learns_that_nobody_reads() {
+        let (mut sink, chunks) = CursorSink::new();
+        sink.send(&row(1)).await.unwrap();
+        drop(chunks);
+        assert_eq!(sink.send(&row(1)).await, Err(SinkClosed));
+    }
+}
