@@ -1,1 +1,43 @@
-//! (being written)
+//! The operator API: HTTP and JSON over whatever implements [`Operations`].
+//!
+//! Exists so that the command line, load balancers and anyone's scripts meet one server in one way. It decides
+//! nothing about databases or mirroring: it reads requests, asks the operations, and writes answers. Every error
+//! has one shape, `{"error":{"code","what","remedy"}}`, and every route stands in one table (`endpoint`) that
+//! the router and the OpenAPI document are both made from.
+
+mod body;
+mod download;
+mod endpoint;
+mod handlers;
+mod openapi;
+mod origin;
+mod problem;
+mod upload;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware, routing::any};
+use counterpart_node::Operations;
+
+pub use openapi::document as openapi_document;
+
+use endpoint::Endpoint;
+
+/// All routes of the operator API: `/api/…` and `/health…`.
+///
+/// It has no fallback of its own, so that it can be merged with the routes for clients; everything below `/api`
+/// that is not a route is answered here, in the error shape.
+pub fn router<O: Operations>(ops: Arc<O>) -> Router {
+    let mut router = Router::new();
+    for endpoint in Endpoint::ALL {
+        router = router.route(endpoint.route().path, handlers::of::<O>(endpoint));
+    }
+    router
+        .route("/api", any(handlers::unknown_route))
+        .route("/api/", any(handlers::unknown_route))
+        .route("/api/{*rest}", any(handlers::unknown_route))
+        .method_not_allowed_fallback(handlers::wrong_method)
+        .layer(middleware::from_fn(origin::refuse_other_sites))
+        .with_state(ops)
+}

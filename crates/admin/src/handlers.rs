@@ -1,0 +1,87 @@
+//! From an endpoint to the function that answers it. The `match` in [`of`] is closed: an endpoint without a
+//! handler does not compile, and a handler without an endpoint is never reached.
+
+mod content;
+mod databases;
+mod health;
+mod mirroring;
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::Uri,
+    routing::{MethodRouter, on},
+};
+use counterpart_node::Operations;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{endpoint::Endpoint, openapi, problem::Problem};
+
+/// What every handler gives.
+type Answer<T> = Result<Json<T>, Problem>;
+
+/// The answer of an operation that has nothing to tell but that it is done.
+#[derive(Serialize)]
+struct Done {
+    done: bool,
+}
+
+const DONE: Json<Done> = Json(Done { done: true });
+
+/// The handler of `endpoint`, for its method only.
+pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
+    let method = endpoint.route().method.filter();
+    match endpoint {
+        Endpoint::Status => on(method, status::<O>),
+        Endpoint::ListDatabases => on(method, databases::list::<O>),
+        Endpoint::CreateDatabase => on(method, databases::create::<O>),
+        Endpoint::DescribeDatabase => on(method, databases::describe::<O>),
+        Endpoint::DropDatabase => on(method, databases::drop_one::<O>),
+        Endpoint::ImportDatabase => on(method, content::import::<O>),
+        Endpoint::ExportDatabase => on(method, content::export::<O>),
+        Endpoint::Probe => on(method, mirroring::probe::<O>),
+        Endpoint::CheckJoin => on(method, mirroring::check_join::<O>),
+        Endpoint::Join => on(method, mirroring::join::<O>),
+        Endpoint::CancelJoin => on(method, mirroring::cancel_join::<O>),
+        Endpoint::AddPartner => on(method, mirroring::add_partner::<O>),
+        Endpoint::Failover => on(method, mirroring::failover::<O>),
+        Endpoint::AssessPromotion => on(method, mirroring::assess_promotion::<O>),
+        Endpoint::Promote => on(method, mirroring::promote::<O>),
+        Endpoint::Suspend => on(method, mirroring::suspend::<O>),
+        Endpoint::Resume => on(method, mirroring::resume::<O>),
+        Endpoint::StopMirroring => on(method, mirroring::stop::<O>),
+        Endpoint::Health => on(method, health::alive),
+        Endpoint::HealthPrincipal => on(method, health::principal::<O>),
+        Endpoint::HealthMirror => on(method, health::mirror::<O>),
+        Endpoint::OpenApi => on(method, open_api),
+    }
+}
+
+async fn status<O: Operations>(State(ops): State<Arc<O>>) -> Json<Value> {
+    Json(ops.status().await)
+}
+
+async fn open_api() -> Json<Value> {
+    Json(openapi::document())
+}
+
+/// Answers everything below `/api` that is not a route.
+pub async fn unknown_route(uri: Uri) -> Problem {
+    Problem::new(
+        "ROUTE_NOT_FOUND",
+        format!("there is nothing at {}", uri.path()),
+        "GET /api/v1/openapi.json lists what there is",
+    )
+}
+
+/// Answers a route that exists, with a method that it does not have. axum adds the `Allow` header.
+pub async fn wrong_method(uri: Uri) -> Problem {
+    Problem::new(
+        "METHOD_NOT_ALLOWED",
+        format!("{} does not take this method", uri.path()),
+        "use a method that the Allow header names; GET /api/v1/openapi.json describes each",
+    )
+}

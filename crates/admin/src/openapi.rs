@@ -1,0 +1,99 @@
+//! The OpenAPI 3.1 document, made from the table of routes and the schemas.
+
+mod schemas;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    endpoint::{Content, Endpoint, Method, Route},
+    problem::status_of,
+};
+
+/// The whole document, as `GET /api/v1/openapi.json` gives it.
+#[must_use]
+pub fn document() -> Value {
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for endpoint in Endpoint::ALL {
+        let route = endpoint.route();
+        let methods = paths.entry(route.path).or_default();
+        methods.insert(route.method.key().to_owned(), operation(endpoint, &route));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Counterpart operator API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Every refusal is {\"error\":{\"code\",\"what\",\"remedy\"}}; codes are stable.",
+        },
+        "paths": paths,
+        "components": { "schemas": schemas::all() },
+    })
+}
+
+fn operation(endpoint: Endpoint, route: &Route) -> Value {
+    let mut operation = json!({
+        "operationId": format!("{endpoint:?}"),
+        "summary": route.summary,
+        "parameters": parameters(endpoint, route),
+        "responses": responses(route),
+    });
+    if route.request != Content::Nothing {
+        let required = route.request == Content::SqliteFile;
+        operation["requestBody"] =
+            json!({ "required": required, "content": content(route.request) });
+    }
+    operation
+}
+
+fn parameters(endpoint: Endpoint, route: &Route) -> Value {
+    if route.path.contains("{name}") {
+        let schema = json!({ "$ref": "#/components/schemas/DatabaseName" });
+        return json!([{ "name": "name", "in": "path", "required": true, "schema": schema }]);
+    }
+    if endpoint == Endpoint::StopMirroring {
+        let schema = json!({ "$ref": "#/components/schemas/ServerId" });
+        return json!([{ "name": "partner", "in": "query", "required": false, "schema": schema }]);
+    }
+    json!([])
+}
+
+/// The success, then the refusals by status: those of this endpoint, and those of every endpoint of its kind.
+fn responses(route: &Route) -> Value {
+    let mut codes: Vec<&str> = route.refusals.to_vec();
+    if matches!(route.request, Content::Json(_)) {
+        codes.extend(["INVALID_BODY", "REQUEST_TOO_LARGE"]);
+    }
+    if route.method != Method::Get {
+        codes.extend(["CROSS_ORIGIN", "SERVER_FAULT", "SERVER_STOPPING"]);
+    }
+    let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+    for code in codes {
+        by_status.entry(status_of(code).as_u16()).or_default().push(code);
+    }
+    let mut responses = Map::new();
+    let (status, body) = route.success;
+    let success = json!({ "description": "Done", "content": content(body) });
+    responses.insert(status.to_string(), success);
+    for (status, codes) in by_status {
+        responses.insert(status.to_string(), refused(&codes.join(", ")));
+    }
+    responses.insert("default".to_owned(), refused("Any other refusal"));
+    Value::Object(responses)
+}
+
+fn refused(description: &str) -> Value {
+    json!({ "description": description, "content": content(Content::Json("Error")) })
+}
+
+fn content(content: Content) -> Value {
+    match content {
+        Content::Nothing => json!({}),
+        Content::Json(schema) => {
+            let reference = format!("#/components/schemas/{schema}");
+            json!({ "application/json": { "schema": { "$ref": reference } } })
+        }
+        Content::SqliteFile => json!({ "application/vnd.sqlite3": {} }),
+    }
+}

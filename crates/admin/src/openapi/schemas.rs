@@ -1,0 +1,141 @@
+//! The shapes of all bodies, as JSON Schema. Bodies are checked against them by the tests, so that these and the
+//! types that are serialized cannot drift apart unseen.
+
+use serde_json::{Value, json};
+
+/// All schemas by name.
+pub fn all() -> Value {
+    let mut schemas = requests();
+    let others = [basics(), databases(), answers()];
+    let known = schemas.as_object_mut().expect("an object was written above");
+    for group in others {
+        let Value::Object(group) = group else { unreachable!("an object was written below") };
+        known.extend(group);
+    }
+    schemas
+}
+
+fn basics() -> Value {
+    json!({
+        "DatabaseName": { "type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$" },
+        "ServerId": { "type": "string", "pattern": "^[0-9a-fA-F]{16}$" },
+        "SessionId": { "type": "string", "pattern": "^[0-9a-fA-F]{16}$" },
+        "Address": { "type": "string", "description": "HOST:PORT" },
+        "Nothing": object(&[], &[]),
+        "Error": object(&[("error", object(&[
+            ("code", json!({ "type": "string", "description": "stable; scripts may rely on it" })),
+            ("what", json!({ "type": "string", "description": "what is wrong, one sentence" })),
+            ("remedy", json!({ "type": "string", "description": "what to do, one sentence" })),
+        ], &[]))], &[]),
+    })
+}
+
+fn requests() -> Value {
+    let boolean = json!({ "type": "boolean" });
+    let bytes = json!({ "type": "integer", "minimum": 0 });
+    let url = json!({ "type": "string" });
+    json!({
+        "NewDatabase": object(&[("name", reference("DatabaseName"))], &[]),
+        "Probe": object(&[("partner_address", reference("Address"))], &[]),
+        "CheckJoin": object(&[("replace", boolean.clone()), ("bytes", bytes)], &[]),
+        "Join": object(&[
+            ("session", reference("SessionId")),
+            ("principal", reference("ServerId")),
+            ("principal_partner_address", reference("Address")),
+            ("principal_client_url", url.clone()),
+        ], &[("replace", boolean)]),
+        "Partner": object(&[
+            ("session", reference("SessionId")),
+            ("server", reference("ServerId")),
+            ("partner_address", reference("Address")),
+            ("client_url", url),
+        ], &[("safety", json!({ "enum": ["full", "off", null] }))]),
+        "Failover": object(&[], &[("to", reference("ServerId"))]),
+        "WhichPartner": object(&[], &[("partner", reference("ServerId"))]),
+    })
+}
+
+fn databases() -> Value {
+    let count = json!({ "type": "integer", "minimum": 0 });
+    let summary = [
+        ("name", reference("DatabaseName")),
+        ("id", count.clone()),
+        ("size_bytes", count.clone()),
+        ("last_lsn", count.clone()),
+    ];
+    let mut details = summary.to_vec();
+    for field in ["page_size", "pages", "free_pages", "wal_bytes"] {
+        details.push((field, count.clone()));
+    }
+    details.push(("tables", json!({ "type": "array", "items": { "type": "string" } })));
+    let list = json!({ "type": "array", "items": reference("DatabaseSummary") });
+    json!({
+        "DatabaseSummary": object(&summary, &[]),
+        "DatabaseDetails": object(&details, &[]),
+        "DatabaseList": object(&[("databases", list)], &[]),
+    })
+}
+
+fn answers() -> Value {
+    let text = json!({ "type": "string" });
+    json!({
+        "Done": object(&[("done", json!({ "const": true }))], &[]),
+        "Health": object(&[("healthy", json!({ "const": true }))], &[("role", text.clone())]),
+        "PeerIdentity": object(&[
+            ("server", reference("ServerId")),
+            ("version", text.clone()),
+            ("role", text.clone()),
+            ("client_url", text),
+        ], &[]),
+        "Outcome": { "type": "object", "description": "facts in numbers and words" },
+        "OpenApi": { "type": "object", "required": ["openapi", "info", "paths", "components"] },
+        "Status": status(),
+    })
+}
+
+/// Open to further fields: a newer server may tell more.
+fn status() -> Value {
+    let boolean = json!({ "type": "boolean" });
+    let text = json!({ "type": "string" });
+    let count = json!({ "type": "integer", "minimum": 0 });
+    json!({
+        "type": "object",
+        "required": ["version", "server", "role"],
+        "properties": {
+            "version": text,
+            "server": reference("ServerId"),
+            "role": { "enum": ["standalone", "principal", "mirror"] },
+            "words": { "type": "string", "description": "role and state, for people" },
+            "uptime_seconds": { "type": "number" },
+            "listen": text,
+            "partner_listen": text,
+            "client_url": text,
+            "data_dir": text,
+            "admits_writes": boolean,
+            "serves_reads": boolean,
+            "databases": count,
+            "journal": { "type": "object" },
+            "applied": count,
+            "mirroring": { "type": ["object", "null"] },
+            "readers": { "type": "array" },
+        },
+    })
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// An object with exactly these fields.
+fn object(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
+    let fields = required.iter().chain(optional);
+    let properties: serde_json::Map<String, Value> =
+        fields.map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+    let required: Vec<&str> = required.iter().map(|(name, _)| *name).collect();
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}

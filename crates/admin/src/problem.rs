@@ -1,0 +1,95 @@
+//! From a refusal to an HTTP answer. The one place where codes become HTTP statuses.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use counterpart_node::Refusal;
+use serde_json::json;
+
+/// A refusal on its way to an operator.
+#[derive(Debug)]
+pub struct Problem(pub Refusal);
+
+impl Problem {
+    /// A refusal by this crate itself; `what` and `remedy` are sentences without the final full stop.
+    pub fn new(code: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
+        Problem(Refusal::new(code, what, remedy))
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        Problem(refusal)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Problem(refusal) = self;
+        let status = status_of(refusal.code());
+        let body = json!({ "error": {
+            "code": refusal.code(),
+            "what": refusal.what(),
+            "remedy": refusal.remedy(),
+        }});
+        (status, Json(body)).into_response()
+    }
+}
+
+/// The HTTP status of a code.
+///
+/// Named codes come first, then families by their ending. What is left is a server in the wrong state for what
+/// was asked, and that is 409: the same request may be right at another moment.
+pub fn status_of(code: &str) -> StatusCode {
+    match code {
+        "INVALID_BODY"
+        | "INVALID_QUERY"
+        | "INVALID_PATH"
+        | "INVALID_DATABASE_NAME"
+        | "IMPORT_INVALID"
+        | "IMPORT_BROKEN_OFF"
+        | "INVALID_ADDRESS"
+        | "INVALID_SAFETY" => StatusCode::BAD_REQUEST,
+        "CROSS_ORIGIN" => StatusCode::FORBIDDEN,
+        "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
+        "SERVER_FAULT" | "STAGING_FAILED" => StatusCode::INTERNAL_SERVER_ERROR,
+        "PARTNER_UNREACHABLE" => StatusCode::BAD_GATEWAY,
+        "NOT_PRINCIPAL" | "NOT_MIRROR" | "WRITES_REFUSED" | "READS_REFUSED" | "SERVER_STOPPING"
+        | "SERVER_STARTING" | "POISONED" | "MIRROR_REQUIRED" => StatusCode::SERVICE_UNAVAILABLE,
+        "DISK_FULL" => StatusCode::INSUFFICIENT_STORAGE,
+        _ if code.ends_with("_NOT_FOUND") => StatusCode::NOT_FOUND,
+        _ if code.ends_with("_TOO_LARGE") => StatusCode::PAYLOAD_TOO_LARGE,
+        _ if code.ends_with("_INVALID") => StatusCode::BAD_REQUEST,
+        _ if code.ends_with("_TIMEOUT") => StatusCode::GATEWAY_TIMEOUT,
+        _ if code.ends_with("_POISONED") => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::CONFLICT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_family_of_codes_has_its_status_and_the_rest_is_a_conflict() {
+        for (code, status) in [
+            ("DATABASE_NOT_FOUND", 404),
+            ("DATABASE_EXISTS", 409),
+            ("ROLE_TAKEN", 409),
+            ("NOT_SYNCHRONIZED", 409),
+            ("READ_ONLY_MIRROR", 409),
+            ("IMPORT_INVALID", 400),
+            ("REQUEST_TOO_LARGE", 413),
+            ("DISK_FULL", 507),
+            ("SERVER_STOPPING", 503),
+            ("JOURNAL_POISONED", 503),
+            ("PARTNER_UNREACHABLE", 502),
+            ("FAILOVER_TIMEOUT", 504),
+            ("SERVER_FAULT", 500),
+        ] {
+            assert_eq!(status_of(code).as_u16(), status, "{code}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The bodies of requests, as operators write them. Unknown fields are refused everywhere, because a misspelt
+//! `replace` or `safety` that is silently ignored does something else than what was asked.
+
+use counterpart_core::{ServerId, SessionId};
+use counterpart_node::operations::{JoinRequest, PartnerRequest};
+use serde::Deserialize;
+
+use crate::problem::Problem;
+
+/// `POST /api/v1/databases`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewDatabase {
+    /// Kept as text here, so that a bad name is answered with its own code.
+    pub name: String,
+}
+
+/// `POST /api/v1/mirroring/probe`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    pub partner_address: String,
+}
+
+/// `POST /api/v1/mirroring/check-join`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckJoin {
+    pub replace: bool,
+    /// Bytes that the principal's databases take.
+    pub bytes: u64,
+}
+
+/// `POST /api/v1/mirroring/join`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    session: SessionId,
+    principal: ServerId,
+    principal_partner_address: String,
+    principal_client_url: String,
+    #[serde(default)]
+    replace: bool,
+}
+
+impl Join {
+    /// The request in the node's words.
+    pub fn checked(self) -> Result<JoinRequest, Problem> {
+        Ok(JoinRequest {
+            session: self.session,
+            principal: self.principal,
+            principal_partner_address: host_and_port(self.principal_partner_address)?,
+            principal_client_url: self.principal_client_url,
+            replace: self.replace,
+        })
+    }
+}
+
+/// `POST /api/v1/mirroring/partners`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partner {
+    session: SessionId,
+    server: ServerId,
+    partner_address: String,
+    client_url: String,
+    safety: Option<String>,
+}
+
+impl Partner {
+    /// The request in the node's words.
+    pub fn checked(self) -> Result<PartnerRequest, Problem> {
+        if let Some(other) = self.safety.as_deref().filter(|s| !matches!(*s, "full" | "off")) {
+            return Err(Problem::new(
+                "INVALID_SAFETY",
+                format!("{other:?} is not a safety"),
+                "use full or off",
+            ));
+        }
+        Ok(PartnerRequest {
+            session: self.session,
+            server: self.server,
+            partner_address: host_and_port(self.partner_address)?,
+            client_url: self.client_url,
+            safety: self.safety,
+        })
+    }
+}
+
+/// `POST /api/v1/mirroring/failover`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failover {
+    #[serde(default)]
+    pub to: Option<ServerId>,
+}
+
+/// `POST /api/v1/mirroring/suspend` and `resume`, and the query of `DELETE /api/v1/mirroring`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhichPartner {
+    #[serde(default)]
+    pub partner: Option<ServerId>,
+}
+
+/// A request that takes no fields; an empty body and `{}` are the same.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// Checks that `text` names a host and a port; whether anybody answers there is for the node to find out.
+pub fn host_and_port(text: String) -> Result<String, Problem> {
+    let good = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && !host.contains(|c: char| c.is_whitespace() || c == '/' || c == '@')
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if good {
+        return Ok(text);
+    }
+    Err(Problem::new(
+        "INVALID_ADDRESS",
+        format!("{text:?} is not a partner address"),
+        "give HOST:PORT, for example 10.0.0.2:6481",
+    ))
+}
