@@ -1,0 +1,533 @@
+//! The journal: one append-only sequence of records, hardened by one thread, read by many.
+//!
+//! Lock order: appender, then recent, then table or space. No file is touched while one of the last three is
+//! held, and the listener is called without any.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+        mpsc::sync_channel,
+    },
+    thread::{self, JoinHandle},
+};
+
+use counterpart_core::{
+    Epoch, Lsn, SessionId,
+    record::{Draft, Record, Stamp},
+};
+
+use crate::{
+    disk::Disk,
+    error::{AppendError, ChangeError, OpenError, PoisonError, ReserveError, WaitError},
+    files::Files,
+    lock,
+    recent::{Change, Job, Recent},
+    recover::{Place, Recovery},
+    space::{Shortage, Space},
+    table::Table,
+    writer::{Listener, Writer, reply},
+};
+
+/// Sizes, all in bytes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Size of a segment. A record that is larger gets a segment of its own size.
+    pub segment_bytes: u64,
+    /// Records that are appended but not hardened: appending blocks above it.
+    pub queue_bytes: usize,
+    /// Hardened records that are kept in memory for senders, together with those that are not hardened.
+    pub tail_bytes: usize,
+    /// Size on the disk above which old segments are removed.
+    pub retention_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            segment_bytes: 64 << 20,
+            queue_bytes: 64 << 20,
+            tail_bytes: 16 << 20,
+            retention_bytes: 1 << 30,
+        }
+    }
+}
+
+/// What the listener is told.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Everything up to here is hardened.
+    Hardened(Lsn),
+    /// A write or fsync failed; nothing is hardened any more.
+    Poisoned(Arc<PoisonError>),
+}
+
+/// What is appended next follows this.
+struct Appender {
+    last: Lsn,
+    newest_epoch: Option<Epoch>,
+}
+
+/// What the handles and the threads share.
+pub(crate) struct Shared {
+    pub disk: Arc<dyn Disk>,
+    pub dir: PathBuf,
+    pub config: Config,
+    appender: Mutex<Appender>,
+    pub epoch: Mutex<Epoch>,
+    pub recent: Mutex<Recent>,
+    /// Wakes the journal thread.
+    pub work: Condvar,
+    /// Wakes those who wait for room, for hardening or for the end.
+    pub progress: Condvar,
+    pub table: Mutex<Table>,
+    pub space: Space,
+    commit: AtomicU64,
+    first: AtomicU64,
+    last: AtomicU64,
+    hardened: AtomicU64,
+}
+
+impl Shared {
+    pub fn last(&self) -> Lsn {
+        Lsn(self.last.load(Ordering::Acquire))
+    }
+
+    pub fn publish_hardened(&self, lsn: Lsn) {
+        self.hardened.store(lsn.0, Ordering::Release);
+    }
+
+    /// After a change, everything up to `last` is hardened and there is nothing else.
+    pub fn publish_end(&self, last: Lsn) {
+        self.last.store(last.0, Ordering::Release);
+        self.publish_hardened(last);
+    }
+
+    pub fn publish_first(&self, table: &Table) {
+        self.first.store(table.first().0, Ordering::Release);
+    }
+
+    /// The journal thread ends, for good or because of `poison`: everybody who waits is told.
+    pub fn end(&self, poison: Option<Arc<PoisonError>>) {
+        let mut recent = lock(&self.recent);
+        (recent.poisoned, recent.stopped) = (poison, true);
+        let jobs = std::mem::take(&mut recent.jobs);
+        let refusal = Refusal::of(&recent).expect("the journal has just ended");
+        self.progress.notify_all();
+        drop(recent);
+        for job in jobs {
+            reply(&job, Err(refusal.clone().into()));
+        }
+        self.space.stop();
+    }
+
+    fn wait<'a>(&self, mut recent: MutexGuard<'a, Recent>) -> MutexGuard<'a, Recent> {
+        recent.waiters += 1;
+        let mut recent =
+            self.progress.wait(recent).unwrap_or_else(std::sync::PoisonError::into_inner);
+        recent.waiters -= 1;
+        recent
+    }
+
+    fn wake_writer(&self, recent: &mut Recent) {
+        // A writer that is awake looks again before it sleeps; waking it costs a system call.
+        if std::mem::take(&mut recent.asleep) {
+            self.work.notify_one();
+        }
+    }
+}
+
+/// Why nothing can be changed any more.
+#[derive(Clone)]
+enum Refusal {
+    Poisoned(Arc<PoisonError>),
+    Stopped,
+}
+
+impl Refusal {
+    fn of(recent: &Recent) -> Option<Refusal> {
+        match &recent.poisoned {
+            Some(error) => Some(Refusal::Poisoned(Arc::clone(error))),
+            None => (recent.stopping || recent.stopped).then_some(Refusal::Stopped),
+        }
+    }
+}
+
+macro_rules! refused_with {
+    ($($error:ident),*) => {$(
+        impl From<Refusal> for $error {
+            fn from(refusal: Refusal) -> $error {
+                match refusal {
+                    Refusal::Poisoned(error) => $error::Poisoned(error),
+                    Refusal::Stopped => $error::Stopped,
+                }
+            }
+        }
+    )*};
+}
+
+refused_with!(AppendError, ChangeError, WaitError);
+
+/// A handle of the journal; cheap to clone. When the last one is dropped, what waits is written and the threads end.
+#[derive(Clone)]
+pub struct Journal {
+    pub(crate) shared: Arc<Shared>,
+    threads: Arc<Threads>,
+}
+
+impl Journal {
+    /// Opens the journal in `dir`, making an empty one if there is none: verifies every record, cuts a torn tail.
+    ///
+    /// `listener` is told of progress on the journal thread: it must be quick, and must neither append nor wait.
+    ///
+    /// # Errors
+    /// Whatever was hardened and does not verify; see [`OpenError`].
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: Config,
+        session: SessionId,
+        listener: Listener,
+    ) -> Result<(Journal, Recovery), OpenError> {
+        let place = Place { disk: &disk, dir, segment_bytes: config.segment_bytes };
+        let (table, recovery) = place.recover(session)?;
+        let journal = Journal::start(Arc::clone(&disk), dir, config, table, &recovery, listener)?;
+        Ok((journal, recovery))
+    }
+
+    /// Makes an empty journal in `dir` that goes on after `after`, whatever was there before.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: Config,
+        session: SessionId,
+        after: Lsn,
+        listener: Listener,
+    ) -> Result<Journal, OpenError> {
+        Place { disk: &disk, dir, segment_bytes: config.segment_bytes }.reset(
+            after,
+            session,
+            Epoch::default(),
+        )?;
+        Ok(Journal::open(disk, dir, config, session, listener)?.0)
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: Config,
+        table: Table,
+        recovery: &Recovery,
+        listener: Listener,
+    ) -> Result<Journal, OpenError> {
+        let end = recovery.end;
+        let space = Space::new(Arc::clone(&disk), dir, config.segment_bytes);
+        let shared = Arc::new(Shared {
+            disk,
+            dir: dir.to_owned(),
+            appender: Mutex::new(Appender { last: end, newest_epoch: recovery.end_epoch }),
+            epoch: Mutex::new(recovery.end_epoch.unwrap_or_default()),
+            recent: Mutex::new(Recent::new(end, config.tail_bytes)),
+            config,
+            work: Condvar::new(),
+            progress: Condvar::new(),
+            space,
+            commit: AtomicU64::new(0),
+            first: AtomicU64::new(table.first().0),
+            last: AtomicU64::new(end.0),
+            hardened: AtomicU64::new(end.0),
+            table: Mutex::new(table),
+        });
+        let files = Files::open(Arc::clone(&shared)).map_err(|error| OpenError::Io {
+            doing: error.doing,
+            file: error.file,
+            source: error.source,
+        })?;
+        let writer = Writer::new(Arc::clone(&shared), files, listener);
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(body)
+                .map_err(OpenError::io("start a thread for the journal in", dir))
+        };
+        let space = Arc::clone(&shared);
+        let space = spawn("journal-space", Box::new(move || space.space.keep_one_ahead()))?;
+        let writer = match spawn("journal", Box::new(move || writer.run())) {
+            Ok(writer) => writer,
+            Err(error) => {
+                shared.space.stop();
+                return Err(error);
+            }
+        };
+        let threads = Mutex::new(vec![writer, space]);
+        let threads = Arc::new(Threads { shared: Arc::clone(&shared), threads });
+        Ok(Journal { shared, threads })
+    }
+
+    /// Appends a record of this server: gives it the next LSN and the epoch and commit LSN known now. Blocks while
+    /// too much waits to be hardened. Returns at once otherwise; the record is hardened later.
+    ///
+    /// # Errors
+    /// [`AppendError::Poisoned`] or [`AppendError::Stopped`]; nothing was appended.
+    pub fn append(&self, draft: Draft) -> Result<Lsn, AppendError> {
+        let mut appender = lock(&self.shared.appender);
+        let lsn = appender.last.next();
+        let commit = self.shared.commit.load(Ordering::Acquire);
+        let epoch = *lock(&self.shared.epoch);
+        let epoch = appender.newest_epoch.map_or(epoch, |newest| newest.max(epoch));
+        // Sealed under the appender's lock, which only other appenders wait for: the order of the LSNs is the
+        // order of the queue, and a record must have its LSN before it can be sealed.
+        let record = draft.seal(Stamp { lsn, commit_lsn: Lsn(commit.min(lsn.0 - 1)), epoch });
+        self.push(&mut appender, vec![record])?;
+        Ok(lsn)
+    }
+
+    /// Appends records as another server sealed them; all of them or, on an error, none. Returns the last LSN.
+    ///
+    /// # Errors
+    /// [`AppendError::Gap`] or [`AppendError::EpochBackwards`] if they do not continue this journal.
+    pub fn append_records(&self, records: Vec<Record>) -> Result<Lsn, AppendError> {
+        let mut appender = lock(&self.shared.appender);
+        let mut expected = appender.last;
+        let mut newest = appender.newest_epoch;
+        for record in &records {
+            expected = expected.next();
+            let (lsn, epoch) = (record.lsn(), record.header().epoch);
+            if lsn != expected {
+                return Err(AppendError::Gap { expected, found: lsn });
+            }
+            if let Some(newest) = newest.filter(|&newest| newest > epoch) {
+                return Err(AppendError::EpochBackwards { lsn, found: epoch, newest });
+            }
+            newest = Some(epoch);
+        }
+        self.push(&mut appender, records)?;
+        Ok(appender.last)
+    }
+
+    /// Queues records that continue the journal, all at once when there is room.
+    fn push(&self, appender: &mut Appender, records: Vec<Record>) -> Result<(), AppendError> {
+        let Some(newest) = records.last() else { return Ok(()) };
+        let (last, epoch) = (newest.lsn(), newest.header().epoch);
+        let bytes: usize = records.iter().map(|r| r.bytes().len()).sum();
+        let mut recent = lock(&self.shared.recent);
+        loop {
+            if let Some(refusal) = Refusal::of(&recent) {
+                return Err(refusal.into());
+            }
+            // More than the bound at once is let in when nothing waits; it could never be let in otherwise.
+            if recent.waiting == 0 || recent.waiting + bytes <= self.shared.config.queue_bytes {
+                break;
+            }
+            recent = self.shared.wait(recent);
+        }
+        for record in records {
+            recent.push(record);
+        }
+        self.shared.space.used(bytes);
+        self.shared.last.store(last.0, Ordering::Release);
+        self.shared.wake_writer(&mut recent);
+        (appender.last, appender.newest_epoch) = (last, Some(epoch));
+        Ok(())
+    }
+
+    /// The epoch of the records that are appended from now on.
+    ///
+    /// # Panics
+    /// If it is lower than that of a record in the journal: only a server whose epoch is the highest may append.
+    pub fn set_epoch(&self, epoch: Epoch) {
+        let appender = lock(&self.shared.appender);
+        if let Some(newest) = appender.newest_epoch {
+            assert!(epoch >= newest, "epoch {epoch} is lower than {newest} of the last record");
+        }
+        *lock(&self.shared.epoch) = epoch;
+    }
+
+    /// The commit LSN that is known now; a lower one than before is ignored.
+    pub fn set_commit_lsn(&self, lsn: Lsn) {
+        self.shared.commit.fetch_max(lsn.0, Ordering::AcqRel);
+    }
+
+    /// The last record appended, hardened or not.
+    #[must_use]
+    pub fn last(&self) -> Lsn {
+        self.shared.last()
+    }
+
+    /// Everything up to here is hardened.
+    #[must_use]
+    pub fn hardened(&self) -> Lsn {
+        Lsn(self.shared.hardened.load(Ordering::Acquire))
+    }
+
+    /// The oldest record that is kept; one above [`last`](Self::last) if there is none.
+    #[must_use]
+    pub fn first(&self) -> Lsn {
+        Lsn(self.shared.first.load(Ordering::Acquire))
+    }
+
+    /// Makes sure that `bytes` more can be appended without another allocation. Only atomics when that is so.
+    ///
+    /// # Errors
+    /// [`ReserveError::DiskFull`], before anything is accepted that the disk could not take.
+    pub fn reserve(&self, bytes: u64) -> Result<(), ReserveError> {
+        self.shared.space.reserve(bytes).map_err(|shortage| match shortage {
+            Shortage::Full { needed, free } => ReserveError::DiskFull { needed, free },
+            Shortage::Io(source) => ReserveError::Io { dir: self.shared.dir.clone(), source },
+        })?;
+        match self.poisoned() {
+            Some(error) => Err(ReserveError::Poisoned(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes everything above `lsn` away, durably; the next record is `lsn` + 1. Waits until it is done.
+    ///
+    /// [`last`](Self::last) and [`hardened`](Self::hardened) go back to `lsn`.
+    ///
+    /// # Errors
+    /// [`ChangeError::OutOfRange`] if the journal does not reach from before `lsn` to it.
+    pub fn cut_after(&self, lsn: Lsn) -> Result<(), ChangeError> {
+        let mut appender = lock(&self.shared.appender);
+        let (first, last) = (self.first(), appender.last);
+        if lsn.next() < first || lsn > last {
+            return Err(ChangeError::OutOfRange { lsn, first, last });
+        }
+        if lsn == last {
+            return self.wait_hardened(lsn).map_err(|error| match error {
+                WaitError::Poisoned(error) => ChangeError::Poisoned(error),
+                WaitError::Stopped => ChangeError::Stopped,
+            });
+        }
+        self.change(Change::CutAfter(lsn))?;
+        // The epoch of what is left may be lower; the records that follow tell.
+        (appender.last, appender.newest_epoch) = (lsn, None);
+        Ok(())
+    }
+
+    /// Empties the journal, durably; it goes on after `after`, in `session`. Waits until it is done.
+    ///
+    /// # Errors
+    /// When the journal is poisoned or stopped. A crash leaves the old journal or the new.
+    pub fn reset(&self, after: Lsn, session: SessionId) -> Result<(), ChangeError> {
+        let mut appender = lock(&self.shared.appender);
+        self.change(Change::Reset { after, session })?;
+        (appender.last, appender.newest_epoch) = (after, None);
+        *lock(&self.shared.epoch) = Epoch::default();
+        Ok(())
+    }
+
+    /// Goes on in a segment of another session, durably, keeping what is there. Waits until it is done.
+    ///
+    /// # Errors
+    /// When the journal is poisoned or stopped.
+    pub fn set_session(&self, session: SessionId) -> Result<(), ChangeError> {
+        let _appender = lock(&self.shared.appender);
+        self.change(Change::Session(session))
+    }
+
+    /// Has the journal thread change something. The appender's lock is held by the caller.
+    fn change(&self, change: Change) -> Result<(), ChangeError> {
+        let (done, answer) = sync_channel(1);
+        {
+            let mut recent = lock(&self.shared.recent);
+            if let Some(refusal) = Refusal::of(&recent) {
+                return Err(refusal.into());
+            }
+            recent.jobs.push_back(Job { change, done });
+            self.shared.wake_writer(&mut recent);
+        }
+        answer.recv().expect("the journal thread answers every job before it ends")
+    }
+
+    /// Records below `from` are not needed any more: they are removed when the journal exceeds its size limit.
+    pub fn retain(&self, from: Lsn) {
+        self.retain_needed(from, from);
+    }
+
+    /// Records from `needed` on are never removed (redo starts there). Those from `wanted` on are what a connected
+    /// mirror still lacks; they are kept as long as the size limit allows, and removing one is logged.
+    pub fn retain_needed(&self, needed: Lsn, wanted: Lsn) {
+        let mut recent = lock(&self.shared.recent);
+        recent.retention = crate::recent::Retention { needed, wanted, fresh: true };
+        self.shared.wake_writer(&mut recent);
+    }
+
+    /// Bytes that the journal takes on the disk, without the spare segment.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        lock(&self.shared.table).allocated()
+    }
+
+    /// Waits until everything up to `lsn` is hardened, appended or not.
+    ///
+    /// # Errors
+    /// If the journal ends before.
+    pub fn wait_hardened(&self, lsn: Lsn) -> Result<(), WaitError> {
+        if self.hardened() >= lsn {
+            return Ok(());
+        }
+        let mut recent = lock(&self.shared.recent);
+        while recent.hardened < lsn {
+            if recent.stopped {
+                return Err(Refusal::of(&recent).expect("a stopped journal refuses").into());
+            }
+            recent = self.shared.wait(recent);
+        }
+        Ok(())
+    }
+
+    /// The error that poisoned the journal, if one did.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<Arc<PoisonError>> {
+        lock(&self.shared.recent).poisoned.clone()
+    }
+
+    /// Hardens what was appended and ends the threads. Other handles can still read; appending is refused.
+    ///
+    /// # Errors
+    /// The error that poisoned the journal, now or earlier.
+    pub fn flush_and_stop(self) -> Result<(), Arc<PoisonError>> {
+        self.threads.stop();
+        self.poisoned().map_or(Ok(()), Err)
+    }
+}
+
+/// Ends the threads with the last handle.
+struct Threads {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    fn stop(&self) {
+        {
+            let mut recent = lock(&self.shared.recent);
+            recent.stopping = true;
+            self.shared.wake_writer(&mut recent);
+            // Appenders that wait for room must not be waited for.
+            self.shared.progress.notify_all();
+        }
+        for handle in lock(&self.threads).drain(..) {
+            // The listener may hold the last handle; a thread cannot wait for itself.
+            if handle.thread().id() != thread::current().id()
+                && let Err(panic) = handle.join()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
+        self.stop();
+    }
+}

@@ -1,0 +1,170 @@
+//! The journal thread: takes all that waits, writes it, syncs once, tells.
+//!
+//! It never retries a failed write or fsync: it poisons the journal, wakes everybody who waits, and ends.
+
+use std::sync::Arc;
+
+use counterpart_core::{Lsn, record::Record};
+
+use crate::{
+    error::{ChangeError, PoisonError},
+    files::Files,
+    journal::{Progress, Shared},
+    lock,
+    recent::{Change, Job},
+};
+
+/// At most this many bytes are written per fsync: a torn write can leave no more behind, and a transaction that
+/// arrives meanwhile waits for no more.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// Told of every advance, on the journal thread.
+pub(crate) type Listener = Box<dyn Fn(Progress) + Send + Sync>;
+
+enum Turn {
+    Write(Vec<Record>),
+    Change(Job),
+    Retain,
+    Stop,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    files: Files,
+    listener: Listener,
+}
+
+impl Writer {
+    pub fn new(shared: Arc<Shared>, files: Files, listener: Listener) -> Writer {
+        let writer = Writer { shared, files, listener };
+        writer.settle();
+        writer
+    }
+
+    /// The thread's body.
+    pub fn run(mut self) {
+        loop {
+            let turn = self.next_turn();
+            let stop = matches!(turn, Turn::Stop);
+            let done = match turn {
+                Turn::Write(records) => self.write(&records),
+                Turn::Change(job) => self.change(job),
+                Turn::Retain => self.files.retain(),
+                Turn::Stop => self.files.close(self.shared.last().next()),
+            };
+            if let Err(error) = done {
+                return self.poison(error);
+            }
+            if stop {
+                return self.shared.end(None);
+            }
+            self.settle();
+        }
+    }
+
+    /// Waits until there is something to do. Records first: a change finds everything written.
+    fn next_turn(&self) -> Turn {
+        let mut recent = lock(&self.shared.recent);
+        loop {
+            if recent.waiting > 0 {
+                return Turn::Write(recent.unwritten(BATCH_BYTES));
+            }
+            if let Some(job) = recent.jobs.pop_front() {
+                return Turn::Change(job);
+            }
+            if recent.stopping {
+                return Turn::Stop;
+            }
+            if std::mem::take(&mut recent.retention.fresh) {
+                return Turn::Retain;
+            }
+            recent.asleep = true;
+            recent =
+                self.shared.work.wait(recent).unwrap_or_else(std::sync::PoisonError::into_inner);
+            recent.asleep = false;
+        }
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<(), PoisonError> {
+        let mut rest = records;
+        while let Some(first) = rest.first() {
+            let fit = self.files.fit(rest);
+            if fit == 0 {
+                let header = first.header();
+                self.files.switch(header.lsn, header.epoch, header.length as u64)?;
+                continue;
+            }
+            let (now, later) = rest.split_at(fit);
+            self.files.write(now)?;
+            self.harden(now);
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn harden(&self, records: &[Record]) {
+        let lsn = records[records.len() - 1].lsn();
+        let bytes = records.iter().map(|r| r.bytes().len()).sum();
+        let mut recent = lock(&self.shared.recent);
+        recent.harden(lsn, bytes);
+        self.shared.publish_hardened(lsn);
+        if recent.waiters > 0 {
+            self.shared.progress.notify_all();
+        }
+        drop(recent);
+        (self.listener)(Progress::Hardened(lsn));
+    }
+
+    /// Performs a change. The caller of the journal holds the appender's lock meanwhile, so nothing is appended.
+    fn change(&mut self, job: Job) -> Result<(), PoisonError> {
+        let next = self.shared.last().next();
+        let epoch = *lock(&self.shared.epoch);
+        let done = match job.change {
+            Change::CutAfter(lsn) => self.files.cut_after(lsn).map(|()| lsn),
+            Change::Reset { after, session } => {
+                self.files.reset(after, session, epoch).map(|()| after)
+            }
+            Change::Session(session) => {
+                self.files.set_session(session, next, epoch).map(|()| Lsn(next.0 - 1))
+            }
+        };
+        match done {
+            Ok(last) => {
+                let mut recent = lock(&self.shared.recent);
+                match job.change {
+                    Change::CutAfter(lsn) => recent.cut_after(lsn),
+                    Change::Reset { after, .. } => recent.reset(after),
+                    Change::Session(_) => {}
+                }
+                self.shared.publish_end(last);
+                self.shared.publish_first(&lock(&self.shared.table));
+                drop(recent);
+                reply(&job, Ok(()));
+                Ok(())
+            }
+            Err(error) => {
+                // The journal is poisoned first, so that whoever asked cannot go on appending.
+                lock(&self.shared.recent).jobs.push_front(job);
+                Err(error)
+            }
+        }
+    }
+
+    fn settle(&self) {
+        let recent = lock(&self.shared.recent);
+        self.shared.space.settle(self.files.left(), recent.waiting as u64);
+    }
+
+    fn poison(self, error: PoisonError) {
+        tracing::error!(%error, "the journal is poisoned");
+        let error = Arc::new(error);
+        self.shared.end(Some(Arc::clone(&error)));
+        (self.listener)(Progress::Poisoned(error));
+    }
+}
+
+/// Answers whoever waits for a change.
+pub(crate) fn reply(job: &Job, answer: Result<(), ChangeError>) {
+    // A caller that is gone (its thread panicked) needs no answer.
+    drop(job.done.send(answer));
+}
