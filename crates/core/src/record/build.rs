@@ -63,6 +63,12 @@ impl Draft {
         self.0[4] == Kind::Mark as u8
     }
 
+    /// Whether a later record of the same database completes what this one begins.
+    #[must_use]
+    pub fn is_chunk(&self) -> bool {
+        self.0[4] == Kind::Chunk as u8
+    }
+
     /// Gives the draft its place in the sequence. From here on its bytes never change.
     ///
     /// # Panics
