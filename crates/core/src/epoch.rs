@@ -79,6 +79,11 @@ impl EpochHistory {
         self.0.push((epoch, last));
     }
 
+    /// Forgets every epoch that began after `end`: the journal was cut there, or never reached them.
+    pub fn cut(&mut self, end: Lsn) {
+        self.0.retain(|&(_, began)| began <= end);
+    }
+
     /// The epoch that the record at `lsn` was written in, as far as this history tells.
     #[must_use]
     pub fn epoch_at(&self, lsn: Lsn) -> Option<Epoch> {
@@ -100,7 +105,9 @@ impl EpochHistory {
             let Some(theirs) = other.0.iter().position(|&(e, b)| e == epoch && b == began) else {
                 continue;
             };
-            return self.ends(index, end).min(other.ends(theirs, other_end)).max(began);
+            let shared = self.ends(index, end).min(other.ends(theirs, other_end)).max(began);
+            // A history may be ahead of its journal: a mirror adopts the principal's before the records come.
+            return shared.min(end).min(other_end);
         }
         Lsn::ZERO
     }
@@ -161,6 +168,17 @@ mod tests {
         a.begin(Epoch { term: 2, start: 1, server: ServerId(7) }, Lsn(10));
         b.begin(Epoch { term: 2, start: 1, server: ServerId(8) }, Lsn(10));
         assert_eq!(a.common(Lsn(20), &b, Lsn(30)), Lsn(10));
+    }
+
+    #[test]
+    fn a_history_that_is_ahead_of_its_journal_does_not_raise_the_common_position() {
+        let ours = history(&[(1, 1, 0), (1, 2, 50)]);
+        let theirs = ours.clone();
+        assert_eq!(ours.common(Lsn(80), &theirs, Lsn(40)), Lsn(40));
+        assert_eq!(theirs.common(Lsn(40), &ours, Lsn(80)), Lsn(40));
+        let mut cut = theirs.clone();
+        cut.cut(Lsn(40));
+        assert_eq!(cut, history(&[(1, 1, 0)]));
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! bytes are parsed from slices. What this crate decides can therefore be replayed from a text file.
 
 pub mod epoch;
+pub mod frame;
 pub mod ids;
 pub mod message;
+pub mod quorum;
 pub mod record;
 pub mod session;
 

@@ -243,6 +243,8 @@ pub struct Refused {
     pub refusal: Refusal,
     /// The session that the refusal speaks of.
     pub session: SessionId,
+    /// With `DIVERGED`: up to where both have the same events.
+    pub common: Option<Lsn>,
     /// The principal, if the sender knows it and is not it.
     pub principal: Option<PartnerAddress>,
 }

@@ -5,6 +5,7 @@
 //! down in this crate's `DESIGN.md`.
 
 mod action;
+mod catch_up;
 mod command;
 mod durable;
 mod event;
@@ -12,6 +13,7 @@ mod pair;
 mod time;
 
 pub use action::{Action, Admission, Alarm, AlarmKind, Level};
+pub use catch_up::{CatchUp, Offer, choose};
 pub use command::{Assessment, Command, CommandError, CommandId, Loss, Outcome};
 pub use durable::{Deposed, Durable, Ended, Member, Parked, PendingHandover};
 pub use event::{DialId, Event, LinkId, Recovered, Ticket};

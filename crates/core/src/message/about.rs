@@ -108,8 +108,8 @@ pub struct About {
     pub applied: Lsn,
     /// What its data is.
     pub data: DataState,
-    /// Whether it is a deposed principal that parks until the operator decides.
-    pub parked: bool,
+    /// Whether it is a deposed principal whose journal must not be cut before the operator decides.
+    pub deposed: bool,
     /// Where its partners reach it.
     pub partner_address: String,
     /// Where its clients reach it.

@@ -17,21 +17,21 @@ pub enum Action {
 
     /// Connect to this partner address; answer `Connected` or `DialFailed` (bounded by the partner timeout).
     Dial(DialId, String),
-    /// Send a message.
-    Send(LinkId, Box<Envelope>),
+    /// Send a message. A link that is closed by now is no error.
+    Send(LinkId, Envelope),
     /// Send what is queued, as far as that goes quickly, and close. Stops streams and seeds on it.
     CloseLink(LinkId),
 
-    /// Principal: send every record after this position, and those to come, until stopped or closed.
+    /// Principal: send every record after this position, and those to come, until stopped or closed. Replaces an
+    /// earlier stream on this link.
     StreamFrom(LinkId, Lsn),
-    /// Principal: send no more records on this link.
+    /// Principal: send no more records and no more pages of a seed on this link.
     StopStreaming(LinkId),
     /// Principal: choose the mark for a seed. With a progress: go on from its mark, which the journal has.
     PrepareSeed(LinkId, Option<Box<SeedProgress>>),
     /// Principal: send the pages that this progress lacks, then say `SeedSent`.
     SendSeed(LinkId, Box<SeedProgress>),
-    /// Mirror: be ready for the pages of a seed. Without earlier progress (`journal_reset` is false in it) all
-    /// databases are dropped first.
+    /// Mirror: be ready for the pages of a seed that go on from this progress.
     ReceiveSeed(LinkId, Box<SeedProgress>),
     /// Mirror: make every page received durable, then say `SeedFinished`.
     FinishSeed(LinkId, Lsn),
@@ -40,7 +40,8 @@ pub enum Action {
     Append(LinkId),
     /// Cut the journal to this end (after what is queued for it was written); then say `Truncated`.
     TruncateJournal(Lsn),
-    /// Empty the journal so that it begins after this position; then say `JournalReset`.
+    /// Mirror, before a seed: drop all databases and empty the journal so that it begins after this position;
+    /// then say `JournalReset`.
     ResetJournal(Lsn),
 
     /// Principal and standalone: everything up to here is final; confirm what waits for it.

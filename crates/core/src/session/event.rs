@@ -52,7 +52,8 @@ pub enum Event {
     Tick,
     /// The durable state of this ticket, and of all before it, is on disk.
     Persisted(Ticket),
-    /// The engine has the role that the newest `Become…` asked for.
+    /// The engine has the role that the newest `Become…` asked for. For a mirror: nothing is queued for the journal
+    /// any more, and `Hardened` with its end and `Applied` were said before.
     Became(Role),
 
     /// The local journal is hardened up to here.
@@ -79,7 +80,7 @@ pub enum Event {
     /// Bytes of any kind arrived (for records and seed pages; messages count by themselves).
     Heard(LinkId),
     /// A message arrived.
-    Received(LinkId, Box<Envelope>),
+    Received(LinkId, Envelope),
     /// Records of one epoch arrived, without gaps among themselves. The core answers with `Append` if the
     /// journal may take them, with nothing if it has them already, and closes the link otherwise.
     Records {

@@ -1,0 +1,117 @@
+//! Decoding, as the bytes come. Memory stays within one frame and what the caller pushed beyond it.
+
+use bytes::{Buf, BytesMut};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{
+    FRAME_HEADER_LEN, Frame, FrameError, FrameType, MAGIC, MAX_PAYLOAD_LEN, OPENING_LEN,
+    WIRE_VERSION,
+};
+
+/// Whether the partner's opening is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opening {
+    /// More bytes are needed.
+    Incomplete,
+    /// It is one of ours; frames follow.
+    Complete,
+}
+
+/// Why the other side's first bytes are not the opening of a partner.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpeningError {
+    /// Something else than a partner speaks.
+    #[error("the other side is not a partner: it begins with {0:02x?}")]
+    NotAPartner([u8; 6]),
+    /// A partner of another wire version.
+    #[error(
+        "the partner speaks wire version {theirs}, this server {WIRE_VERSION}: upgrade the older of the two"
+    )]
+    Version {
+        /// The partner's version.
+        theirs: u16,
+    },
+}
+
+/// Takes bytes in any pieces, gives frames.
+#[derive(Debug, Default)]
+pub struct FrameDecoder {
+    buffer: BytesMut,
+    opened: bool,
+}
+
+impl FrameDecoder {
+    /// A decoder at the beginning of a connection.
+    #[must_use]
+    pub fn new() -> FrameDecoder {
+        FrameDecoder::default()
+    }
+
+    /// Where the next bytes from the connection go; append to it only.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// Takes the partner's opening off the front. Call until it is [`Opening::Complete`].
+    ///
+    /// # Errors
+    /// [`OpeningError`], as soon as the bytes at hand show it.
+    pub fn open(&mut self) -> Result<Opening, OpeningError> {
+        if self.opened {
+            return Ok(Opening::Complete);
+        }
+        let known = self.buffer.len().min(MAGIC.len());
+        if self.buffer[..known] != MAGIC[..known] {
+            let mut begins = [0; 6];
+            begins[..known].copy_from_slice(&self.buffer[..known]);
+            return Err(OpeningError::NotAPartner(begins));
+        }
+        if self.buffer.len() < OPENING_LEN {
+            return Ok(Opening::Incomplete);
+        }
+        let theirs = u16::from_le_bytes([self.buffer[6], self.buffer[7]]);
+        if theirs != WIRE_VERSION {
+            return Err(OpeningError::Version { theirs });
+        }
+        self.buffer.advance(OPENING_LEN);
+        self.opened = true;
+        Ok(Opening::Complete)
+    }
+
+    /// Takes the next whole frame off the front, `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// [`FrameError`]; the connection must be closed then.
+    ///
+    /// # Panics
+    /// If the opening was not taken first.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        assert!(self.opened, "frames come after the opening");
+        let Some(head) = self.buffer.first_chunk::<FRAME_HEADER_LEN>() else {
+            return Ok(None);
+        };
+        let head = *head;
+        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        if length > MAX_PAYLOAD_LEN {
+            return Err(FrameError::TooLong(length));
+        }
+        let kind = FrameType::from_byte(head[4]).ok_or(FrameError::Type(head[4]))?;
+        if head[5..8] != [0; 3] {
+            return Err(FrameError::Reserved);
+        }
+        if self.buffer.len() < FRAME_HEADER_LEN + length {
+            self.buffer.reserve(FRAME_HEADER_LEN + length - self.buffer.len());
+            return Ok(None);
+        }
+        self.buffer.advance(FRAME_HEADER_LEN);
+        let payload = self.buffer.split_to(length).freeze();
+        let (first, second) = head.split_at(8);
+        let seed = u64::from_le_bytes(first.try_into().expect("eight bytes"));
+        let stored = u64::from_le_bytes(second.try_into().expect("eight bytes"));
+        let computed = xxh3_64_with_seed(&payload, seed);
+        if stored != computed {
+            return Err(FrameError::Checksum { stored, computed });
+        }
+        Ok(Some(Frame { kind, payload }))
+    }
+}
