@@ -6,6 +6,7 @@ A file: URL stands in for a server to try the checks themselves.
 import argparse
 import sys
 
+from driver_checks import check_drivers
 from libsql_client_checks import check_libsql_client
 from sqlalchemy_checks import check_sqlalchemy
 
@@ -21,6 +22,7 @@ def main():
     parser.add_argument("--mirror", metavar="URL")
     arguments = parser.parse_args()
     failed = check_libsql_client(web_socket(arguments.principal), web_socket(arguments.mirror))
+    failed += check_drivers(arguments.principal, arguments.mirror)
     failed += check_sqlalchemy(arguments.principal, arguments.mirror)
     return 0 if failed == 0 else 1
 

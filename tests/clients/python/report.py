@@ -37,6 +37,24 @@ def equal(actual, expected, what):
         raise AssertionError(f"{what}: expected {expected!r}, got {actual!r}")
 
 
+def contains(whole, part, what):
+    """Fails with the whole text unless the part is in it."""
+    if part not in whole:
+        raise AssertionError(f"{what}: expected {part} in: {whole}")
+
+
+def refused(body, what):
+    """The text of the error of something that has to fail; it holds the server's code.
+
+    For drivers without error classes of their own: any exception is accepted.
+    """
+    try:
+        value = body()
+    except Exception as error:
+        return str(error)
+    raise AssertionError(f"{what}: expected a refusal, got {value!r}")
+
+
 class Deadline:
     """How long a mirror may take to show what it has hardened; a read is asked again until then."""
 

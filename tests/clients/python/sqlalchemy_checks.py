@@ -1,10 +1,9 @@
-"""SQLAlchemy over `sqlalchemy-libsql`, and the `libsql` driver (DB-API) that it stands on."""
+"""SQLAlchemy over `sqlalchemy-libsql`, unchanged."""
 
 import time
 from urllib.parse import urlsplit
 
-import libsql_experimental
-from report import Deadline, Report, equal
+from report import Deadline, Report, contains, equal, refused
 from sqlalchemy import Float, Integer, String, create_engine, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
@@ -35,23 +34,6 @@ def engine_url(address):
         return "sqlite+libsql:///" + address.removeprefix("file:")
     parts = urlsplit(address)
     return f"sqlite+libsql://{parts.netloc}{parts.path}?secure={str(parts.scheme == 'https').lower()}"
-
-
-def refused(body, what):
-    """The text of the error of something that has to fail; it holds the server's code.
-
-    This driver raises ValueError for what a server refuses, so any exception is accepted here.
-    """
-    try:
-        value = body()
-    except Exception as error:
-        return str(error)
-    raise AssertionError(f"{what}: expected a refusal, got {value!r}")
-
-
-def contains(whole, part, what):
-    if part not in whole:
-        raise AssertionError(f"{what}: expected {part} in: {whole}")
 
 
 def ships(engine):
@@ -131,21 +113,6 @@ def orm_transactions(report, engine):
         equal(ships(engine), before, "ships after")
 
 
-def driver(report, address):
-    """The same server through the bare driver, as a script without SQLAlchemy would use it."""
-    with report.check("runs the DB-API driver: execute, many, commit, rollback"):
-        connection = libsql_experimental.connect(address.removeprefix("file:"), auth_token="")
-        connection.execute("DROP TABLE IF EXISTS python_driver")
-        connection.execute("CREATE TABLE python_driver (id INTEGER PRIMARY KEY, word TEXT)")
-        connection.executemany("INSERT INTO python_driver VALUES (?, ?)", [(1, "a"), (2, "b")])
-        connection.commit()
-        connection.execute("INSERT INTO python_driver VALUES (?, ?)", (3, "c"))
-        connection.rollback()
-        rows = connection.execute("SELECT * FROM python_driver ORDER BY id").fetchall()
-        equal([tuple(row) for row in rows], [(1, "a"), (2, "b")], "rows")
-        connection.close()
-
-
 def check_mirror(report, engine, mirror):
     with report.check("reads the same rows from the mirror"):
         expected = ships(engine)
@@ -176,7 +143,6 @@ def check_sqlalchemy(principal, mirror):
     engine = create_engine(engine_url(principal), poolclass=NullPool)
     orm_writes(report, engine)
     orm_transactions(report, engine)
-    driver(report, principal)
     if mirror is not None:
         check_mirror(report, engine, create_engine(engine_url(mirror), poolclass=NullPool))
     return report.failed
