@@ -1,1 +1,42 @@
-//! (being written)
+//! Counterpart's SQLite engine.
+//!
+//! Clients' statements run on [`Connection`]s of a [`Database`]; what they commit is captured from the WAL as
+//! journal records, and the same records are applied to a copy by an [`Applier`], or by a [`RedoFile`] when
+//! nobody has the file open. Nothing here knows LSNs' meaning, partners or the journal, and nothing here makes a
+//! commit durable: that is the journal's.
+
+mod apply;
+mod capture;
+mod checkpoint;
+mod class;
+mod clock;
+mod codes;
+mod compile;
+mod connection;
+mod database;
+pub mod error;
+mod guard;
+mod hooks;
+mod lex;
+mod pages;
+mod raw;
+mod readers;
+mod scope;
+mod value;
+
+pub use apply::{Applied, Applier, ApplyError};
+pub use capture::{CaptureError, Captured};
+pub use checkpoint::Checkpoint;
+pub use class::{BeginMode, Class};
+pub use compile::Description;
+pub use connection::Connection;
+pub use database::{Database, OpenError, Options};
+pub use error::SqlError;
+pub use hooks::CommitGate;
+pub use pages::{PageReader, Pages, SnapshotReader};
+pub use readers::{Interrupter, Reader};
+pub use scope::StreamScope;
+pub use value::{
+    Args, CollectingSink, Column, RowSink, Statement, StatementResult, Stop, Summary, Value,
+    ValueRef,
+};

@@ -1,0 +1,369 @@
+//! Apply: journal records become pages of a copy that others are reading.
+//!
+//! Pages are written through `sqlite_dbpage`, inside SQLite transactions, so readers keep their snapshots and see
+//! whole transactions only. The ways in which that goes wrong silently, each with a test:
+//!
+//! - an UPDATE of a page that does not exist yet does nothing: always `INSERT OR REPLACE`;
+//! - truncation, a row `(N + 1, NULL)`, is forgotten when another page is written after it: it comes last;
+//! - once page 1 was rewritten, a statement on the main database can no longer be compiled in that transaction:
+//!   the copy is attached to an in-memory database;
+//! - a page appended in this transaction cannot be read back in it: what later records build on is kept in a map,
+//!   and a transaction in chunks, whose pages do not fit a map, begins with nothing before it;
+//! - page 1 says whether the file is in WAL mode: bytes 18 and 19 stay 2;
+//! - the lock page is never written.
+
+use std::{collections::HashMap, path::Path};
+
+use counterpart_core::{
+    Lsn, PageNo, PageSize,
+    record::{Kind, PageEncoding, PageError, PageView, Record},
+};
+use rusqlite::{OpenFlags, OptionalExtension};
+
+use crate::{
+    database::{OpenError, configure},
+    error::SqlError,
+};
+
+/// Images gathered before they are written, in bytes.
+pub(crate) const MAP_LIMIT: usize = 32 << 20;
+
+const WRITE_PAGE: &str =
+    "INSERT OR REPLACE INTO sqlite_dbpage(pgno, data, schema) VALUES (?1, ?2, 'copy')";
+const READ_PAGE: &str = "SELECT data FROM sqlite_dbpage WHERE schema = 'copy' AND pgno = ?1";
+
+/// Why records could not be applied. What was visible before still is; nothing of the failed batch is.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// SQLite refused to write.
+    #[error("the copy cannot be written: {0}")]
+    Sqlite(#[from] SqlError),
+    /// A page of a record does not decode against this copy.
+    #[error("the record at {lsn} does not fit this copy: {cause}")]
+    Page {
+        /// The record.
+        lsn: Lsn,
+        /// What is wrong.
+        cause: PageError,
+    },
+    /// A record contradicts the copy or itself.
+    #[error("the record at {lsn} does not fit this copy: {what}")]
+    Misfit {
+        /// The record.
+        lsn: Lsn,
+        /// What is wrong.
+        what: String,
+    },
+    /// A file beside SQLite cannot be read or written.
+    #[error("the copy cannot be written: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl From<rusqlite::Error> for ApplyError {
+    fn from(error: rusqlite::Error) -> ApplyError {
+        ApplyError::Sqlite(error.into())
+    }
+}
+
+/// What has become visible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The last record whose transaction is visible; `Lsn::ZERO` before the first.
+    pub lsn: Lsn,
+    /// Transactions made visible, since the applier was opened.
+    pub transactions: u64,
+    /// Pages written, since the applier was opened.
+    pub pages: u64,
+}
+
+/// Newest images of pages, by number.
+pub(crate) type PageMap = HashMap<u32, Box<[u8]>>;
+
+/// Writes records of one database to its copy.
+///
+/// - Outside a run of chunks, `map` holds all that was pushed and is not visible, and no SQLite transaction is open.
+/// - Within a run of chunks, `map` and the open SQLite transaction together hold exactly that run.
+#[derive(Debug)]
+pub struct Applier {
+    db: rusqlite::Connection,
+    page_size: PageSize,
+    map: PageMap,
+    map_limit: usize,
+    /// The last pushed record that ends a transaction, and the size it leaves.
+    pushed: Option<(Lsn, u32)>,
+    pushed_transactions: u64,
+    in_chunks: bool,
+    open: Option<OpenTransaction>,
+    applied: Applied,
+}
+
+/// An open SQLite transaction.
+#[derive(Debug)]
+struct OpenTransaction {
+    /// The copy's size when it began.
+    size_before: u32,
+    /// The highest page written in it.
+    highest: u32,
+    pages: u64,
+}
+
+impl Applier {
+    /// Opens an existing copy for applying. There must be no other writer while records are applied.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it is missing, not a database, or not in WAL mode.
+    pub fn open(path: &Path) -> Result<Applier, OpenError> {
+        let open = || -> Result<(rusqlite::Connection, u32, String), SqlError> {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let db = rusqlite::Connection::open_in_memory_with_flags(flags)?;
+            let name = path.to_str().ok_or_else(|| {
+                SqlError::new("SQLITE_CANTOPEN", "the path of a database must be UTF-8")
+            })?;
+            db.execute("ATTACH ?1 AS copy", [name])?;
+            configure(&db)?;
+            db.execute_batch("PRAGMA copy.synchronous=OFF")?;
+            let mode = db.query_row("PRAGMA copy.journal_mode", [], |row| row.get(0))?;
+            let page_size = db.query_row("PRAGMA copy.page_size", [], |row| row.get(0))?;
+            db.prepare_cached(WRITE_PAGE)?;
+            db.prepare_cached(READ_PAGE)?;
+            Ok((db, page_size, mode))
+        };
+        let (db, page_size, mode) = open().map_err(|cause| OpenError::sqlite(path, cause))?;
+        if mode != "wal" {
+            return Err(OpenError::NotWal { path: path.to_owned(), mode });
+        }
+        Ok(Applier {
+            db,
+            page_size: PageSize::from_bytes(page_size).expect("SQLite has no other page sizes"),
+            map: PageMap::new(),
+            map_limit: MAP_LIMIT,
+            pushed: None,
+            pushed_transactions: 0,
+            in_chunks: false,
+            open: None,
+            applied: Applied::default(),
+        })
+    }
+
+    /// Gathers images of `bytes` before writing them, instead of 32 MiB.
+    #[must_use]
+    pub fn with_map_limit(mut self, bytes: usize) -> Applier {
+        self.map_limit = bytes;
+        self
+    }
+
+    /// What has become visible so far.
+    #[must_use]
+    pub fn applied(&self) -> Applied {
+        self.applied
+    }
+
+    /// Adds a record: a chunk, a transaction or the creation of this database. Nothing becomes visible before
+    /// [`commit`](Self::commit), except that gathered transactions are committed when they fill the map, when a
+    /// transaction in chunks begins, and when it ends.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; all that was pushed and not committed is forgotten.
+    ///
+    /// # Panics
+    /// If the record carries no pages by its kind.
+    pub fn push(&mut self, record: &Record) -> Result<(), ApplyError> {
+        let outcome = self.push_record(record);
+        if outcome.is_err() {
+            self.abort();
+        }
+        outcome
+    }
+
+    /// Makes all whole transactions that were pushed visible, at once.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; all that was pushed and not committed is forgotten.
+    pub fn commit(&mut self) -> Result<Applied, ApplyError> {
+        if !self.in_chunks
+            && let Some((lsn, size)) = self.pushed
+        {
+            let outcome = self.commit_pushed(lsn, size);
+            if outcome.is_err() {
+                self.abort();
+            }
+            outcome?;
+        }
+        Ok(self.applied)
+    }
+
+    /// Pushes all records and commits.
+    ///
+    /// # Errors
+    /// [`ApplyError`], as `push` and `commit`.
+    pub fn apply(&mut self, records: &[Record]) -> Result<Applied, ApplyError> {
+        records.iter().try_for_each(|record| self.push(record))?;
+        self.commit()
+    }
+
+    /// Forgets what was pushed and is not visible.
+    pub fn abort(&mut self) {
+        self.map.clear();
+        (self.pushed, self.pushed_transactions, self.in_chunks) = (None, 0, false);
+        if self.open.take().is_some()
+            && let Err(error) = self.db.execute_batch("ROLLBACK")
+        {
+            // SQLite has rolled back by itself; the transaction is gone either way.
+            tracing::debug!(%error, "rolling back an apply");
+        }
+    }
+
+    fn push_record(&mut self, record: &Record) -> Result<(), ApplyError> {
+        let (header, lsn) = (record.header(), record.lsn());
+        let ends = match header.kind {
+            Kind::Chunk => false,
+            Kind::Transaction | Kind::CreateDatabase => true,
+            Kind::DropDatabase | Kind::Mark => {
+                panic!("a {:?} is not applied to pages", header.kind)
+            }
+        };
+        if header.page_size.is_some_and(|size| size != self.page_size) {
+            let what = format!("it has pages of another size than {}", self.page_size.bytes());
+            return Err(ApplyError::Misfit { lsn, what });
+        }
+        if !ends && !self.in_chunks {
+            self.commit()?;
+            self.in_chunks = true;
+        }
+        for page in record.pages() {
+            self.take_page(lsn, &page)?;
+        }
+        if ends {
+            self.end_transaction(lsn, header.size_in_pages)
+        } else if self.is_full() {
+            self.write_map()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.map.len() * self.page_size.bytes() >= self.map_limit
+    }
+
+    fn take_page(&mut self, lsn: Lsn, page: &PageView<'_>) -> Result<(), ApplyError> {
+        if page.number == self.page_size.lock_page() {
+            return Ok(());
+        }
+        let from_copy = match page.encoding {
+            PageEncoding::Delta if !self.map.contains_key(&page.number.0) => {
+                self.read_page(page.number)?
+            }
+            _ => None,
+        };
+        let size = self.page_size;
+        decode_into(&mut self.map, size, page, from_copy.as_deref())
+            .map_err(|cause| ApplyError::Page { lsn, cause })
+    }
+
+    fn read_page(&self, number: PageNo) -> Result<Option<Vec<u8>>, ApplyError> {
+        let mut statement = self.db.prepare_cached(READ_PAGE)?;
+        Ok(statement.query_row([number.0], |row| row.get(0)).optional()?)
+    }
+
+    fn end_transaction(&mut self, lsn: Lsn, size: u32) -> Result<(), ApplyError> {
+        if size == 0 {
+            let what = "it leaves a database without pages".to_owned();
+            return Err(ApplyError::Misfit { lsn, what });
+        }
+        // What an earlier transaction of this batch wrote beyond the new end is gone.
+        if self.pushed.is_some_and(|(_, before)| before > size) {
+            self.map.retain(|number, _| *number <= size);
+        }
+        self.pushed = Some((lsn, size));
+        self.pushed_transactions += 1;
+        if self.in_chunks {
+            self.in_chunks = false;
+            self.commit_pushed(lsn, size)
+        } else if self.is_full() {
+            self.commit_pushed(lsn, size)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Begins the SQLite transaction if it is not open.
+    fn begin(&mut self) -> Result<&mut OpenTransaction, ApplyError> {
+        if self.open.is_none() {
+            self.db.execute_batch("BEGIN IMMEDIATE")?;
+            // From here on `abort` rolls back.
+            let open = self.open.insert(OpenTransaction { size_before: 0, highest: 0, pages: 0 });
+            open.size_before = self
+                .db
+                .prepare_cached("PRAGMA copy.page_count")?
+                .query_row([], |row| row.get(0))?;
+        }
+        Ok(self.open.as_mut().expect("it was just begun"))
+    }
+
+    /// Writes the gathered images into the open SQLite transaction.
+    fn write_map(&mut self) -> Result<(), ApplyError> {
+        self.begin()?;
+        let mut pages: Vec<_> = self.map.drain().collect();
+        pages.sort_unstable_by_key(|(number, _)| *number);
+        let open = self.open.as_mut().expect("it was begun above");
+        let mut statement = self.db.prepare_cached(WRITE_PAGE)?;
+        for (number, image) in &pages {
+            statement.execute((number, &image[..]))?;
+        }
+        open.highest = open.highest.max(pages.last().map_or(0, |(number, _)| *number));
+        open.pages += pages.len() as u64;
+        Ok(())
+    }
+
+    fn commit_pushed(&mut self, lsn: Lsn, size: u32) -> Result<(), ApplyError> {
+        self.write_map()?;
+        let open = self.open.as_ref().expect("writing began it");
+        if open.highest > size {
+            let what = format!("it has page {} and leaves {size}", open.highest);
+            return Err(ApplyError::Misfit { lsn, what });
+        }
+        let mut statement = self.db.prepare_cached(WRITE_PAGE)?;
+        if open.size_before.max(open.highest) < size {
+            // Its last page has no image, so it would end too early.
+            statement.execute((size, vec![0u8; self.page_size.bytes()]))?;
+        } else if open.size_before > size {
+            statement.execute((size + 1, rusqlite::types::Null))?;
+        }
+        drop(statement);
+        self.db.execute_batch("COMMIT")?;
+        let written = self.open.take().map_or(0, |open| open.pages);
+        self.applied.lsn = lsn;
+        self.applied.transactions += std::mem::take(&mut self.pushed_transactions);
+        self.applied.pages += written;
+        self.pushed = None;
+        Ok(())
+    }
+}
+
+/// Decodes a page into the map; `from_copy` is its previous version where the map has none.
+pub(crate) fn decode_into(
+    map: &mut PageMap,
+    size: PageSize,
+    page: &PageView<'_>,
+    from_copy: Option<&[u8]>,
+) -> Result<(), PageError> {
+    let mut image = match (page.encoding, map.remove(&page.number.0)) {
+        (PageEncoding::Delta, previous) => {
+            let mut image = vec![0; size.bytes()].into_boxed_slice();
+            page.decode(size, previous.as_deref().or(from_copy), &mut image)?;
+            image
+        }
+        // An image needs nothing of the previous version but its room.
+        (_, previous) => {
+            let mut image = previous.unwrap_or_else(|| vec![0; size.bytes()].into_boxed_slice());
+            page.decode(size, None, &mut image)?;
+            image
+        }
+    };
+    if page.number == PageNo(1) {
+        image[18..20].copy_from_slice(&[2, 2]);
+    }
+    map.insert(page.number.0, image);
+    Ok(())
+}

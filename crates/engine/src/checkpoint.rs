@@ -1,0 +1,72 @@
+//! Checkpoint: WAL pages go into the database file, and the file to the disk.
+//!
+//! Whoever calls this holds the write permit and has waited until every event in the WAL is final: SQLite copies
+//! whatever is committed. The file is synced through SQLite's own handle, never through another descriptor.
+
+use rusqlite::ffi;
+
+use crate::{
+    database::{Database, wal_checkpoint},
+    error::SqlError,
+};
+
+/// What a checkpoint did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Frames in the WAL.
+    pub wal_frames: u32,
+    /// Frames of these that are in the database file and durable.
+    pub copied_frames: u32,
+    /// Whether these are all, so that the next write restarts the WAL. If not, a reader pins it.
+    pub complete: bool,
+}
+
+impl Database {
+    /// Copies what readers allow from the WAL into the file, and makes it durable.
+    ///
+    /// # Errors
+    /// What SQLite says. After an error of the sync nothing is known about the file: never try again, recover.
+    pub fn checkpoint(&self) -> Result<Checkpoint, SqlError> {
+        let keeper = self.keeper();
+        let (wal_frames, copied_frames) = wal_checkpoint(&keeper, ffi::SQLITE_CHECKPOINT_PASSIVE)?;
+        sync_file(&keeper)?;
+        Ok(Checkpoint { wal_frames, copied_frames, complete: wal_frames == copied_frames })
+    }
+
+    /// Cuts the WAL file to nothing, after a complete checkpoint, if nobody reads from it. `false` if somebody does.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn truncate_wal(&self) -> Result<bool, SqlError> {
+        match wal_checkpoint(&self.keeper(), ffi::SQLITE_CHECKPOINT_TRUNCATE) {
+            Ok(_) => Ok(true),
+            Err(error) if error.code.starts_with("SQLITE_BUSY") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Syncs the main database file through SQLite's own descriptor.
+fn sync_file(db: &rusqlite::Connection) -> Result<(), SqlError> {
+    let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
+    // SAFETY: the connection is open and this thread has it; SQLite stores a pointer to its own file object,
+    // which lives as long as the connection, and whose methods are those of the VFS.
+    let result = unsafe {
+        let target = std::ptr::from_mut(&mut file).cast();
+        let op = ffi::SQLITE_FCNTL_FILE_POINTER;
+        match ffi::sqlite3_file_control(db.handle(), c"main".as_ptr(), op, target) {
+            ffi::SQLITE_OK => {
+                assert!(!file.is_null(), "an open database has a file");
+                let methods = (*file).pMethods;
+                let sync = (!methods.is_null()).then(|| (*methods).xSync).flatten();
+                let sync = sync.expect("the file of an open database can be synced");
+                sync(file, ffi::SQLITE_SYNC_NORMAL)
+            }
+            failed => failed,
+        }
+    };
+    if result == ffi::SQLITE_OK {
+        return Ok(());
+    }
+    Err(SqlError::sqlite(result, "the database file could not be synced".to_owned()))
+}

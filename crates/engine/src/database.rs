@@ -1,0 +1,318 @@
+//! One SQLite file and the connections to it.
+//!
+//! Only this process has the file open, always in WAL mode. The file must never be opened with `std::fs` while a
+//! [`Database`] lives: closing any descriptor of it would drop SQLite's POSIX locks.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+};
+
+use counterpart_core::{DatabaseId, PageSize};
+use rusqlite::{OpenFlags, config::DbConfig, ffi};
+
+use crate::{
+    capture::CaptureState,
+    connection::Connection,
+    error::SqlError,
+    hooks::CommitGate,
+    readers::{Reader, Readers},
+};
+
+/// How a database is served.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether foreign keys are enforced until a stream says otherwise. SQLite's default is no.
+    pub foreign_keys: bool,
+    /// Whether clients' connections refuse to write the main database from the start (a mirror's do).
+    pub read_only: bool,
+    /// Idle connections kept for the next stream.
+    pub idle_connections: usize,
+    /// Compiled statements kept per connection.
+    pub cached_statements: usize,
+    /// Page cache of each connection in KiB.
+    pub cache_kib: u32,
+    /// Asked before each commit of the main database.
+    pub gate: Option<Arc<dyn CommitGate>>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            foreign_keys: false,
+            read_only: false,
+            idle_connections: 4,
+            cached_statements: 128,
+            cache_kib: 2_000,
+            gate: None,
+        }
+    }
+}
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// SQLite cannot open or read it.
+    #[error("the database {path} cannot be opened: {cause}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        cause: SqlError,
+    },
+    /// It is not in WAL mode and cannot be brought there.
+    #[error("the database {path} is in journal mode {mode:?}, not WAL")]
+    NotWal {
+        /// The file.
+        path: PathBuf,
+        /// The mode it is in.
+        mode: String,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn sqlite(path: &Path, cause: impl Into<SqlError>) -> OpenError {
+        OpenError::Sqlite { path: path.to_owned(), cause: cause.into() }
+    }
+}
+
+/// What the connections of a database share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) path: PathBuf,
+    pub(crate) page_size: PageSize,
+    pub(crate) options: Options,
+    pub(crate) readers: Readers,
+    pub(crate) read_only: AtomicBool,
+    /// The size after the last captured commit, or at opening; for estimates.
+    pub(crate) size_in_pages: AtomicU32,
+}
+
+impl Shared {
+    /// The size in bytes as last known.
+    pub(crate) fn file_size(&self) -> u64 {
+        u64::from(self.size_in_pages.load(Relaxed)) * self.page_size.bytes() as u64
+    }
+
+    /// A connection set up as every connection of a served database must be, but without a guard.
+    pub(crate) fn open_connection(&self) -> Result<rusqlite::Connection, SqlError> {
+        let db = open_raw(&self.path)?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, self.options.foreign_keys)?;
+        db.pragma_update(None, "cache_size", -i64::from(self.options.cache_kib))?;
+        Ok(db)
+    }
+}
+
+/// Opens an existing file without creating it and without ever checkpointing by itself.
+fn open_raw(path: &Path) -> Result<rusqlite::Connection, SqlError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = rusqlite::Connection::open_with_flags(path, flags)?;
+    configure(&db)?;
+    Ok(db)
+}
+
+/// The settings that every connection to a served database has.
+pub(crate) fn configure(db: &rusqlite::Connection) -> Result<(), SqlError> {
+    // The last connection's close would copy the WAL into the file whether or not its events are final.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.set_prepared_statement_cache_capacity(16);
+    db.execute_batch("PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0")?;
+    Ok(())
+}
+
+/// A served database.
+#[derive(Debug)]
+pub struct Database {
+    id: DatabaseId,
+    pub(crate) shared: Arc<Shared>,
+    idle: Mutex<Vec<Connection>>,
+    /// For what the server does itself: checkpoints and questions. Never used for clients.
+    keeper: Mutex<rusqlite::Connection>,
+    pub(crate) capture: Mutex<CaptureState>,
+}
+
+impl Database {
+    /// Opens an existing database file; a file that is not in WAL mode yet is brought there.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it is missing, is not a database, or cannot be in WAL mode.
+    pub fn open(path: &Path, id: DatabaseId, options: Options) -> Result<Database, OpenError> {
+        let keeper = open_raw(path).map_err(|cause| OpenError::sqlite(path, cause))?;
+        let (page_size, size_in_pages) = prepare_file(path, &keeper)?;
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            page_size,
+            read_only: AtomicBool::new(options.read_only),
+            options,
+            readers: Readers::default(),
+            size_in_pages: AtomicU32::new(size_in_pages),
+        });
+        let database = Database {
+            id,
+            shared,
+            idle: Mutex::default(),
+            keeper: Mutex::new(keeper),
+            capture: Mutex::default(),
+        };
+        database.rebase_capture().map_err(|cause| OpenError::sqlite(path, cause))?;
+        Ok(database)
+    }
+
+    /// Makes a new, empty database file in WAL mode, whose page 1 exists in it.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the file exists already or cannot be made.
+    pub fn create_file(path: &Path, page_size: PageSize) -> Result<(), OpenError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if path.exists() {
+            let cause = SqlError::new("SQLITE_CANTOPEN", "the file exists already");
+            return Err(OpenError::sqlite(path, cause));
+        }
+        let make = || -> Result<(), SqlError> {
+            let db = rusqlite::Connection::open_with_flags(path, flags)?;
+            db.pragma_update(None, "page_size", u32::from(page_size))?;
+            // Changing a header field and back makes SQLite write page 1; WAL mode alone would do so too, but
+            // only as a side effect.
+            db.execute_batch("PRAGMA user_version=1; PRAGMA user_version=0")?;
+            db.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))?;
+            db.close().map_err(|(_, error)| error)?;
+            Ok(())
+        };
+        make().map_err(|cause| OpenError::sqlite(path, cause))
+    }
+
+    /// The database's identity.
+    #[must_use]
+    pub fn id(&self) -> DatabaseId {
+        self.id
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// The size of its pages; it never changes.
+    #[must_use]
+    pub fn page_size(&self) -> PageSize {
+        self.shared.page_size
+    }
+
+    /// Whether clients' connections refuse to write the main database.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.shared.read_only.load(Relaxed)
+    }
+
+    /// Changes that, at once and for all connections: a commit that is under way is refused, too.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.shared.read_only.store(read_only, Relaxed);
+    }
+
+    /// An idle connection, or a new one.
+    ///
+    /// # Errors
+    /// What SQLite says when a new one cannot be opened.
+    pub fn checkout(&self) -> Result<Connection, SqlError> {
+        match self.lock_idle().pop() {
+            Some(connection) => Ok(connection),
+            None => Connection::open(&self.shared),
+        }
+    }
+
+    /// Takes a connection back. An open transaction is rolled back; a marked connection is closed.
+    pub fn give_back(&self, mut connection: Connection) {
+        assert!(
+            Arc::ptr_eq(&connection.shared, &self.shared),
+            "a connection goes back to the database it came from"
+        );
+        if !connection.reset() {
+            return;
+        }
+        let mut idle = self.lock_idle();
+        if idle.len() < self.shared.options.idle_connections {
+            idle.push(connection);
+        }
+    }
+
+    /// Closes all idle connections, to free their memory.
+    pub fn close_idle(&self) {
+        self.lock_idle().clear();
+    }
+
+    /// The connections with an open transaction, oldest first.
+    #[must_use]
+    pub fn readers(&self) -> Vec<Reader> {
+        self.shared.readers.open()
+    }
+
+    /// Deletes a database's `-wal` and `-shm`, for a recovery from the journal.
+    ///
+    /// # Errors
+    /// What the file system says; files that are not there are no error.
+    pub fn discard_wal(path: &Path) -> std::io::Result<()> {
+        for suffix in ["-wal", "-shm"] {
+            match std::fs::remove_file(beside(path, suffix)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn keeper(&self) -> MutexGuard<'_, rusqlite::Connection> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The file that SQLite keeps beside the database under this suffix.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Makes sure of WAL mode; returns page size and size in pages.
+fn prepare_file(path: &Path, keeper: &rusqlite::Connection) -> Result<(PageSize, u32), OpenError> {
+    let sqlite = |cause: rusqlite::Error| OpenError::sqlite(path, cause);
+    let mode: String =
+        keeper.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0)).map_err(sqlite)?;
+    if mode != "wal" {
+        return Err(OpenError::NotWal { path: path.to_owned(), mode });
+    }
+    let page_size: u32 =
+        keeper.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sqlite)?;
+    let pages: u32 = keeper.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(sqlite)?;
+    // A question about the schema opens the WAL, so that its file is there for the capture.
+    keeper.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(sqlite)?;
+    // Checkpoints must not wait for anybody: whoever asks for one holds the write permit.
+    keeper.busy_timeout(std::time::Duration::ZERO).map_err(sqlite)?;
+    let page_size = PageSize::from_bytes(page_size).expect("SQLite has no other page sizes");
+    Ok((page_size, pages))
+}
+
+/// A checkpoint-style call on the main database: `(frames in the WAL, frames copied)`.
+pub(crate) fn wal_checkpoint(db: &rusqlite::Connection, mode: i32) -> Result<(u32, u32), SqlError> {
+    let (mut frames, mut copied) = (-1, -1);
+    // SAFETY: the connection is open and this thread has it; the out pointers are ours.
+    let result = unsafe {
+        let name = c"main".as_ptr();
+        ffi::sqlite3_wal_checkpoint_v2(db.handle(), name, mode, &mut frames, &mut copied)
+    };
+    if result != ffi::SQLITE_OK {
+        // SAFETY: as above.
+        return Err(unsafe { crate::raw::last_error(db.handle(), result) });
+    }
+    // -1 stands for "no WAL", which has no frames.
+    Ok((u32::try_from(frames).unwrap_or(0), u32::try_from(copied).unwrap_or(0)))
+}
