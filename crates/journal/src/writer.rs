@@ -119,6 +119,14 @@ impl Writer {
     fn change(&mut self, job: Job) -> Result<(), PoisonError> {
         let next = self.shared.last().next();
         let epoch = *lock(&self.shared.epoch);
+        if let Change::CutAfter(lsn) = job.change {
+            let (first, last) = (lock(&self.shared.table).first(), self.shared.last());
+            if lsn.next() < first {
+                // Retention got there after the caller had looked.
+                reply(&job, Err(ChangeError::OutOfRange { lsn, first, last }));
+                return Ok(());
+            }
+        }
         let done = match job.change {
             Change::CutAfter(lsn) => self.files.cut_after(lsn).map(|()| lsn),
             Change::Reset { after, session } => {

@@ -237,6 +237,12 @@ impl MemoryDisk {
         state.power_fails_at = Some(state.operations + operations.max(1));
     }
 
+    /// Whether the power has failed and nothing works until [`restart`](Self::restart).
+    #[must_use]
+    pub fn power_is_off(&self) -> bool {
+        self.state().off
+    }
+
     /// Cuts the power, if it is not off, and starts again. `seed` decides what of the unsynced changes survived.
     pub fn restart(&self, seed: u64) {
         let mut bits = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
