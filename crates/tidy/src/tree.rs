@@ -97,16 +97,22 @@ pub fn paths_with_folders(files: &[Text]) -> BTreeSet<String> {
     paths
 }
 
-/// The root files of every target of every workspace.
-pub fn crate_roots() -> BTreeSet<String> {
+/// What cargo says of each workspace's own packages.
+pub fn workspaces() -> Vec<serde_json::Value> {
     let root = root();
-    let prefix = format!("{}/", root.display());
+    let there = WORKSPACES.iter().filter(|folder| root.join(folder).join("Cargo.toml").exists());
+    let own = |folder: &&str| {
+        metadata(folder, &["--no-deps", "--offline"])
+            .unwrap_or_else(|error| panic!("cargo metadata in {folder}: {error}"))
+    };
+    there.map(own).collect()
+}
+
+/// The root files of every target in the answers of cargo.
+pub fn crate_roots(workspaces: &[serde_json::Value]) -> BTreeSet<String> {
+    let prefix = format!("{}/", root().display());
     let mut roots = BTreeSet::new();
-    for folder in WORKSPACES {
-        if !root.join(folder).join("Cargo.toml").exists() {
-            continue;
-        }
-        let metadata = metadata(folder, &["--no-deps", "--offline"]).expect("needs no network");
+    for metadata in workspaces {
         for package in metadata["packages"].as_array().expect("packages are listed") {
             for target in package["targets"].as_array().expect("targets are listed") {
                 let path = target["src_path"].as_str().expect("a target has a root file");
@@ -115,11 +121,6 @@ pub fn crate_roots() -> BTreeSet<String> {
         }
     }
     roots
-}
-
-/// The main workspace's own packages.
-pub fn workspace_metadata() -> serde_json::Value {
-    metadata(".", &["--no-deps", "--offline"]).expect("needs no network")
 }
 
 /// The main workspace's packages and all that they pull in on this platform.
