@@ -94,7 +94,16 @@ impl<T: Serialize + DeserializeOwned> ControlFile<T> {
                 return Err(ControlError::Io { doing: "read", file: self.path.clone(), source });
             }
         };
-        self.parse(&bytes).map(Some)
+        let content = self.parse(&bytes)?;
+        // A process that was killed in the middle of saving may have left a file that a power failure would still
+        // take back; nobody must act on it before it is durable.
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        self.disk.sync_dir(dir).map_err(|source| ControlError::Io {
+            doing: "sync the directory of",
+            file: self.path.clone(),
+            source,
+        })?;
+        Ok(Some(content))
     }
 
     /// Replaces what it says. When this returns, it is durable; after a crash, the file says the old or the new.

@@ -307,13 +307,15 @@ impl Place<'_> {
         };
         let length = self.segment_bytes.max(segment.allocated);
         segment.allocated = grow(&*file, length).map_err(OpenError::io("allocate", &path))?;
+        // After a killed process, records may have been read that only the kernel's memory holds. They must be
+        // durable before a frame says so: one sync for both could keep the frame and lose a record.
+        file.sync_data().map_err(OpenError::io("sync", &path))?;
         if segment.allocated >= segment.end + crate::segment::FRAME_LEN as u64 {
             let frame = encode_frame(segment.session, segment.end, expected);
             file.write_at(segment.end, &frame).map_err(OpenError::io("write", &path))?;
+            file.sync_data().map_err(OpenError::io("sync", &path))?;
             segment.end += frame.len() as u64;
         }
-        // After a killed process, records may have been read that only the kernel's memory holds.
-        file.sync_data().map_err(OpenError::io("sync", &path))?;
         self.disk.sync_dir(self.dir).map_err(OpenError::io("sync", self.dir))?;
         Ok(cut)
     }
@@ -355,8 +357,7 @@ impl Place<'_> {
             let path = self.dir.join(name);
             self.disk.remove(&path).map_err(OpenError::io("remove", &path))?;
         }
-        // The old segments must be gone for good before the mark is.
-        self.disk.sync_dir(self.dir).map_err(OpenError::io("sync", self.dir))?;
+        // Making the new segment syncs the directory, so the old ones are gone for good before the mark is.
         let segment = self.create_first(mark.after.next(), mark.session, epoch)?;
         let path = self.dir.join(RESET_MARK);
         self.disk.remove(&path).map_err(OpenError::io("remove", &path))?;

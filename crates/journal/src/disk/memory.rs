@@ -151,7 +151,7 @@ impl State {
             Edit::Length(length) => *length,
         };
         let grown = length.saturating_sub(self.inodes[&inode].current.len()) as u64;
-        if self.used() + grown > self.capacity {
+        if grown > 0 && self.used() + grown > self.capacity {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.operate();
@@ -254,6 +254,15 @@ impl MemoryDisk {
             bits ^= bits << 17;
             (bits >> 20) % 16 < keep
         });
+    }
+
+    /// The process is killed instead: what it wrote is all there to be read, and as unsynced as it was.
+    pub fn kill(&self) {
+        let mut state = self.state();
+        state.life += 1;
+        state.off = false;
+        state.power_fails_at = None;
+        (state.failing_write, state.failing_sync) = (None, None);
     }
 
     /// The `nth` sync from now fails (1 is the next); later ones succeed, as they do on a real disk.
