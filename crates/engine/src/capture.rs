@@ -87,6 +87,9 @@ pub enum CaptureError<E> {
     Sink(E),
 }
 
+/// Takes a page of a commit.
+type TakePage<'a, E> = dyn FnMut(PageNo, &[u8]) -> Result<(), E> + 'a;
+
 /// The frames of one commit.
 struct Frames<'a> {
     file: &'a File,
@@ -168,7 +171,7 @@ impl Frames<'_> {
         buffer: &mut Vec<u8>,
         newest: &HashMap<u32, u32>,
         size: u32,
-        take: &mut dyn FnMut(PageNo, &[u8]) -> Result<(), E>,
+        take: &mut TakePage<'_, E>,
     ) -> Result<(), CaptureError<E>> {
         let mut from = self.range.start;
         while from < self.range.end {

@@ -158,7 +158,7 @@ impl Connection {
         let seen = self.guard.seen();
         // Pragmas act while they are compiled, so even a statement that never runs may have left something.
         self.marked |= seen.marks;
-        let Some((stmt, used)) = compiled.map_err(|error| self.explain_compile(error))? else {
+        let Some((stmt, used)) = compiled.map_err(|error| self.guard.explain(error))? else {
             return Err(SqlError::new(
                 code::NO_STATEMENT,
                 "SQL string does not contain any statement",
@@ -173,16 +173,6 @@ impl Connection {
         let keep = seen.pragma.is_none() && !seen.writes_temp;
         let vacuum = words[0] == "VACUUM";
         Ok((Prepared { stmt, class, keep, counts, vacuum, columns: None }, used))
-    }
-
-    fn explain_compile(&self, error: SqlError) -> SqlError {
-        if let Some(sentence) = self.guard.take_refusal() {
-            return SqlError::refused(sentence);
-        }
-        if error.message.ends_with(": sqlite_dbpage") {
-            return SqlError::refused(guard::DBPAGE);
-        }
-        error
     }
 }
 

@@ -362,10 +362,7 @@ impl Connection {
         if self.hooks.take_timed_out() {
             return SqlError::timeout();
         }
-        match self.guard.take_refusal() {
-            Some(sentence) => SqlError::refused(sentence),
-            None => error,
-        }
+        self.guard.explain(error)
     }
 
     fn after_run(&mut self) {

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 
+use crate::error::SqlError;
+
 /// Pragmas that take an argument without leaving anything behind on the connection.
 const PASSING_PRAGMAS: &[&str] = &[
     "application_id",
@@ -98,9 +100,14 @@ impl Guard {
         self.lock().seen.clone()
     }
 
-    /// The sentence of a refusal since the last reset.
-    pub(crate) fn take_refusal(&self) -> Option<String> {
-        self.lock().refusal.take()
+    /// SQLite's error, or the guard's sentence if the guard caused it.
+    pub(crate) fn explain(&self, error: SqlError) -> SqlError {
+        match self.lock().refusal.take() {
+            Some(sentence) => SqlError::refused(sentence),
+            // The module is not there for clients, so SQLite fails before it asks the guard.
+            None if error.message.ends_with(": sqlite_dbpage") => SqlError::refused(DBPAGE),
+            None => error,
+        }
     }
 
     /// Lets VACUUM do its own work.
@@ -177,8 +184,8 @@ impl GuardState {
 /// Why `VACUUM INTO` is refused.
 pub(crate) const VACUUM_INTO: &str = "VACUUM INTO is refused: it would write a file on the server; use `counterpart db export` instead.";
 
-/// Why raw page access is refused, for the errors that SQLite gives because the module is not there.
-pub(crate) const DBPAGE: &str =
+/// Why raw page access is refused.
+const DBPAGE: &str =
     "sqlite_dbpage is refused: raw pages are what mirroring itself writes; use SQL on the tables.";
 
 /// The sentence with which an action is refused, `None` if it is allowed.

@@ -7,8 +7,20 @@
 pub(crate) fn skip_trivia(sql: &str) -> &str {
     let mut rest = sql;
     loop {
-        let trimmed = rest.trim_start_matches([' ', '\t', '\n', '\r', '\x0c', ';', '\u{feff}']);
-        let next = if let Some(comment) = trimmed.strip_prefix("--") {
+        let gap = skip_gap(rest);
+        match gap.strip_prefix([';', '\u{feff}']) {
+            Some(next) => rest = next,
+            None => return gap,
+        }
+    }
+}
+
+/// `sql` without the whitespace and comments that it begins with.
+fn skip_gap(sql: &str) -> &str {
+    let mut rest = sql;
+    loop {
+        let trimmed = rest.trim_start_matches([' ', '\t', '\n', '\r', '\x0c']);
+        rest = if let Some(comment) = trimmed.strip_prefix("--") {
             comment.find('\n').map_or("", |end| &comment[end + 1..])
         } else if let Some(comment) = trimmed.strip_prefix("/*") {
             // SQLite lets an unclosed comment run to the end.
@@ -16,21 +28,16 @@ pub(crate) fn skip_trivia(sql: &str) -> &str {
         } else {
             return trimmed;
         };
-        rest = next;
     }
 }
 
 /// The first `N` words of a statement in upper case, empty where there are fewer or where something else stands.
 pub(crate) fn first_words<const N: usize>(sql: &str) -> [String; N] {
-    let mut rest = sql;
-    std::array::from_fn(|index| {
-        let text = skip_trivia(rest);
-        // A semicolon ends the statement, so words after it are not its own.
-        if index > 0 && rest[..rest.len() - text.len()].contains(';') {
-            rest = "";
-            return String::new();
-        }
+    let mut rest = skip_trivia(sql);
+    std::array::from_fn(|_| {
+        let text = skip_gap(rest);
         let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+        // Anything but a word, such as the semicolon that ends the statement, ends the words.
         rest = if end == 0 { "" } else { &text[end..] };
         text[..end].to_ascii_uppercase()
     })
@@ -57,7 +64,7 @@ mod tests {
         assert_eq!(words, ["BEGIN", "TRANSACTION", "READONLY"]);
         let words: [String; 2] = first_words("begin; readonly");
         assert_eq!(words, ["BEGIN", ""]);
-        let words: [String; 2] = first_words("(select 1)");
+        let words: [String; 2] = first_words("; (select 1)");
         assert_eq!(words, ["", ""]);
     }
 

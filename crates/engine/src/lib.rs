@@ -17,10 +17,13 @@ mod database;
 pub mod error;
 mod guard;
 mod hooks;
+mod import;
+mod info;
 mod lex;
 mod pages;
 mod raw;
 mod readers;
+mod redo;
 mod scope;
 mod value;
 
@@ -33,8 +36,11 @@ pub use connection::Connection;
 pub use database::{Database, OpenError, Options};
 pub use error::SqlError;
 pub use hooks::CommitGate;
+pub use import::{ImportError, ImportInfo, import_check};
+pub use info::{DatabaseInfo, TableInfo};
 pub use pages::{PageReader, Pages, SnapshotReader};
 pub use readers::{Interrupter, Reader};
+pub use redo::RedoFile;
 pub use scope::StreamScope;
 pub use value::{
     Args, CollectingSink, Column, RowSink, Statement, StatementResult, Stop, Summary, Value,

@@ -152,7 +152,7 @@ impl SnapshotReader {
 const PAGE: &str = "SELECT data FROM sqlite_dbpage WHERE pgno=?1";
 
 fn size_in_pages(db: &rusqlite::Connection) -> Result<u32, SqlError> {
-    // Asking for the page count alone would not begin the read transaction at the snapshot of the pages.
+    // Within a transaction, this is what begins the snapshot.
     Ok(db.prepare_cached("PRAGMA page_count")?.query_row([], |row| row.get(0))?)
 }
 

@@ -1,0 +1,140 @@
+//! What is refused, and that it is refused with a sentence.
+
+mod common;
+
+use common::*;
+use counterpart_engine::{Class, Connection, SqlError, Statement};
+
+fn refusal(c: &mut Connection, sql: &str) -> SqlError {
+    let error = error(c, sql);
+    assert_eq!(error.code, "SQL_REFUSED", "{sql}: {error}");
+    assert!(error.message.ends_with('.') && !error.message.contains("authorized"), "{error}");
+    error
+}
+
+#[test]
+fn what_would_break_mirroring_is_refused_with_a_sentence() {
+    let principal = Principal::new();
+    let mut c = principal.database.checkout().unwrap();
+    query(&mut c, "CREATE TABLE t(a)");
+    for sql in [
+        "ATTACH 'other.db' AS other",
+        "ATTACH ':memory:' AS other",
+        "ATTACH '' AS other",
+        "DETACH main",
+        "VACUUM INTO 'copy.db'",
+        "/* x */ vacuum main into 'copy.db'",
+        "SELECT load_extension('x')",
+        "SELECT * FROM sqlite_dbpage",
+        "UPDATE sqlite_dbpage SET data = zeroblob(4096) WHERE pgno = 1",
+        "INSERT INTO sqlite_dbpage(pgno, data) VALUES (2, NULL)",
+        "CREATE VIRTUAL TABLE p USING sqlite_dbpage",
+        "PRAGMA journal_mode=DELETE",
+        "PRAGMA main.journal_mode = off",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA wal_autocheckpoint=1",
+        "PRAGMA wal_checkpoint",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+        "PRAGMA locking_mode=EXCLUSIVE",
+        "PRAGMA mmap_size=1000000",
+        "PRAGMA temp_store_directory='/tmp'",
+        "PRAGMA soft_heap_limit=1",
+        "PRAGMA hard_heap_limit=1",
+        "EXPLAIN ATTACH 'x' AS y",
+    ] {
+        refusal(&mut c, sql);
+    }
+    assert!(!principal.directory.path().join("copy.db").exists());
+    // A trigger's body is compiled where it fires.
+    query(&mut c, "CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT load_extension('x'); END");
+    refusal(&mut c, "INSERT INTO t VALUES (1)");
+    for sql in ["PRAGMA journal_mode", "PRAGMA synchronous", "PRAGMA mmap_size", "SELECT 1"] {
+        query(&mut c, sql);
+    }
+}
+
+#[test]
+fn a_table_over_raw_pages_that_a_file_brings_is_dead() {
+    let principal = Principal::new();
+    let mut c = principal.database.checkout().unwrap();
+    query(&mut c, "PRAGMA writable_schema=ON");
+    query(
+        &mut c,
+        "INSERT INTO sqlite_schema VALUES ('table', 'p', 'p', 0, \
+         'CREATE VIRTUAL TABLE p USING sqlite_dbpage')",
+    );
+    let mut fresh = principal.database.checkout().unwrap();
+    refusal(&mut fresh, "SELECT * FROM p");
+}
+
+#[test]
+fn the_gate_sees_every_commit_of_the_main_database_and_can_refuse_it() {
+    use std::sync::{Arc, Mutex};
+
+    use counterpart_core::PageSize;
+    use counterpart_engine::{CommitGate, Options};
+
+    #[derive(Debug, Default)]
+    struct Gate(Mutex<(Vec<u64>, Option<String>)>);
+    impl CommitGate for Gate {
+        fn before_commit(&self, estimate_bytes: u64) -> Result<(), String> {
+            let mut state = self.0.lock().unwrap();
+            state.0.push(estimate_bytes);
+            state.1.clone().map_or(Ok(()), Err)
+        }
+    }
+
+    let gate = Arc::new(Gate::default());
+    let options = Options { gate: Some(gate.clone()), ..Options::default() };
+    let mut principal = Principal::with(PageSize::DEFAULT, options);
+    let mut c = principal.database.checkout().unwrap();
+    let asked = || std::mem::take(&mut gate.0.lock().unwrap().0);
+    principal.run(&mut c, "CREATE TABLE t(a)").unwrap();
+    principal.run(&mut c, "BEGIN; INSERT INTO t VALUES (1); COMMIT").unwrap();
+    assert_eq!(asked().len(), 2);
+    let temp = "SELECT 1; CREATE TEMP TABLE x(a); INSERT INTO x VALUES (1); BEGIN; COMMIT";
+    principal.run(&mut c, temp).unwrap();
+    assert_eq!(asked(), [], "nothing of the main database is committed");
+    let blob = "INSERT INTO t VALUES (zeroblob(1000000))";
+    principal.run(&mut c, blob).unwrap();
+    assert!(asked()[0] >= 1_000_000);
+    // VACUUM commits past SQLite's commit hook.
+    principal.run(&mut c, "VACUUM").unwrap();
+    assert!(asked()[0] >= 1_000_000);
+
+    gate.0.lock().unwrap().1 = Some("The disk is full.".to_owned());
+    for sql in ["INSERT INTO t VALUES (2)", "VACUUM", "PRAGMA user_version=5"] {
+        let error = principal.run(&mut c, sql).unwrap_err();
+        assert_eq!(
+            (error.code.as_str(), error.message.as_str()),
+            ("SQLITE_FULL", "The disk is full.")
+        );
+    }
+    principal.run(&mut c, "BEGIN; DELETE FROM t").unwrap();
+    assert_eq!(code(&mut c, "COMMIT"), "SQLITE_FULL");
+    assert!(!c.in_transaction() && !c.has_uncaptured());
+    assert_eq!(integer(&mut c, "SELECT count(*) FROM t"), 2);
+    gate.0.lock().unwrap().1 = None;
+    principal.run(&mut c, "INSERT INTO t VALUES (2)").unwrap();
+}
+
+#[test]
+fn a_read_only_database_refuses_to_write_and_still_has_temporary_tables() {
+    let principal = Principal::new();
+    let mut c = principal.database.checkout().unwrap();
+    query(&mut c, "CREATE TABLE t(a)");
+    principal.database.set_read_only(true);
+    for sql in ["INSERT INTO t VALUES (1)", "BEGIN IMMEDIATE", "VACUUM", "PRAGMA user_version=1"] {
+        assert_eq!(code(&mut c, sql), "SQLITE_READONLY", "{sql}");
+    }
+    query(&mut c, "CREATE TEMP TABLE x AS SELECT 5 AS a");
+    assert_eq!(integer(&mut c, "SELECT a FROM x"), 5);
+    principal.database.set_read_only(false);
+    query(&mut c, "BEGIN");
+    query(&mut c, "INSERT INTO t VALUES (1)");
+    principal.database.set_read_only(true);
+    assert_eq!(c.classify("COMMIT").unwrap(), Class::Commit);
+    let late = c.execute(&Statement::new("COMMIT"), 0).unwrap_err();
+    assert!(late.message.contains("read-only"), "{late}");
+    assert_eq!(integer(&mut c, "SELECT count(*) FROM t"), 0);
+}
