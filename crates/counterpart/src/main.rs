@@ -1,2 +1,48 @@
-//! The `counterpart` binary.
-fn main() {}
+//! The `counterpart` binary: it parses its arguments, hands over to one command, and turns the outcome into an exit
+//! code. It decides nothing else.
+
+mod args;
+mod cli;
+mod clock;
+mod config;
+mod demo;
+mod exit;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use cli::screen::Screen;
+use exit::Failure;
+
+fn main() -> ExitCode {
+    // A wrong call ends in here, with clap's words and exit code 2.
+    let Cli { command } = Cli::parse();
+    let mut screen = Screen::of_process(command.wants_json());
+    match run(command, &mut screen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            screen.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command, screen: &mut Screen) -> Result<(), Failure> {
+    match command {
+        Command::Serve(flags) => serve::run(config::load(&flags)?.settings()?),
+        Command::Demo(demo) => demo::run(demo),
+        Command::Config(config) => cli::config::run(&config, screen),
+        Command::Db(db) => cli::db::run(db, screen),
+        Command::Status(status) => cli::status::run(&status, screen),
+        Command::Mirror(mirror) => cli::mirror::run(mirror, screen),
+        Command::Failover(failover) => cli::failover::run(&failover, screen),
+        Command::Promote(promote) => cli::promote::run(&promote, screen),
+        Command::Suspend(which) => cli::suspend::run(&which, screen),
+        Command::Resume(which) => cli::resume::run(&which, screen),
+        Command::Completions(completions) => cli::completions::run(&completions, screen),
+        Command::Version(version) => cli::version::run(&version, screen),
+    }
+}

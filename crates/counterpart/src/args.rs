@@ -1,0 +1,86 @@
+//! The command line: which commands there are. What each takes stands in its own file.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{cli, config, exit};
+
+/// An exact, live copy of a server's databases on a second machine, ready to take over.
+#[derive(Parser)]
+#[command(name = "counterpart", version, after_help = exit::HELP, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a server: host databases for clients, and mirror them
+    Serve(config::Flags),
+    /// Run a principal and a mirror on this machine, with a gentle workload, to see them work
+    Demo(DemoArgs),
+    /// Show the settings that `serve` would use, and where each comes from
+    Config(cli::config::ConfigArgs),
+    /// Make, list, drop, import, export and describe databases
+    #[command(subcommand)]
+    Db(cli::db::DbCommand),
+    /// Show a server's role, state, positions and partners
+    Status(cli::status::StatusArgs),
+    /// Start or stop mirroring
+    #[command(subcommand)]
+    Mirror(cli::mirror::MirrorCommand),
+    /// Swap roles with a synchronized mirror; nothing is lost. Asked of the principal
+    Failover(cli::failover::FailoverArgs),
+    /// Make a disconnected mirror the principal; may lose what never reached it. Asked of the mirror
+    Promote(cli::promote::PromoteArgs),
+    /// Suspend mirroring; the principal goes on. Asked of the principal
+    Suspend(cli::WhichPartner),
+    /// Resume suspended mirroring. Asked of the principal
+    Resume(cli::WhichPartner),
+    /// Print a completion script for a shell
+    Completions(cli::completions::CompletionsArgs),
+    /// Print the version
+    Version(cli::version::VersionArgs),
+}
+
+/// What `demo` takes.
+#[derive(Args)]
+pub struct DemoArgs {
+    /// End by itself after this many seconds; without it, Ctrl-C ends it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: Option<u64>,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Command {
+    /// Whether failures are to be printed as JSON too.
+    pub fn wants_json(&self) -> bool {
+        match self {
+            Command::Serve(_) | Command::Completions(_) => false,
+            Command::Demo(demo) => demo.json,
+            Command::Config(config) => config.json,
+            Command::Db(db) => db.connection().json,
+            Command::Status(status) => status.connection.json,
+            Command::Mirror(mirror) => mirror.wants_json(),
+            Command::Failover(failover) => failover.connection.json,
+            Command::Promote(promote) => promote.connection.json,
+            Command::Suspend(which) | Command::Resume(which) => which.connection.json,
+            Command::Version(version) => version.json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_in_itself() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,59 @@
+//! The commands that operators type, one file each. All that ask a server speak its operator API over HTTP and
+//! nothing else, so that whatever the command line can do, a script can.
+
+mod ask;
+mod client;
+pub mod completions;
+pub mod config;
+pub mod db;
+pub mod failover;
+mod human;
+pub mod mirror;
+pub mod promote;
+pub mod resume;
+pub mod screen;
+pub mod status;
+pub mod suspend;
+mod table;
+pub mod version;
+mod view;
+
+#[cfg(test)]
+mod fake;
+
+use clap::Args;
+
+use crate::exit::Failure;
+use client::Client;
+
+/// Where a server answers when nobody says otherwise; the default of `serve --listen`.
+pub const DEFAULT_SERVER: &str = "http://127.0.0.1:6480";
+
+/// Which server to ask, and how to answer.
+#[derive(Args, Debug)]
+pub struct Connection {
+    /// The server to ask
+    #[arg(long, value_name = "URL", env = "COUNTERPART_SERVER", hide_env_values = true,
+          default_value = DEFAULT_SERVER)]
+    pub server: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Connection {
+    /// A client of that server.
+    pub fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.server)
+    }
+}
+
+/// What `suspend` and `resume` take.
+#[derive(Args, Debug)]
+pub struct WhichPartner {
+    /// The mirror that is meant: its identity, URL or partner address; without it, all
+    #[arg(long, value_name = "MIRROR")]
+    pub partner: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}

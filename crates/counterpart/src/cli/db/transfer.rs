@@ -1,0 +1,47 @@
+//! Bytes on their way, with a progress bar where somebody watches.
+
+use std::io::{self, Read};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::super::screen::Screen;
+
+/// A reader that counts what passes, and shows it.
+pub struct Watched<R> {
+    inner: R,
+    /// Bytes that have passed.
+    pub passed: u64,
+    bar: ProgressBar,
+}
+
+impl<R> Watched<R> {
+    /// Watches `inner`, of which `length` bytes are expected.
+    pub fn new(inner: R, length: u64, screen: &Screen) -> Watched<R> {
+        Watched { inner, passed: 0, bar: bar(length, screen) }
+    }
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.passed += read as u64;
+        self.bar.set_position(self.passed);
+        Ok(read)
+    }
+}
+
+impl<R> Drop for Watched<R> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A bar over `length` bytes on standard error; hidden unless somebody watches.
+pub fn bar(length: u64, screen: &Screen) -> ProgressBar {
+    if !screen.interactive {
+        return ProgressBar::hidden();
+    }
+    let template = "{bar:30} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
+    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+    ProgressBar::new(length).with_style(style)
+}

@@ -1,0 +1,40 @@
+//! `counterpart mirror …`: starting and stopping mirroring.
+
+mod check;
+mod enable;
+mod start;
+mod steps;
+mod stop;
+mod wait;
+
+use clap::Subcommand;
+
+use super::screen::Screen;
+use crate::exit::Failure;
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum MirrorCommand {
+    /// Make one server the live copy of another. Run from any machine that reaches both
+    Start(start::StartArgs),
+    /// End mirroring; afterwards both servers are standalone, active and independent
+    Stop(stop::StopArgs),
+}
+
+impl MirrorCommand {
+    /// Whether JSON was asked for.
+    pub fn wants_json(&self) -> bool {
+        match self {
+            MirrorCommand::Start(args) => args.json,
+            MirrorCommand::Stop(args) => args.connection.json,
+        }
+    }
+}
+
+/// Runs a verb.
+pub fn run(command: MirrorCommand, screen: &mut Screen) -> Result<(), Failure> {
+    match command {
+        MirrorCommand::Start(args) => start::run(&args, screen),
+        MirrorCommand::Stop(args) => stop::run(&args, screen),
+    }
+}

@@ -1,0 +1,140 @@
+//! `counterpart mirror start`: checks everything, then enables; a failure names its step and leaves both servers as
+//! they were.
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::{
+    super::{client::Client, human, screen::Screen, view},
+    check::{self, Side},
+    enable,
+    steps::Steps,
+    wait::{self, Patience},
+};
+use crate::exit::Failure;
+
+/// What it takes.
+#[derive(Args)]
+pub struct StartArgs {
+    /// The server that is to be the principal; it may have other mirrors already
+    #[arg(long, value_name = "URL")]
+    pub principal: String,
+    /// The server that is to be the mirror
+    #[arg(long, value_name = "URL")]
+    pub mirror: String,
+    /// When a commit is confirmed: full = hardened on both servers, off = on the principal
+    /// [default: full at first, then as it is]
+    #[arg(long)]
+    pub safety: Option<Safety>,
+    /// Give up the data that the mirror has now
+    #[arg(long)]
+    pub replace: bool,
+    /// Do not ask before data is given up
+    #[arg(long, short)]
+    pub yes: bool,
+    /// End once the mirror has connected, without waiting until it is synchronized
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// When a commit is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Safety {
+    Full,
+    Off,
+}
+
+impl Safety {
+    fn word(self) -> &'static str {
+        match self {
+            Safety::Full => "full",
+            Safety::Off => "off",
+        }
+    }
+}
+
+/// Starts mirroring.
+pub fn run(args: &StartArgs, screen: &mut Screen) -> Result<(), Failure> {
+    start(args, Patience::USUAL, screen)
+}
+
+/// [`run`], with the patience given.
+pub fn start(args: &StartArgs, patience: Patience, screen: &mut Screen) -> Result<(), Failure> {
+    let (principal, mirror) = (Client::new(&args.principal)?, Client::new(&args.mirror)?);
+    let steps = &mut Steps::new(screen);
+    let (principal, mirror) = check::both(steps, principal, mirror, args.replace)?;
+    confirm_replace(args, &mirror, steps.screen())?;
+    let session = check::session(&principal)?;
+    let safety = args.safety.map(Safety::word);
+    steps
+        .step("join on the mirror", |_| enable::join(session, &principal, &mirror, args.replace))?;
+    steps.step("enable on the principal", |_| {
+        enable::enable(session, &principal, &mirror, safety)
+    })?;
+    steps.step("mirror connects", |_| {
+        wait::connected(&principal, &mirror, patience).map_err(|failure| {
+            if failure.code != "MIRROR_NOT_CONNECTED" {
+                return failure;
+            }
+            enable::undone(failure, enable::disable(&principal, &mirror))
+        })
+    })?;
+    if !args.no_wait {
+        steps.step("mirror synchronized", |screen| {
+            wait::synchronized(&principal, &mirror, patience, screen)
+        })?;
+    }
+    report(args, &principal, &mirror, &session.to_string(), steps)
+}
+
+/// Only where there is something to lose: databases beyond an empty `main`.
+fn confirm_replace(args: &StartArgs, mirror: &Side, screen: &mut Screen) -> Result<(), Failure> {
+    if !args.replace || args.yes {
+        return Ok(());
+    }
+    let list = mirror.client.get("/api/v1/databases")?;
+    let databases = list["databases"].as_array().map_or(&[][..], Vec::as_slice);
+    let names = databases.iter().filter_map(|database| {
+        let size = human::bytes(view::number(database, &["/size_bytes"])?);
+        Some(format!("{} ({size})", view::text(database, &["/name"])?))
+    });
+    let names: Vec<String> = names.collect();
+    let question = format!(
+        "Give up all data of {}: {}?",
+        mirror.client.url(),
+        if names.is_empty() { "no databases".to_owned() } else { names.join(", ") }
+    );
+    screen.confirm(&question, false)
+}
+
+fn report(
+    args: &StartArgs,
+    principal: &Side,
+    mirror: &Side,
+    session: &str,
+    steps: &mut Steps<'_>,
+) -> Result<(), Failure> {
+    let done = json!({
+        "session": session,
+        "principal": { "server": principal.server, "url": principal.client.url() },
+        "mirror": { "server": mirror.server, "url": mirror.client.url() },
+        "synchronized": !args.no_wait,
+        "steps": steps.done(),
+    });
+    let screen = steps.screen();
+    let (principal, mirror) = (principal.client.url(), mirror.client.url());
+    screen.line(if args.no_wait {
+        format!(
+            "{mirror} has connected to {principal}; `counterpart status --watch` shows the seed"
+        )
+    } else {
+        format!("{mirror} is an exact, live copy of {principal}")
+    })?;
+    screen.value(&done)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+//! The second stage: every setting checked, typed, and no text left to be misread later.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::{Key, Origin, invalid, layer::Layer, path, units};
+use crate::exit::{Exit, Failure};
+
+/// Form of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// All settings of `serve`, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Where clients and operators connect. Port 0: the system chooses.
+    pub listen: SocketAddr,
+    /// Where partners connect. Port 0: the system chooses.
+    pub partner_listen: SocketAddr,
+    /// How clients and operators reach this server; `None`: `http://` and the address that `listen` got.
+    pub advertise: Option<String>,
+    /// How partners reach this server, `host:port`; `None`: the address that `partner_listen` got.
+    pub partner_advertise: Option<String>,
+    /// Addresses other than loopback are allowed.
+    pub insecure: bool,
+    /// New streams enforce foreign keys.
+    pub foreign_keys: bool,
+    /// A partner that is silent for this long counts as disconnected. At least 1 s.
+    pub partner_timeout: Duration,
+    /// Writes are refused while no mirror is synchronized.
+    pub require_mirror: bool,
+    /// A stream that is idle for this long is rolled back. At least 100 ms.
+    pub stream_idle: Duration,
+    /// Largest request of a client, in bytes. At least 1 KiB.
+    pub max_request_bytes: u64,
+    /// Largest result of a statement, in bytes. At least 1 KiB.
+    pub max_result_bytes: u64,
+    /// A statement that runs for this long is ended; `None`: never.
+    pub statement_timeout: Option<Duration>,
+    /// Journal kept for mirrors that are away, in bytes.
+    pub retention_bytes: u64,
+    /// Journal between two checkpoints, in bytes. At least 1 MiB.
+    pub checkpoint_bytes: u64,
+    /// A reader that holds a snapshot for this long is cut off; `None`: never.
+    pub reader_max_age: Option<Duration>,
+    /// Form of the log lines.
+    pub log: LogFormat,
+    /// Least level of the log lines.
+    pub log_level: tracing::Level,
+    /// Where to say that the server serves.
+    pub ready_file: Option<PathBuf>,
+}
+
+/// One setting's text and where it came from.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Which setting.
+    pub key: Key,
+    /// Its text; `None`: not set, and it has no default.
+    pub text: Option<String>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// All settings with where they came from, not yet checked.
+pub struct Resolved(Vec<Entry>);
+
+impl Resolved {
+    /// The first layer that says something about a setting decides.
+    pub fn new(layers: &[Layer]) -> Resolved {
+        let entry = |key: Key| {
+            let said = layers.iter().find_map(|layer| layer.get(&key)).cloned();
+            let (text, origin) = match said {
+                Some((text, origin)) => (Some(text), origin),
+                None => (key.row().default.map(str::to_owned), Origin::Default),
+            };
+            Entry { key, text, origin }
+        };
+        Resolved(Key::ALL.into_iter().map(entry).collect())
+    }
+
+    /// One per setting.
+    pub fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
+    /// Everything checked.
+    pub fn settings(&self) -> Result<Settings, Failure> {
+        if self.text(Key::Data).is_none_or(str::is_empty) {
+            return Err(Failure::new(
+                Exit::Usage,
+                "DATA_DIRECTORY_MISSING",
+                "no data directory is given",
+                "give --data DIR, set COUNTERPART_DATA, or write `data` into the configuration file",
+            ));
+        }
+        self.checked()
+    }
+
+    /// [`settings`](Self::settings), but the data directory may be missing.
+    pub fn checked(&self) -> Result<Settings, Failure> {
+        let settings = Settings {
+            data: path(self.text(Key::Data).unwrap_or_default()),
+            listen: self.value(Key::Listen, address)?,
+            partner_listen: self.value(Key::PartnerListen, address)?,
+            advertise: self.optional(Key::Advertise, client_url)?,
+            partner_advertise: self.optional(Key::PartnerAdvertise, host_and_port)?,
+            insecure: self.value(Key::Insecure, on_or_off)?,
+            foreign_keys: self.value(Key::ForeignKeys, on_or_off)?,
+            partner_timeout: self
+                .value(Key::PartnerTimeout, |t| time(t, Duration::from_secs(1)))?,
+            require_mirror: self.value(Key::RequireMirror, on_or_off)?,
+            stream_idle: self.value(Key::StreamIdle, |t| time(t, Duration::from_millis(100)))?,
+            max_request_bytes: self.value(Key::MaxRequestBytes, |t| bytes(t, 1 << 10))?,
+            max_result_bytes: self.value(Key::MaxResultBytes, |t| bytes(t, 1 << 10))?,
+            statement_timeout: self.value(Key::StatementTimeout, limit)?,
+            retention_bytes: self.value(Key::RetentionBytes, units::size)?,
+            checkpoint_bytes: self.value(Key::CheckpointBytes, |t| bytes(t, 1 << 20))?,
+            reader_max_age: self.value(Key::ReaderMaxAge, limit)?,
+            log: self.value(Key::Log, log_format)?,
+            log_level: self.value(Key::LogLevel, log_level)?,
+            ready_file: self.text(Key::ReadyFile).map(path),
+        };
+        self.check_addresses(&settings)?;
+        Ok(settings)
+    }
+
+    /// Until partners and clients prove who they are, only this machine may reach the server unless the operator
+    /// says otherwise; and an address that stands for all of a machine's addresses tells partners nothing.
+    fn check_addresses(&self, settings: &Settings) -> Result<(), Failure> {
+        let pairs = [
+            (Key::Listen, settings.listen, Key::Advertise, settings.advertise.is_some()),
+            (
+                Key::PartnerListen,
+                settings.partner_listen,
+                Key::PartnerAdvertise,
+                settings.partner_advertise.is_some(),
+            ),
+        ];
+        for (listen, address, advertise, advertised) in pairs {
+            let (listen, advertise) = (self.entry(listen), advertise.row().name);
+            if !address.ip().is_loopback() && !settings.insecure {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    "INSECURE_ADDRESS",
+                    format!(
+                        "{} {address} (from {}) can be reached from other machines, and nothing is encrypted and \
+                         nobody has to log in",
+                        listen.key.row().name,
+                        listen.origin
+                    ),
+                    "use a loopback address, or add --insecure if the network is trusted",
+                ));
+            }
+            if address.ip().is_unspecified() && !advertised {
+                return Err(invalid(
+                    format!(
+                        "{address} (from {}) does not say how others reach this server",
+                        listen.origin
+                    ),
+                    format!("add --{advertise} with this machine's name or address"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&self, key: Key) -> &Entry {
+        self.0.iter().find(|entry| entry.key == key).expect("there is an entry for every key")
+    }
+
+    fn text(&self, key: Key) -> Option<&str> {
+        self.entry(key).text.as_deref()
+    }
+
+    fn value<T>(&self, key: Key, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Failure> {
+        let parsed = self.optional(key, parse)?;
+        Ok(parsed.expect("a setting that is read like this has a default"))
+    }
+
+    fn optional<T>(
+        &self,
+        key: Key,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Failure> {
+        let entry = self.entry(key);
+        entry.text.as_deref().map(parse).transpose().map_err(|why| {
+            let row = key.row();
+            invalid(
+                format!("{} (from {}): {why}", row.name, entry.origin),
+                format!("give {}", row.value.unwrap_or("on or off")),
+            )
+        })
+    }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "off" | "false" | "no" | "0" => Ok(false),
+        _ => Err(format!("{text:?} is neither on nor off")),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    text.parse()
+        .map_err(|_| format!("{text:?} is not an address such as 127.0.0.1:6480 or [::1]:6480"))
+}
+
+fn client_url(text: &str) -> Result<String, String> {
+    let url = text.trim_end_matches('/');
+    let authority = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let good = authority.is_some_and(|a| {
+        !a.is_empty()
+            && !a.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '@'))
+    });
+    if good {
+        Ok(url.to_owned())
+    } else {
+        Err(format!("{text:?} is not a URL such as http://db1:6480"))
+    }
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let good = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && !host.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '@'))
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not an address such as db1:6481"))
+    }
+}
+
+fn time(text: &str, least: Duration) -> Result<Duration, String> {
+    let time = units::duration(text)?;
+    if time >= least { Ok(time) } else { Err(format!("{text} is less than {least:?}")) }
+}
+
+/// A duration of which 0 means never.
+fn limit(text: &str) -> Result<Option<Duration>, String> {
+    let time = units::duration(text)?;
+    Ok((!time.is_zero()).then_some(time))
+}
+
+fn bytes(text: &str, least: u64) -> Result<u64, String> {
+    let size = units::size(text)?;
+    if size >= least { Ok(size) } else { Err(format!("{text} is less than {least} bytes")) }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("{text:?} is neither text nor json")),
+    }
+}
+
+fn log_level(text: &str) -> Result<tracing::Level, String> {
+    match text {
+        "error" => Ok(tracing::Level::ERROR),
+        "warn" => Ok(tracing::Level::WARN),
+        "info" => Ok(tracing::Level::INFO),
+        "debug" => Ok(tracing::Level::DEBUG),
+        "trace" => Ok(tracing::Level::TRACE),
+        _ => Err(format!("{text:?} is not error, warn, info, debug or trace")),
+    }
+}
