@@ -19,7 +19,7 @@ pub struct Limits {
     /// Streams of one WebSocket connection. Default 128.
     pub ws_streams: usize,
     /// Requests of one WebSocket connection that are not answered yet; with this many the server
-    /// stops reading from the connection. Default 256.
+    /// stops reading from the connection. Default 64.
     pub ws_requests: usize,
     /// SQL texts stored with `store_sql`, per HTTP stream or WebSocket connection. Default 256.
     pub stored_sqls: usize,
@@ -35,7 +35,7 @@ impl Default for Limits {
             stream_idle: Duration::from_secs(5),
             http_streams: 10_000,
             ws_streams: 128,
-            ws_requests: 256,
+            ws_requests: 64,
             stored_sqls: 256,
             stored_sql_bytes: 1 << 20,
         }

@@ -206,12 +206,6 @@ impl<T: Stream> Registry<T> {
         }
     }
 
-    /// How many streams have a slot.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.lock().slots.len()
-    }
-
     /// Closes streams whose idle limit is over; ends when none is waiting.
     async fn reap(self: Arc<Self>) {
         loop {

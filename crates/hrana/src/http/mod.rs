@@ -21,6 +21,7 @@ use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
+use tokio::sync::watch;
 
 use crate::registry::{Lease, Registry};
 use crate::{Limits, Server, Target, Version, ws};
@@ -44,13 +45,16 @@ pub(crate) struct App<S: Server> {
     pub(crate) server: Arc<S>,
     pub(crate) limits: Limits,
     pub(crate) registry: Arc<Registry<S::Stream>>,
+    /// Becomes true when WebSocket connections must end.
+    pub(crate) stopping: watch::Sender<bool>,
 }
 
 impl<S: Server> Hrana<S> {
     /// A service for `server`.
     pub fn new(server: Arc<S>, limits: Limits) -> Self {
         let registry = Arc::new(Registry::new(&limits));
-        Self { app: Arc::new(App { server, limits, registry }) }
+        let stopping = watch::Sender::new(false);
+        Self { app: Arc::new(App { server, limits, registry, stopping }) }
     }
 
     /// The routes, to be merged into the server's own or served as they are.
@@ -85,6 +89,14 @@ impl<S: Server> Hrana<S> {
     /// are not touched: they learn it from the errors of their database.
     pub async fn drop_streams(&self) {
         self.app.registry.drop_all().await;
+    }
+
+    /// Ends everything for good: closes WebSocket connections with code 1001 (going away), and then
+    /// does what [`drop_streams`](Self::drop_streams) does. Connections that come later are closed
+    /// at once.
+    pub async fn shut_down(&self) {
+        self.app.stopping.send_replace(true);
+        self.drop_streams().await;
     }
 }
 

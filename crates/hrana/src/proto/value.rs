@@ -210,7 +210,8 @@ mod tests {
     #[test]
     fn float_is_a_number_and_nothing_else() {
         assert_eq!(read(r#"{"type":"float","value":1}"#), Ok(Value::Float(1.0)));
-        for wrong in ["null", r#""1""#, r#""inf""#, "true", "[]"] {
+        assert!(read(r#"{"type":"float","value":null}"#).unwrap_err().contains("`value`"));
+        for wrong in [r#""1""#, r#""inf""#, "true", "[]"] {
             let error = read(&format!(r#"{{"type":"float","value":{wrong}}}"#)).unwrap_err();
             assert!(error.contains("expected a number"), "{error}");
         }

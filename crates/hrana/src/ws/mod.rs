@@ -1,12 +1,86 @@
-//! WebSocket connections.
-use crate::Server;
-use crate::http::App;
-use axum::extract::State;
-use axum::response::Response;
+//! WebSocket connections: the handshake, and what each file here does.
+//!
+//! - `session` reads a connection's messages, knows its ids, and hands jobs to streams;
+//! - `stream` is the task that owns one stream and does its jobs in order;
+//! - `cursor` turns a cursor's chunks into `fetch_cursor` responses;
+//! - `close` names the ways in which a connection ends.
+
+mod close;
+mod cursor;
+mod session;
+mod stream;
+
 use std::sync::Arc;
-pub(crate) async fn connect<S: Server>(State(_app): State<Arc<App<S>>>) -> Response {
-    Response::default()
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{Path, State};
+use axum::http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse as _, Response};
+
+use crate::http::{App, error_response};
+use crate::{Error, ErrorKind, Server, Target, Version, codes};
+
+type Handshake = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+/// The subprotocols, the preferred first. A client without any means version 1.
+const SUBPROTOCOLS: [(&str, Version); 3] =
+    [("hrana3", Version::V3), ("hrana2", Version::V2), ("hrana1", Version::V1)];
+
+/// An address that is only for WebSocket connections.
+pub(crate) async fn connect<S: Server>(
+    State(app): State<Arc<App<S>>>,
+    name: Option<Path<String>>,
+    uri: Uri,
+    headers: HeaderMap,
+    handshake: Handshake,
+) -> Response {
+    let handshake = match handshake {
+        Ok(handshake) => handshake,
+        Err(rejection) => return error_response(&upgrade_required(&rejection)),
+    };
+    let offers = headers.contains_key(SEC_WEBSOCKET_PROTOCOL);
+    let handshake = handshake.protocols(SUBPROTOCOLS.map(|(name, _)| name));
+    let selected = handshake.selected_protocol().and_then(|name| name.to_str().ok());
+    let version = SUBPROTOCOLS.iter().find(|(name, _)| Some(*name) == selected);
+    let version = match version {
+        Some((_, version)) => *version,
+        None if !offers => Version::V1,
+        None => {
+            let message = "None of the WebSocket subprotocols that the client offers is served. \
+                           Offer hrana3, hrana2 or hrana1.";
+            return error_response(&Error::request(codes::UNSUPPORTED_SUBPROTOCOL, message));
+        }
+    };
+    let name = name.as_ref().map(|Path(name)| name.as_str());
+    let target = Target::of_request(name, &uri, &headers);
+    let limit = app.limits.request_bytes;
+    handshake
+        .max_message_size(limit)
+        .max_frame_size(limit)
+        .on_upgrade(move |socket| session::run(app, target, version, socket))
 }
-pub(crate) async fn connect_or_greet<S: Server>(State(_app): State<Arc<App<S>>>) -> Response {
-    Response::default()
+
+/// An address where clients also ask whether a version is served. They ask without credentials, so
+/// nothing is checked before the answer.
+pub(crate) async fn connect_or_greet<S: Server>(
+    app: State<Arc<App<S>>>,
+    name: Option<Path<String>>,
+    uri: Uri,
+    headers: HeaderMap,
+    handshake: Handshake,
+) -> Response {
+    if headers.contains_key(UPGRADE) {
+        return connect(app, name, uri, headers, handshake).await;
+    }
+    "This server speaks this version of Hrana over HTTP.\n".into_response()
+}
+
+fn upgrade_required(rejection: &WebSocketUpgradeRejection) -> Error {
+    let message = format!(
+        "This address is for WebSocket connections, and the request is none: {rejection}. For \
+         requests over HTTP use v2/pipeline or v3/pipeline."
+    );
+    Error::new(ErrorKind::UpgradeRequired, codes::UPGRADE_REQUIRED, message)
 }

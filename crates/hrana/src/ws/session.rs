@@ -1,0 +1,324 @@
+//! One connection: reads its messages, knows its ids, and hands jobs to the tasks of its streams.
+//!
+//! ```text
+//!  socket --messages--> session --jobs--> stream task (one per stream)
+//!     ^                    |                   |
+//!     +----- responses ----+<---- replies -----+
+//! ```
+//!
+//! What is answered here and what in the stream's task: ids and stored SQL belong to the
+//! connection and are settled here, in the order of the messages; all that touches a database
+//! happens in the stream's task. A message that breaks the protocol's rules ends the connection; a
+//! request that merely fails is answered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::ws::{Message, WebSocket};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite;
+
+use super::close::Close;
+use super::stream::{Job, Replies, StreamTask, Task};
+use crate::http::App;
+use crate::proto::{ClientMessage, Request, Response, ServerMessage};
+use crate::resolve::SqlStore;
+use crate::{Error, Server, Target, Version, codes};
+
+struct Session<S: Server> {
+    app: Arc<App<S>>,
+    target: Target,
+    version: Version,
+    greeted: bool,
+    streams: HashMap<i32, mpsc::UnboundedSender<Task>>,
+    /// The stream of each cursor id in use, whether the cursor could be opened or not.
+    cursors: HashMap<i32, i32>,
+    sqls: SqlStore,
+    /// Aborted when the session ends, which drops the streams, which rolls back.
+    tasks: JoinSet<()>,
+    replies: Replies,
+    /// Requests that are not answered yet.
+    outstanding: usize,
+}
+
+/// Serves a connection until either side closes it.
+pub(super) async fn run<S: Server>(
+    app: Arc<App<S>>,
+    target: Target,
+    version: Version,
+    mut socket: WebSocket,
+) {
+    let (sender, mut replies) = mpsc::unbounded_channel();
+    let mut stopping = app.stopping.subscribe();
+    let mut session = Session {
+        app,
+        target,
+        version,
+        greeted: false,
+        streams: HashMap::new(),
+        cursors: HashMap::new(),
+        sqls: SqlStore::default(),
+        tasks: JoinSet::new(),
+        replies: Replies(sender),
+        outstanding: 0,
+    };
+    let close = loop {
+        let may_read = session.outstanding < session.app.limits.ws_requests;
+        tokio::select! {
+            message = socket.recv(), if may_read => {
+                let Some(message) = message else { return };
+                match session.receive(message, &mut socket).await {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(close) => break close,
+                }
+            }
+            Some(reply) = replies.recv() => {
+                session.outstanding -= 1;
+                if socket.send(Message::Text(reply.into())).await.is_err() {
+                    return;
+                }
+            }
+            Some(ended) = session.tasks.join_next() => if ended.is_err() {
+                break Close::internal();
+            },
+            () = until_set(&mut stopping) => break Close::going_away(),
+        }
+    };
+    tracing::debug!(code = close.code, "closing a connection: {}", close.reason);
+    // The client may be gone already; then there is nobody to tell.
+    drop(socket.send(Message::Close(Some(close.into_frame()))).await);
+}
+
+impl<S: Server> Session<S> {
+    /// Handles what came from the socket; false if the client left.
+    async fn receive(
+        &mut self,
+        message: Result<Message, axum::Error>,
+        socket: &mut WebSocket,
+    ) -> Result<bool, Close> {
+        let text = match message {
+            Ok(Message::Text(text)) => text,
+            Ok(Message::Binary(_)) => return Err(Close::binary()),
+            // Pings are answered by the WebSocket library.
+            Ok(Message::Ping(_) | Message::Pong(_)) => return Ok(true),
+            Ok(Message::Close(_)) => return Ok(false),
+            Err(error) if is_too_large(&error) => {
+                return Err(Close::too_large(self.app.limits.request_bytes));
+            }
+            Err(error) => {
+                tracing::debug!("a connection broke: {error}");
+                return Ok(false);
+            }
+        };
+        match serde_json::from_str(&text).map_err(|error| Close::malformed(&error))? {
+            ClientMessage::Hello { jwt } => self.hello(jwt, socket).await,
+            ClientMessage::Request { .. } if !self.greeted => {
+                Err(Close::violation("A request came before the hello message."))
+            }
+            ClientMessage::Request { request_id, request } => {
+                self.outstanding += 1;
+                if let Some(result) = self.dispatch(request_id, request)? {
+                    self.replies.send(request_id, result);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Judges the credentials; the first hello opens the door, a later one renews them.
+    async fn hello(&mut self, jwt: Option<String>, socket: &mut WebSocket) -> Result<bool, Close> {
+        if self.greeted && self.version < Version::V2 {
+            return Err(Close::violation("Version 1 of the protocol has only one hello."));
+        }
+        // Without a token in the message, the one of the handshake's header stays good.
+        self.target.credentials = jwt.or_else(|| self.target.credentials.take());
+        let result = self.app.server.hello(&self.target).await;
+        let answer = match &result {
+            Ok(()) => ServerMessage::HelloOk,
+            Err(error) => ServerMessage::HelloError { error: error.clone().into() },
+        };
+        let text = serde_json::to_string(&answer).expect("a message is JSON");
+        let sent = socket.send(Message::Text(text.into())).await;
+        if let Err(error) = result {
+            return Err(Close::violation(error.message));
+        }
+        self.greeted = true;
+        Ok(sent.is_ok())
+    }
+
+    /// Answers a request that concerns only the connection, or hands it to its stream.
+    fn dispatch(
+        &mut self,
+        request_id: i32,
+        request: Request,
+    ) -> Result<Option<Result<Response, Error>>, Close> {
+        if let Err(error) = self.check_version(&request) {
+            return Ok(Some(Err(error)));
+        }
+        let (stream_id, job) = match request {
+            Request::StoreSql { sql_id, sql } => return self.store_sql(sql_id, sql).map(Some),
+            Request::CloseSql { sql_id } => {
+                self.sqls.close(sql_id);
+                return Ok(Some(Ok(Response::CloseSql)));
+            }
+            Request::OpenStream { stream_id } => return self.open_stream(request_id, stream_id),
+            Request::CloseStream { stream_id } => {
+                self.cursors.retain(|_, stream| *stream != stream_id);
+                let stream = self.streams.remove(&stream_id);
+                let stream = stream.ok_or_else(|| unknown("stream", stream_id))?;
+                hand_over(&stream, request_id, Job::Close);
+                return Ok(None);
+            }
+            Request::Execute { stream_id, stmt } => {
+                (stream_id, self.sqls.statement(stmt).map(Job::Execute))
+            }
+            Request::Batch { stream_id, batch } => {
+                (stream_id, self.sqls.program(batch, self.version).map(Job::Batch))
+            }
+            Request::Sequence { stream_id, sql, sql_id } => {
+                (stream_id, self.sqls.sql(sql, sql_id).map(Job::Sequence))
+            }
+            Request::Describe { stream_id, sql, sql_id } => {
+                (stream_id, self.sqls.sql(sql, sql_id).map(Job::Describe))
+            }
+            Request::GetAutocommit { stream_id } => (stream_id, Ok(Job::GetAutocommit)),
+            Request::OpenCursor { stream_id, cursor_id, batch } => {
+                self.register_cursor(cursor_id, stream_id)?;
+                let program = self.sqls.program(batch, self.version);
+                (stream_id, program.map(|program| Job::OpenCursor { cursor_id, program }))
+            }
+            Request::FetchCursor { cursor_id, max_count } => {
+                let stream_id = self.cursors.get(&cursor_id);
+                let stream_id = *stream_id.ok_or_else(|| unknown("cursor", cursor_id))?;
+                (stream_id, Ok(Job::FetchCursor { cursor_id, max_count }))
+            }
+            Request::CloseCursor { cursor_id } => {
+                let stream_id = self.cursors.remove(&cursor_id);
+                let stream_id = stream_id.ok_or_else(|| unknown("cursor", cursor_id))?;
+                (stream_id, Ok(Job::CloseCursor { cursor_id }))
+            }
+        };
+        let stream = self.streams.get(&stream_id).ok_or_else(|| unknown("stream", stream_id))?;
+        match job {
+            Ok(job) => {
+                hand_over(stream, request_id, job);
+                Ok(None)
+            }
+            Err(error) => Ok(Some(Err(error))),
+        }
+    }
+
+    fn check_version(&self, request: &Request) -> Result<(), Error> {
+        let (since, what) = match request {
+            Request::OpenStream { .. }
+            | Request::CloseStream { .. }
+            | Request::Execute { .. }
+            | Request::Batch { .. } => return Ok(()),
+            Request::Sequence { .. } => (Version::V2, "The request sequence"),
+            Request::Describe { .. } => (Version::V2, "The request describe"),
+            Request::StoreSql { .. } => (Version::V2, "The request store_sql"),
+            Request::CloseSql { .. } => (Version::V2, "The request close_sql"),
+            Request::OpenCursor { .. } => (Version::V3, "The request open_cursor"),
+            Request::FetchCursor { .. } => (Version::V3, "The request fetch_cursor"),
+            Request::CloseCursor { .. } => (Version::V3, "The request close_cursor"),
+            Request::GetAutocommit { .. } => (Version::V3, "The request get_autocommit"),
+        };
+        self.version.require(since, what)
+    }
+
+    /// The id counts as used from here on, even if the cursor cannot be opened.
+    fn register_cursor(&mut self, cursor_id: i32, stream_id: i32) -> Result<(), Close> {
+        if !self.streams.contains_key(&stream_id) {
+            return Err(unknown("stream", stream_id));
+        }
+        if self.cursors.len() >= self.most_ids() {
+            return Err(Close::violation("Too many cursors were opened and not closed."));
+        }
+        match self.cursors.insert(cursor_id, stream_id) {
+            None => Ok(()),
+            Some(_) => Err(in_use("cursor", cursor_id)),
+        }
+    }
+
+    /// Ids in use beyond which a client that goes on opening is cut off: those that were refused
+    /// stay in use, and need memory, until the client closes them.
+    fn most_ids(&self) -> usize {
+        self.app.limits.ws_streams * 2
+    }
+
+    /// An id in use is a violation, by the specification; a full store is an error.
+    fn store_sql(&mut self, sql_id: i32, sql: String) -> Result<Result<Response, Error>, Close> {
+        if self.sqls.contains(sql_id) {
+            return Err(in_use("SQL text", sql_id));
+        }
+        let stored = self.sqls.store(sql_id, sql, &self.app.limits);
+        Ok(stored.map(|()| Response::StoreSql))
+    }
+
+    fn open_stream(
+        &mut self,
+        request_id: i32,
+        stream_id: i32,
+    ) -> Result<Option<Result<Response, Error>>, Close> {
+        if self.streams.contains_key(&stream_id) {
+            return Err(in_use("stream", stream_id));
+        }
+        if self.streams.len() >= self.most_ids() {
+            return Err(Close::violation("Too many streams were opened and not closed."));
+        }
+        let (sender, tasks) = mpsc::unbounded_channel();
+        self.streams.insert(stream_id, sender);
+        let task = StreamTask {
+            server: Arc::clone(&self.app.server),
+            replies: self.replies.clone(),
+            tasks,
+            response_bytes: self.app.limits.response_bytes,
+        };
+        // An id counts as used even if opening fails, so a refusal needs a task, too.
+        if self.streams.len() > self.app.limits.ws_streams {
+            let limit = self.app.limits.ws_streams;
+            let message = format!(
+                "{limit} streams are open on this connection, which is the limit. Close some, or \
+                 open another connection."
+            );
+            self.tasks.spawn(task.refuse());
+            return Ok(Some(Err(Error::request(codes::TOO_MANY_STREAMS, message))));
+        }
+        self.tasks.spawn(task.run(self.target.clone(), request_id));
+        Ok(None)
+    }
+}
+
+/// Ready when the flag is set. Its sender lives as long as the session, in what the session shares.
+async fn until_set(flag: &mut watch::Receiver<bool>) {
+    if flag.wait_for(|set| *set).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+fn hand_over(stream: &mpsc::UnboundedSender<Task>, request_id: i32, job: Job) {
+    // A task that panicked does not listen; the session learns that from its join set.
+    drop(stream.send(Task { request_id, job }));
+}
+
+fn unknown(what: &str, id: i32) -> Close {
+    Close::violation(format!("There is no {what} with the id {id}."))
+}
+
+fn in_use(what: &str, id: i32) -> Close {
+    Close::violation(format!("The {what} id {id} is already in use."))
+}
+
+/// Whether the WebSocket library refused a message for its size.
+fn is_too_large(error: &axum::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<tungstenite::Error>() {
+            return matches!(error, tungstenite::Error::Capacity(_));
+        }
+        source = error.source();
+    }
+    false
+}

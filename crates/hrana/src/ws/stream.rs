@@ -1,0 +1,228 @@
+//! The task that owns one stream of a connection and does its jobs in order.
+//!
+//! Other streams have tasks of their own and run meanwhile. When the connection ends the task is
+//! aborted, which drops the stream, which rolls back.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::cursor::{CursorReader, Entries};
+use crate::proto::{Response, ServerMessage};
+use crate::sink::{CursorSink, error_chunk};
+use crate::{Error, Program, Server, Statement, Stream, Target, codes};
+
+/// What a stream is asked to do. Everything is resolved: SQL ids are texts by now.
+pub(super) enum Job {
+    Execute(Statement),
+    Batch(Program),
+    Sequence(Arc<str>),
+    Describe(Arc<str>),
+    GetAutocommit,
+    OpenCursor { cursor_id: i32, program: Program },
+    FetchCursor { cursor_id: i32, max_count: u32 },
+    CloseCursor { cursor_id: i32 },
+    Close,
+}
+
+/// A job and the request that it answers.
+pub(super) struct Task {
+    pub(super) request_id: i32,
+    pub(super) job: Job,
+}
+
+/// Where responses go, each as the text of a message. The session counts requests, so this channel
+/// holds no more of them than a connection may have outstanding.
+#[derive(Clone)]
+pub(super) struct Replies(pub(super) mpsc::UnboundedSender<String>);
+
+impl Replies {
+    pub(super) fn send(&self, request_id: i32, result: Result<Response, Error>) {
+        let message = match result {
+            Ok(response) => ServerMessage::ResponseOk { request_id, response },
+            Err(error) => ServerMessage::ResponseError { request_id, error: error.into() },
+        };
+        self.send_text(serde_json::to_string(&message).expect("a message is JSON"));
+    }
+
+    /// A [`Response::FetchCursor`], put together from entries that are JSON already.
+    fn send_entries(&self, request_id: i32, entries: Entries) {
+        let Entries { json, done } = entries;
+        let json = String::from_utf8(json).expect("entries are JSON");
+        self.send_text(format!(
+            r#"{{"type":"response_ok","request_id":{request_id},"response":{{"type":"fetch_cursor","entries":[{json}],"done":{done}}}}}"#
+        ));
+    }
+
+    /// A connection that is gone needs no answer.
+    fn send_text(&self, text: String) {
+        drop(self.0.send(text));
+    }
+}
+
+/// One stream's task.
+pub(super) struct StreamTask<S: Server> {
+    pub(super) server: Arc<S>,
+    pub(super) replies: Replies,
+    pub(super) tasks: mpsc::UnboundedReceiver<Task>,
+    /// Bytes of entries after which a fetch response is sent.
+    pub(super) response_bytes: usize,
+}
+
+/// How a cursor came to its end.
+enum CursorEnd {
+    Closed,
+    StreamClosed { request_id: i32 },
+    ConnectionGone,
+}
+
+impl<S: Server> StreamTask<S> {
+    /// Opens the stream for the request `request_id` and works until it is closed.
+    pub(super) async fn run(mut self, target: Target, request_id: i32) {
+        let mut stream = match self.server.open(&target).await {
+            Ok(stream) => {
+                self.replies.send(request_id, Ok(Response::OpenStream));
+                stream
+            }
+            Err(error) => {
+                self.replies.send(request_id, Err(error));
+                return self.refuse().await;
+            }
+        };
+        while let Some(Task { request_id, job }) = self.tasks.recv().await {
+            let result = match job {
+                Job::Close => return self.close(stream, request_id).await,
+                Job::OpenCursor { cursor_id, program } => {
+                    self.replies.send(request_id, Ok(Response::OpenCursor));
+                    match self.serve_cursor(&mut stream, cursor_id, program).await {
+                        CursorEnd::Closed => continue,
+                        CursorEnd::ConnectionGone => return,
+                        CursorEnd::StreamClosed { request_id } => {
+                            return self.close(stream, request_id).await;
+                        }
+                    }
+                }
+                job => execute(&mut stream, job).await,
+            };
+            self.replies.send(request_id, result);
+        }
+    }
+
+    async fn close(self, stream: S::Stream, request_id: i32) {
+        stream.close().await;
+        self.replies.send(request_id, Ok(Response::CloseStream));
+    }
+
+    /// The stream could not be opened: its id stays in use, and everything fails but closing.
+    pub(super) async fn refuse(mut self) {
+        while let Some(Task { request_id, job }) = self.tasks.recv().await {
+            let result = match job {
+                Job::Close => return self.replies.send(request_id, Ok(Response::CloseStream)),
+                Job::CloseCursor { .. } => Ok(Response::CloseCursor),
+                _ => {
+                    let message = "The stream could not be opened. Close it and open another.";
+                    Err(Error::request(codes::STREAM_NOT_OPEN, message))
+                }
+            };
+            self.replies.send(request_id, result);
+        }
+    }
+
+    /// Lets the stream produce, and answers fetches, until the cursor is closed.
+    async fn serve_cursor(
+        &mut self,
+        stream: &mut S::Stream,
+        open_id: i32,
+        program: Program,
+    ) -> CursorEnd {
+        let (sink, chunks) = CursorSink::new();
+        let rest = sink.sender();
+        let mut producer = pin!(async move {
+            if let Err(error) = stream.cursor(program, sink).await {
+                // If the cursor was closed meanwhile, nobody wants the error.
+                drop(rest.send(error_chunk(error)).await);
+            }
+        });
+        let mut produced = false;
+        let mut reader = CursorReader::new(chunks);
+        let end = loop {
+            let task = tokio::select! {
+                () = &mut producer, if !produced => {
+                    produced = true;
+                    continue;
+                }
+                task = self.tasks.recv() => task,
+            };
+            let Some(Task { request_id, job }) = task else {
+                return CursorEnd::ConnectionGone;
+            };
+            match job {
+                Job::FetchCursor { cursor_id, max_count } if cursor_id == open_id => {
+                    let mut fetch = pin!(reader.fetch(max_count, self.response_bytes));
+                    let entries = loop {
+                        tokio::select! {
+                            () = &mut producer, if !produced => produced = true,
+                            entries = &mut fetch => break entries,
+                        }
+                    };
+                    self.replies.send_entries(request_id, entries);
+                }
+                Job::CloseCursor { cursor_id } if cursor_id == open_id => {
+                    break CursorClosing { request_id, stream_too: false };
+                }
+                Job::Close => break CursorClosing { request_id, stream_too: true },
+                Job::CloseCursor { .. } => {
+                    self.replies.send(request_id, Ok(Response::CloseCursor));
+                }
+                Job::FetchCursor { .. } => self.replies.send(request_id, Err(cursor_not_open())),
+                _ => {
+                    let message = "The stream has an open cursor. Close it first.";
+                    let error = Error::request(codes::CURSOR_OPEN, message);
+                    self.replies.send(request_id, Err(error));
+                }
+            }
+        };
+        // The producer sees that nobody reads, and stops.
+        drop(reader);
+        if !produced {
+            producer.await;
+        }
+        let CursorClosing { request_id, stream_too } = end;
+        if stream_too {
+            return CursorEnd::StreamClosed { request_id };
+        }
+        self.replies.send(request_id, Ok(Response::CloseCursor));
+        CursorEnd::Closed
+    }
+}
+
+/// The request that ends a cursor.
+struct CursorClosing {
+    request_id: i32,
+    stream_too: bool,
+}
+
+async fn execute<T: Stream>(stream: &mut T, job: Job) -> Result<Response, Error> {
+    Ok(match job {
+        Job::Execute(statement) => Response::Execute { result: stream.execute(statement).await? },
+        Job::Batch(program) => Response::Batch { result: stream.batch(program).await? },
+        Job::Sequence(sql) => {
+            stream.sequence(sql).await?;
+            Response::Sequence
+        }
+        Job::Describe(sql) => Response::Describe { result: stream.describe(sql).await? },
+        Job::GetAutocommit => {
+            Response::GetAutocommit { is_autocommit: stream.get_autocommit().await? }
+        }
+        // The cursor's id is in use, but opening it failed.
+        Job::FetchCursor { .. } => return Err(cursor_not_open()),
+        Job::CloseCursor { .. } => Response::CloseCursor,
+        Job::OpenCursor { .. } | Job::Close => unreachable!("handled by the stream's loop"),
+    })
+}
+
+fn cursor_not_open() -> Error {
+    let message = "The cursor could not be opened. Close it and open another.";
+    Error::request(codes::CURSOR_NOT_OPEN, message)
+}

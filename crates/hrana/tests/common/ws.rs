@@ -1,0 +1,100 @@
+//! A WebSocket client that speaks JSON.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value as Json, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+pub struct Client {
+    socket: WebSocketStream<TcpStream>,
+    next_id: i32,
+    /// What the server selected.
+    pub subprotocol: Option<String>,
+}
+
+impl Client {
+    /// A connection without a hello; `protocols` as in the header, `""` for none.
+    pub async fn connect(
+        address: SocketAddr,
+        path: &str,
+        protocols: &str,
+    ) -> Result<Self, Box<Error>> {
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        if !protocols.is_empty() {
+            let value = protocols.parse().unwrap();
+            request.headers_mut().insert("sec-websocket-protocol", value);
+        }
+        let socket = TcpStream::connect(address).await.unwrap();
+        let (socket, response) = client_async(request, socket).await.map_err(Box::new)?;
+        let subprotocol = response.headers().get("sec-websocket-protocol");
+        let subprotocol = subprotocol.map(|value| value.to_str().unwrap().to_owned());
+        Ok(Self { socket, next_id: 0, subprotocol })
+    }
+
+    /// A connection that was greeted.
+    pub async fn open(address: SocketAddr, protocols: &str) -> Self {
+        let mut client = Self::connect(address, "/", protocols).await.unwrap();
+        client.send(json!({"type": "hello", "jwt": null})).await;
+        assert_eq!(client.receive().await, json!({"type": "hello_ok"}));
+        client
+    }
+
+    pub async fn send(&mut self, message: Json) {
+        self.send_raw(Message::text(message.to_string())).await;
+    }
+
+    pub async fn send_raw(&mut self, message: Message) {
+        self.socket.send(message).await.unwrap();
+    }
+
+    /// The next message that is not the library's own business.
+    pub async fn receive_raw(&mut self) -> Option<Message> {
+        self.socket.next().await.map(|message| message.unwrap())
+    }
+
+    pub async fn receive(&mut self) -> Json {
+        match self.receive_raw().await {
+            Some(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
+            other => panic!("expected a message, received {other:?}"),
+        }
+    }
+
+    /// The code and reason with which the server closed.
+    pub async fn closed(&mut self) -> (u16, String) {
+        match self.receive_raw().await {
+            Some(Message::Close(Some(frame))) => (frame.code.into(), frame.reason.to_string()),
+            other => panic!("expected a close, received {other:?}"),
+        }
+    }
+
+    /// Sends a request without waiting; its id.
+    pub async fn start(&mut self, request: Json) -> i32 {
+        self.next_id += 1;
+        let request_id = self.next_id;
+        self.send(json!({"type": "request", "request_id": request_id, "request": request})).await;
+        request_id
+    }
+
+    /// Sends a request and waits for its response.
+    pub async fn ask(&mut self, request: Json) -> Result<Json, Json> {
+        let id = self.start(request).await;
+        let message = self.receive().await;
+        assert_eq!(message["request_id"], id, "{message}");
+        match message["type"].as_str() {
+            Some("response_ok") => Ok(message["response"].clone()),
+            Some("response_error") => Err(message["error"].clone()),
+            _ => panic!("unexpected message {message}"),
+        }
+    }
+
+    /// The code of the error that a request is answered with.
+    pub async fn code(&mut self, request: Json) -> String {
+        let error = self.ask(request).await.expect_err("should fail");
+        assert!(!error["message"].as_str().unwrap().is_empty());
+        error["code"].as_str().unwrap().to_owned()
+    }
+}
