@@ -154,7 +154,7 @@ pub enum WaitError {
 const RESTORE: &str = "do not delete it: restore this data directory from the partner (`counterpart mirror start \
                        --replace`) or from a backup";
 
-/// Why a journal was not opened. Nothing was changed on the disk.
+/// Why a journal was not opened. No record was touched.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The system could not do something.

@@ -10,11 +10,11 @@ use counterpart_core::{Epoch, Lsn, SessionId, record::Record};
 use crate::{
     disk::{DiskFile, remove_if_there},
     error::PoisonError,
-    journal::Shared,
     lock,
-    recover::{Place, grow, install, truncate},
+    reset::{Place, grow, install, truncate},
     scan::{Item, Scanner},
     segment::{FRAME_LEN, SEGMENT_HEADER_LEN, SegmentHeader, encode_frame},
+    shared::Shared,
     table::Segment,
 };
 

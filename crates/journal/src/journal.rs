@@ -1,16 +1,11 @@
 //! The journal: one append-only sequence of records, hardened by one thread, read by many.
 //!
-//! Lock order: appender, then recent, then table or space. No file is touched while one of the last three is
-//! held, and the listener is called without any.
+//! A handle only queues, asks and waits; what touches files is the journal thread's, and its lock order stands in
+//! the module of what both share.
 
 use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
-        mpsc::sync_channel,
-    },
-    thread::{self, JoinHandle},
+    path::Path,
+    sync::{Arc, atomic::Ordering, mpsc::sync_channel},
 };
 
 use counterpart_core::{
@@ -23,11 +18,14 @@ use crate::{
     error::{AppendError, ChangeError, OpenError, PoisonError, ReserveError, WaitError},
     files::Files,
     lock,
-    recent::{Change, Job, Recent},
-    recover::{Place, Recovery},
-    space::{Shortage, Space},
+    recent::{Change, Job, Retention},
+    recover::Recovery,
+    reset::Place,
+    shared::{Appender, Refusal, Shared},
+    space::Shortage,
     table::Table,
-    writer::{Listener, Writer, reply},
+    threads::Threads,
+    writer::{Listener, Writer},
 };
 
 /// Sizes, all in bytes.
@@ -62,112 +60,6 @@ pub enum Progress {
     /// A write or fsync failed; nothing is hardened any more.
     Poisoned(Arc<PoisonError>),
 }
-
-/// What is appended next follows this.
-struct Appender {
-    last: Lsn,
-    newest_epoch: Option<Epoch>,
-}
-
-/// What the handles and the threads share.
-pub(crate) struct Shared {
-    pub disk: Arc<dyn Disk>,
-    pub dir: PathBuf,
-    pub config: Config,
-    appender: Mutex<Appender>,
-    pub epoch: Mutex<Epoch>,
-    pub recent: Mutex<Recent>,
-    /// Wakes the journal thread.
-    pub work: Condvar,
-    /// Wakes those who wait for room, for hardening or for the end.
-    pub progress: Condvar,
-    pub table: Mutex<Table>,
-    pub space: Space,
-    commit: AtomicU64,
-    first: AtomicU64,
-    last: AtomicU64,
-    hardened: AtomicU64,
-}
-
-impl Shared {
-    pub fn last(&self) -> Lsn {
-        Lsn(self.last.load(Ordering::Acquire))
-    }
-
-    pub fn publish_hardened(&self, lsn: Lsn) {
-        self.hardened.store(lsn.0, Ordering::Release);
-    }
-
-    /// After a change, everything up to `last` is hardened and there is nothing else.
-    pub fn publish_end(&self, last: Lsn) {
-        self.last.store(last.0, Ordering::Release);
-        self.publish_hardened(last);
-    }
-
-    pub fn publish_first(&self, table: &Table) {
-        self.first.store(table.first().0, Ordering::Release);
-    }
-
-    /// The journal thread ends, for good or because of `poison`: everybody who waits is told.
-    pub fn end(&self, poison: Option<Arc<PoisonError>>) {
-        let mut recent = lock(&self.recent);
-        (recent.poisoned, recent.stopped) = (poison, true);
-        let jobs = std::mem::take(&mut recent.jobs);
-        let refusal = Refusal::of(&recent).expect("the journal has just ended");
-        self.progress.notify_all();
-        drop(recent);
-        for job in jobs {
-            reply(&job, Err(refusal.clone().into()));
-        }
-        self.space.stop();
-    }
-
-    fn wait<'a>(&self, mut recent: MutexGuard<'a, Recent>) -> MutexGuard<'a, Recent> {
-        recent.waiters += 1;
-        let mut recent =
-            self.progress.wait(recent).unwrap_or_else(std::sync::PoisonError::into_inner);
-        recent.waiters -= 1;
-        recent
-    }
-
-    fn wake_writer(&self, recent: &mut Recent) {
-        // A writer that is awake looks again before it sleeps; waking it costs a system call.
-        if std::mem::take(&mut recent.asleep) {
-            self.work.notify_one();
-        }
-    }
-}
-
-/// Why nothing can be changed any more.
-#[derive(Clone)]
-enum Refusal {
-    Poisoned(Arc<PoisonError>),
-    Stopped,
-}
-
-impl Refusal {
-    fn of(recent: &Recent) -> Option<Refusal> {
-        match &recent.poisoned {
-            Some(error) => Some(Refusal::Poisoned(Arc::clone(error))),
-            None => (recent.stopping || recent.stopped).then_some(Refusal::Stopped),
-        }
-    }
-}
-
-macro_rules! refused_with {
-    ($($error:ident),*) => {$(
-        impl From<Refusal> for $error {
-            fn from(refusal: Refusal) -> $error {
-                match refusal {
-                    Refusal::Poisoned(error) => $error::Poisoned(error),
-                    Refusal::Stopped => $error::Stopped,
-                }
-            }
-        }
-    )*};
-}
-
-refused_with!(AppendError, ChangeError, WaitError);
 
 /// A handle of the journal; cheap to clone. When the last one is dropped, what waits is written and the threads end.
 #[derive(Clone)]
@@ -224,48 +116,16 @@ impl Journal {
         recovery: &Recovery,
         listener: Listener,
     ) -> Result<Journal, OpenError> {
-        let end = recovery.end;
-        let space = Space::new(Arc::clone(&disk), dir, config.segment_bytes);
-        let shared = Arc::new(Shared {
-            disk,
-            dir: dir.to_owned(),
-            appender: Mutex::new(Appender { last: end, newest_epoch: recovery.end_epoch }),
-            epoch: Mutex::new(recovery.end_epoch.unwrap_or_default()),
-            recent: Mutex::new(Recent::new(end, config.tail_bytes)),
-            config,
-            work: Condvar::new(),
-            progress: Condvar::new(),
-            space,
-            commit: AtomicU64::new(0),
-            first: AtomicU64::new(table.first().0),
-            last: AtomicU64::new(end.0),
-            hardened: AtomicU64::new(end.0),
-            table: Mutex::new(table),
-        });
+        let shared = Arc::new(Shared::new(disk, dir, config, table, recovery));
         let files = Files::open(Arc::clone(&shared)).map_err(|error| OpenError::Io {
             doing: error.doing,
             file: error.file,
             source: error.source,
         })?;
         let writer = Writer::new(Arc::clone(&shared), files, listener);
-        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(body)
-                .map_err(OpenError::io("start a thread for the journal in", dir))
-        };
-        let space = Arc::clone(&shared);
-        let space = spawn("journal-space", Box::new(move || space.space.keep_one_ahead()))?;
-        let writer = match spawn("journal", Box::new(move || writer.run())) {
-            Ok(writer) => writer,
-            Err(error) => {
-                shared.space.stop();
-                return Err(error);
-            }
-        };
-        let threads = Mutex::new(vec![writer, space]);
-        let threads = Arc::new(Threads { shared: Arc::clone(&shared), threads });
-        Ok(Journal { shared, threads })
+        let threads = Threads::start(Arc::clone(&shared), writer)
+            .map_err(OpenError::io("start a thread for the journal in", dir))?;
+        Ok(Journal { shared, threads: Arc::new(threads) })
     }
 
     /// Appends a record of this server: gives it the next LSN and the epoch and commit LSN known now. Blocks while
@@ -453,7 +313,7 @@ impl Journal {
     /// mirror still lacks; they are kept as long as the size limit allows, and removing one is logged.
     pub fn retain_needed(&self, needed: Lsn, wanted: Lsn) {
         let mut recent = lock(&self.shared.recent);
-        recent.retention = crate::recent::Retention { needed, wanted, fresh: true };
+        recent.retention = Retention { needed, wanted, fresh: true };
         self.shared.wake_writer(&mut recent);
     }
 
@@ -494,40 +354,5 @@ impl Journal {
     pub fn flush_and_stop(self) -> Result<(), Arc<PoisonError>> {
         self.threads.stop();
         self.poisoned().map_or(Ok(()), Err)
-    }
-}
-
-/// Ends the threads with the last handle.
-struct Threads {
-    shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl Threads {
-    fn stop(&self) {
-        {
-            let mut recent = lock(&self.shared.recent);
-            recent.stopping = true;
-            self.shared.wake_writer(&mut recent);
-            // Appenders that wait for room must not be waited for.
-            self.shared.progress.notify_all();
-        }
-        for handle in lock(&self.threads).drain(..) {
-            // The listener may hold the last handle; a thread cannot wait for itself.
-            if handle.thread().id() != thread::current().id()
-                && let Err(panic) = handle.join()
-            {
-                std::panic::resume_unwind(panic);
-            }
-        }
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            return;
-        }
-        self.stop();
     }
 }

@@ -15,10 +15,13 @@ mod journal;
 mod read;
 mod recent;
 mod recover;
+mod reset;
 mod scan;
 pub mod segment;
+mod shared;
 mod space;
 mod table;
+mod threads;
 mod writer;
 
 pub use control::{ControlError, ControlFile};

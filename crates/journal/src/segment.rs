@@ -167,13 +167,14 @@ pub fn spare_name(number: u64) -> String {
     format!("{SPARE_PREFIX}{number}{SUFFIX}")
 }
 
-/// The first LSN of the segment with this name; `None` if it is no segment's name.
+/// The first LSN of the segment with this name; `None` if it is no segment's name. No record has LSN 0.
 #[must_use]
 pub fn first_from_name(name: &str) -> Option<Lsn> {
     let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
         .then(|| digits.parse().ok().map(Lsn))
         .flatten()
+        .filter(|&first| first > Lsn::ZERO)
 }
 
 /// Whether this is the name of a pre-allocated segment without records.
@@ -207,7 +208,13 @@ mod tests {
         assert_eq!(segment_name(Lsn(17)), "journal-00000000000000000017.seg");
         assert_eq!(first_from_name(&segment_name(Lsn(u64::MAX))), Some(Lsn(u64::MAX)));
         assert!(is_spare_name(&spare_name(3)) && first_from_name(&spare_name(3)).is_none());
-        for other in ["journal-17.seg", "journal-99999999999999999999.seg", "control", ""] {
+        for other in [
+            &segment_name(Lsn(0)),
+            "journal-17.seg",
+            "journal-99999999999999999999.seg",
+            "control",
+            "",
+        ] {
             assert_eq!(first_from_name(other), None, "{other}");
             assert!(!is_spare_name(other), "{other}");
         }

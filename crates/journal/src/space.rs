@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    disk::{Disk, DiskFile, remove_if_there},
+    disk::{Disk, DiskFile, is_full, remove_if_there},
     lock,
     segment::{SEGMENT_HEADER_LEN, spare_name},
 };
@@ -102,7 +102,7 @@ impl Space {
             }
             match self.allocate(self.segment_bytes) {
                 Ok(spare) => self.keep(spare),
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                Err(error) if is_full(&error) => {
                     let free = self.disk.free_bytes(&self.dir).map_err(Shortage::Io)?;
                     return Err(Shortage::Full { needed: self.segment_bytes.max(bytes), free });
                 }

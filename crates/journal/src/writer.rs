@@ -9,9 +9,10 @@ use counterpart_core::{Lsn, record::Record};
 use crate::{
     error::{ChangeError, PoisonError},
     files::Files,
-    journal::{Progress, Shared},
+    journal::Progress,
     lock,
     recent::{Change, Job},
+    shared::Shared,
 };
 
 /// At most this many bytes are written per fsync: a torn write can leave no more behind, and a transaction that
@@ -164,7 +165,7 @@ impl Writer {
     }
 
     fn poison(self, error: PoisonError) {
-        tracing::error!(%error, "the journal is poisoned");
+        // The listener logs it, once, in its own words.
         let error = Arc::new(error);
         self.shared.end(Some(Arc::clone(&error)));
         (self.listener)(Progress::Poisoned(error));

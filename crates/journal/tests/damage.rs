@@ -328,3 +328,19 @@ fn a_large_reservation_takes_as_many_segments_as_it_needs() {
     let free = disk.free_bytes(Path::new("/j")).unwrap();
     assert_eq!(free, 0);
 }
+
+#[test]
+fn a_panic_of_the_listener_poisons_the_journal_instead_of_hanging_everybody() {
+    let (journal, _) = Journal::open(
+        Arc::new(MemoryDisk::new(1 << 30)),
+        Path::new("/j"),
+        tiny(),
+        SESSION,
+        Box::new(|_| panic!("the listener's own error")),
+    )
+    .unwrap();
+    assert!(matches!(append_until_refused(&journal), AppendError::Poisoned(_)));
+    let stopping =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| journal.flush_and_stop()));
+    assert!(stopping.is_err(), "whoever stops the journal learns of the panic");
+}
