@@ -25,6 +25,12 @@ impl Lsn {
         Lsn(self.0.checked_add(1).expect("an LSN cannot run out in the life of a server"))
     }
 
+    /// The position right before this one; the beginning has none before it and stays.
+    #[must_use]
+    pub fn before(self) -> Lsn {
+        Lsn(self.0.saturating_sub(1))
+    }
+
     /// How many records lie between `earlier` (exclusive) and this position (inclusive); 0 if it is not earlier.
     #[must_use]
     pub fn since(self, earlier: Lsn) -> u64 {
