@@ -11,6 +11,7 @@ pub mod message;
 pub mod quorum;
 pub mod record;
 pub mod session;
+pub mod status;
 
 pub use epoch::{Epoch, EpochHistory};
 pub use ids::{

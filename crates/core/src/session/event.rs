@@ -28,7 +28,7 @@ counter! {
     Ticket
 }
 
-/// What was found on disk at start-up.
+/// What was found on disk at start-up; given to `Core::start`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovered {
     /// The control file's content.
@@ -46,8 +46,6 @@ pub struct Recovered {
 /// Something that happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// The first event, exactly once. Nothing else is handled before it.
-    Start(Box<Recovered>),
     /// Time passed; call at `Core::next_deadline` or a little later.
     Tick,
     /// The durable state of this ticket, and of all before it, is on disk.

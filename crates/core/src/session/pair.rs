@@ -1,4 +1,22 @@
 //! The state of one principal–mirror pair, and every way from one state to another.
+//!
+//! ```text
+//!                      Joined                      CaughtUp
+//!   ┌──────────────┐ ─────────▶ ┌───────────────┐ ─────────▶ ┌──────────────┐
+//!   │ DISCONNECTED │            │ SYNCHRONIZING │            │ SYNCHRONIZED │
+//!   └──────────────┘ ◀───────── └───────────────┘ ◀───────── └──────────────┘
+//!     ▲  ▲   │  ▲        Lost     │  ▲    Joined (again)      │ │  ▲   │
+//!     │  │   │  └────────────────────────────────── Lost ──────┘ │  │   │ Failover
+//!     │  │   │ Suspend            │  │ ResumeLinked     Suspend  │  │   ▼
+//!     │  │   ▼                    ▼  │                           │  │ ┌──────────────────┐
+//!     │  │  ┌───────────────────────────┐                        │  └─│ PENDING_FAILOVER │
+//!     │  └──│         SUSPENDED         │ ◀──────────────────────┘    └──────────────────┘
+//!     │Resume└──────────────────────────┘       FailoverAborted (up)           │
+//!     └───────────────────────────────────────────────────── HandoverRefuted ──┘
+//! ```
+//!
+//! `PENDING_FAILOVER` has no way out by a lost link: before the handover was sent the failover is aborted first,
+//! after it only an answer, a higher epoch or the operator ends the doubt.
 
 use std::fmt;
 
@@ -23,20 +41,69 @@ pub enum PairState {
 /// Why a pair changes its state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Cause {
-    /// The mirror joined.
+    /// The mirror joined, or joined again on the same connection.
     Joined,
-    /// The mirror has hardened everything up to the principal's hardened LSN.
+    /// The mirror has hardened everything that could have been confirmed without it.
     CaughtUp,
     /// The link ended or fell silent.
     Lost,
     /// The operator suspended the pair.
     Suspend,
-    /// The operator resumed it.
+    /// The operator resumed it while there is no link.
     Resume,
+    /// The operator resumed it while there is a link.
+    ResumeLinked,
     /// The operator asked for a failover.
     Failover,
-    /// The failover was given up before the handover was sent, or is known not to have happened.
+    /// The failover was given up before the handover was sent.
     FailoverAborted,
+    /// The target of a handover says that it did not take over.
+    HandoverRefuted,
+}
+
+impl PairState {
+    /// All states.
+    pub const ALL: [PairState; 5] = [
+        PairState::Synchronizing,
+        PairState::Synchronized,
+        PairState::Suspended,
+        PairState::PendingFailover,
+        PairState::Disconnected,
+    ];
+
+    /// The state that follows, with the sentence that logs say about it; `None` where the cause cannot occur.
+    #[must_use]
+    pub fn next(self, cause: Cause) -> Option<(PairState, &'static str)> {
+        use PairState::{Disconnected, PendingFailover, Suspended, Synchronized, Synchronizing};
+        Some(match (self, cause) {
+            (Disconnected | Synchronizing | Synchronized, Cause::Joined) => {
+                (Synchronizing, "the mirror joined and catches up")
+            }
+            (Synchronizing, Cause::CaughtUp) => {
+                (Synchronized, "the mirror has everything; commits wait for it under safety full")
+            }
+            (Synchronizing | Synchronized, Cause::Lost) => {
+                (Disconnected, "the connection to the mirror was lost")
+            }
+            (Disconnected | Synchronizing | Synchronized, Cause::Suspend) => {
+                (Suspended, "the operator suspended mirroring")
+            }
+            (Suspended, Cause::Resume) => {
+                (Disconnected, "the operator resumed mirroring; the mirror is not connected")
+            }
+            (Suspended, Cause::ResumeLinked) => (Synchronizing, "the operator resumed mirroring"),
+            (Synchronized, Cause::Failover) => {
+                (PendingFailover, "the operator asked for a failover")
+            }
+            (PendingFailover, Cause::FailoverAborted) => {
+                (Synchronized, "the failover was given up; this server stays the principal")
+            }
+            (PendingFailover, Cause::HandoverRefuted) => {
+                (Disconnected, "the mirror did not take over; this server stays the principal")
+            }
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for PairState {

@@ -1,0 +1,206 @@
+//! The status: what an operator sees of a server's mirroring, computed purely from the core. The API, the CLI and
+//! the console all show this one value, so they cannot disagree; and what it says about commands comes from the
+//! very predicates that accept or refuse them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    epoch::Epoch,
+    ids::{Lsn, ServerId, SessionId, UnixMicros},
+    message::{PartnerAddress, Refusal, Role, Safety, SeedDatabase, SeedProgress},
+    session::{Assessment, PairState, Parked},
+};
+
+/// What only the driver can measure; everything may be left out.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Measured {
+    /// Per partner.
+    pub partners: Vec<MeasuredPartner>,
+    /// Events that the mirror applies per second; 0 if not known.
+    pub applied_per_second: u64,
+}
+
+/// Measured about one partner.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MeasuredPartner {
+    /// The partner.
+    pub server: ServerId,
+    /// Bytes in the send queue.
+    pub send_queue_bytes: u64,
+    /// Age of the oldest event that the partner has not hardened, in milliseconds.
+    pub lag_millis: u64,
+    /// Round trip, in microseconds.
+    pub round_trip_micros: u64,
+}
+
+/// A server's mirroring at a glance.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The server.
+    pub server: ServerId,
+    /// Its role.
+    pub role: Role,
+    /// Role and state in words: "Principal, synchronized".
+    pub words: String,
+    /// Its session, `None` for a standalone server.
+    pub session: Option<SessionId>,
+    /// The epoch it holds.
+    pub epoch: Epoch,
+    /// The session's safety.
+    pub safety: Safety,
+    /// Whether writes are refused without a synchronized mirror.
+    pub require_mirror: bool,
+    /// Where partners reach it.
+    pub partner_address: String,
+    /// Where clients reach it.
+    pub client_url: String,
+    /// The principal, as far as known; `None` if this server is it or there is none.
+    pub principal: Option<PartnerAddress>,
+    /// Hardened up to here.
+    pub hardened: Lsn,
+    /// The commit LSN known here.
+    pub commit: Lsn,
+    /// Applied up to here (mirror).
+    pub applied: Lsn,
+    /// What happens to clients' writes.
+    pub writes: Writes,
+    /// Since when commits have been confirmed without a synchronized mirror.
+    pub exposed_since: Option<UnixMicros>,
+    /// On the principal: its mirrors.
+    pub mirrors: Vec<MirrorStatus>,
+    /// On a mirror: how it follows.
+    pub following: Option<FollowingStatus>,
+    /// On a deposed principal that parks: what differs.
+    pub parked: Option<Parked>,
+    /// A handover was sent and not answered.
+    pub in_doubt: bool,
+    /// The last error with its remedy.
+    pub last_error: Option<Refusal>,
+    /// "Fail over now: 0 lost, about 12 ms", or why not.
+    pub failover_now: String,
+    /// On a mirror: what a promotion may lose.
+    pub promotion: Option<Assessment>,
+    /// Which commands are allowed now, and why the others are not.
+    pub commands: Vec<Permission>,
+}
+
+/// What happens to clients' writes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Writes {
+    /// They are executed.
+    Open,
+    /// They wait.
+    Held,
+    /// They are refused.
+    Refused(Refusal),
+}
+
+/// A mirror as its principal sees it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct MirrorStatus {
+    /// Who and where.
+    pub address: PartnerAddress,
+    /// The pair's state.
+    pub state: PairState,
+    /// The state in words.
+    pub words: String,
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// Whether commits wait for it under safety full.
+    pub commits_wait: bool,
+    /// Hardened there.
+    pub hardened: Lsn,
+    /// Applied there.
+    pub applied: Lsn,
+    /// Events hardened here and not there.
+    pub send_queue: u64,
+    /// The same in bytes, if measured.
+    pub send_queue_bytes: Option<u64>,
+    /// Events hardened there and not applied.
+    pub redo_queue: u64,
+    /// Age of the oldest event that it lacks, in milliseconds, if measured.
+    pub lag_millis: Option<u64>,
+    /// Its last sign of life.
+    pub last_heard: Option<UnixMicros>,
+    /// A seed under way.
+    pub seed: Option<SeedStatus>,
+    /// The last error with its remedy.
+    pub last_error: Option<Refusal>,
+    /// Which commands are allowed for this pair.
+    pub commands: Vec<Permission>,
+}
+
+/// A seed's progress.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SeedStatus {
+    /// What is copied.
+    pub databases: Vec<SeedDatabase>,
+    /// How far it is on the mirror.
+    pub progress: Option<SeedProgress>,
+    /// Pages that are there.
+    pub pages_done: u64,
+    /// Pages that there were at the beginning.
+    pub pages_total: u64,
+}
+
+impl SeedStatus {
+    /// Counts the pages of a seed.
+    #[must_use]
+    pub fn new(databases: &[SeedDatabase], progress: Option<&SeedProgress>) -> SeedStatus {
+        let pages_total = databases.iter().map(|database| u64::from(database.pages)).sum();
+        let copied = |database: &SeedDatabase| match progress {
+            Some(progress) if progress.done.contains(&database.id) => database.pages,
+            Some(progress) if progress.database == Some(database.id) => {
+                progress.next_page.0.saturating_sub(1).min(database.pages)
+            }
+            _ => 0,
+        };
+        let pages_done = databases.iter().map(|database| u64::from(copied(database))).sum();
+        SeedStatus {
+            databases: databases.to_vec(),
+            progress: progress.cloned(),
+            pages_done,
+            pages_total,
+        }
+    }
+}
+
+/// How a mirror follows.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct FollowingStatus {
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// The pair's state as the principal told it; `DISCONNECTED` without a connection.
+    pub state: PairState,
+    /// Events that the principal has and this mirror has not received, as far as known.
+    pub behind: u64,
+    /// Events hardened here and not applied.
+    pub redo_queue: u64,
+    /// The principal's last sign of life.
+    pub last_heard: Option<UnixMicros>,
+    /// Whether commits waited for this mirror when the principal was last heard.
+    pub was_synchronized: bool,
+    /// A seed that is not finished.
+    pub seed: Option<SeedProgress>,
+}
+
+/// Whether a command is allowed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Permission {
+    /// The command's name in the CLI.
+    pub command: String,
+    /// Whether it would be accepted now.
+    pub allowed: bool,
+    /// Why not.
+    pub reason: Option<Refusal>,
+}
+
+impl Permission {
+    /// From a predicate's verdict.
+    #[must_use]
+    pub fn new(command: &str, verdict: Result<(), Refusal>) -> Permission {
+        let command = command.to_owned();
+        Permission { command, allowed: verdict.is_ok(), reason: verdict.err() }
+    }
+}
