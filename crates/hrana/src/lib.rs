@@ -15,6 +15,7 @@
 
 mod backend;
 mod baton;
+mod clock;
 mod condition;
 mod error;
 mod http;

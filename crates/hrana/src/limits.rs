@@ -21,6 +21,9 @@ pub struct Limits {
     /// Requests of one WebSocket connection that are not answered yet; with this many the server
     /// stops reading from the connection. Default 64.
     pub ws_requests: usize,
+    /// How often an idle WebSocket connection is asked for a sign of life. One that is silent for
+    /// three times as long is taken for dead, and its streams are rolled back. Default 20 s.
+    pub ws_ping: Duration,
     /// SQL texts stored with `store_sql`, per HTTP stream or WebSocket connection. Default 256.
     pub stored_sqls: usize,
     /// Bytes of those SQL texts together. Default 1 MiB.
@@ -36,6 +39,7 @@ impl Default for Limits {
             http_streams: 10_000,
             ws_streams: 128,
             ws_requests: 64,
+            ws_ping: Duration::from_secs(20),
             stored_sqls: 256,
             stored_sql_bytes: 1 << 20,
         }

@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::baton::{Baton, BatonKey};
 use crate::resolve::SqlStore;
-use crate::{Error, ErrorKind, Limits, Stream, codes};
+use crate::{Error, ErrorKind, Limits, Stream, clock, codes};
 
 /// A stream and the SQL texts stored on it.
 pub(crate) struct Held<T> {
@@ -139,7 +139,7 @@ impl<T: Stream> Registry<T> {
         database: &str,
     ) -> Result<Lease<T>, Error> {
         let baton = self.key.read(baton)?;
-        let deadline = Instant::now() + self.idle;
+        let deadline = clock::now() + self.idle;
         loop {
             let done = match self.try_resume(baton, database)? {
                 Taken::Lease(lease) => return Ok(lease),
@@ -226,7 +226,7 @@ impl<T: Stream> Registry<T> {
     }
 
     fn take_expired(&self) -> Vec<Box<Held<T>>> {
-        let now = Instant::now();
+        let now = clock::now();
         let mut inner = self.lock();
         let mut expired = Vec::new();
         while inner.expiries.front().is_some_and(|next| next.at <= now) {
@@ -321,7 +321,7 @@ impl<T: Stream> Lease<T> {
         };
         let slot = inner.slots.get_mut(&taking.stream_id).expect("a lease's slot stays");
         slot.state = State::Idle(held);
-        let at = Instant::now() + self.registry.idle;
+        let at = clock::now() + self.registry.idle;
         let expiry = Expiry { at, stream_id: taking.stream_id, sequence: slot.sequence };
         inner.expiries.push_back(expiry);
         if !std::mem::replace(&mut inner.reaping, true) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use common::http::{Answer, TestServer, execute};
+use common::until;
 use counterpart_hrana::Limits;
 use serde_json::{Value as Json, json};
 
@@ -31,13 +32,6 @@ fn assert_refused(answer: &Answer, code: &str) {
     assert_eq!(answer.content_type, "application/json");
     assert_eq!(answer.body["code"], code);
     assert!(answer.body["message"].as_str().unwrap().ends_with('.'));
-}
-
-/// Waits until `condition` holds; the tasks of the server run meanwhile.
-async fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod common;
 use std::sync::atomic::Ordering;
 
 use common::http::TestServer;
+use common::until;
 use common::ws::Client;
 use counterpart_hrana::Limits;
 use serde_json::{Value as Json, json};
@@ -46,12 +47,6 @@ async fn with_stream(server: &TestServer) -> Client {
     let mut client = Client::open(server.address, "hrana3").await;
     assert_eq!(client.ask(open_stream(1)).await, Ok(json!({"type": "open_stream"})));
     client
-}
-
-async fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]
@@ -405,6 +400,31 @@ async fn pings_are_answered() {
     let mut client = with_stream(&server).await;
     client.send_raw(Message::Ping(Bytes::from_static(b"?"))).await;
     assert_eq!(client.receive_raw().await, Some(Message::Pong(Bytes::from_static(b"?"))));
+}
+
+// Time is paused in these two: whenever all wait, it jumps to the next ping.
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_gives_no_sign_of_life_loses_its_streams() {
+    let server = server().await;
+    let mut client = with_stream(&server).await;
+    client.start(execute(1, "HANG")).await;
+    until(|| server.fake.noted().last().is_some_and(|what| what == "HANG")).await;
+    // The client's library answers pings only while it is asked for messages, and here it is not.
+    tokio::time::sleep(Limits::default().ws_ping * 5).await;
+    until(|| server.fake.open_streams() == 0).await;
+    assert_eq!(server.fake.noted().last().unwrap(), "dropped");
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_pings_is_left_alone() {
+    let server = server().await;
+    let mut client = with_stream(&server).await;
+    for _ in 0..20 {
+        assert_eq!(client.receive_raw().await, Some(Message::Ping(Bytes::new())));
+    }
+    assert_eq!(server.fake.open_streams(), 1);
 }
 
 #[tokio::test]

@@ -44,6 +44,12 @@ impl Close {
         Self { code: close_code::ERROR, reason }
     }
 
+    /// The client gave no sign of life.
+    pub(super) fn silent() -> Self {
+        let reason = "The client did not answer pings.".into();
+        Self { code: close_code::POLICY, reason }
+    }
+
     /// The server stops.
     pub(super) fn going_away() -> Self {
         Self { code: close_code::AWAY, reason: "The server stops. Connect again later.".into() }

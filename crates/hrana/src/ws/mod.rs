@@ -1,13 +1,13 @@
 //! WebSocket connections: the handshake, and what each file here does.
 //!
-//! - `session` reads a connection's messages, knows its ids, and hands jobs to streams;
+//! - `connection` reads a connection's messages, knows its ids, and hands jobs to streams;
 //! - `stream` is the task that owns one stream and does its jobs in order;
 //! - `cursor` turns a cursor's chunks into `fetch_cursor` responses;
 //! - `close` names the ways in which a connection ends.
 
 mod close;
+mod connection;
 mod cursor;
-mod session;
 mod stream;
 
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub(crate) async fn connect<S: Server>(
     handshake
         .max_message_size(limit)
         .max_frame_size(limit)
-        .on_upgrade(move |socket| session::run(app, target, version, socket))
+        .on_upgrade(move |socket| connection::run(app, target, version, socket))
 }
 
 /// An address where clients also ask whether a version is served. They ask without credentials, so

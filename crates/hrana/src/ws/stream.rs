@@ -32,7 +32,7 @@ pub(super) struct Task {
     pub(super) job: Job,
 }
 
-/// Where responses go, each as the text of a message. The session counts requests, so this channel
+/// Where responses go, each as the text of a message. The connection counts requests, so this channel
 /// holds no more of them than a connection may have outstanding.
 #[derive(Clone)]
 pub(super) struct Replies(pub(super) mpsc::UnboundedSender<String>);

@@ -4,3 +4,15 @@
 pub mod fake;
 pub mod http;
 pub mod ws;
+
+/// Lets the server's tasks run until `condition` holds. Bounded in steps, not in time, so that it
+/// works while time is paused.
+pub async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..10_000_000 {
+        if condition() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("what was waited for did not happen");
+}

@@ -51,23 +51,31 @@ impl Client {
         self.socket.send(message).await.unwrap();
     }
 
-    /// The next message that is not the library's own business.
+    /// The next message, pings included.
     pub async fn receive_raw(&mut self) -> Option<Message> {
         self.socket.next().await.map(|message| message.unwrap())
     }
 
     pub async fn receive(&mut self) -> Json {
-        match self.receive_raw().await {
-            Some(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
-            other => panic!("expected a message, received {other:?}"),
+        loop {
+            match self.receive_raw().await {
+                Some(Message::Text(text)) => return serde_json::from_str(&text).unwrap(),
+                Some(Message::Ping(_)) => {}
+                other => panic!("expected a message, received {other:?}"),
+            }
         }
     }
 
     /// The code and reason with which the server closed.
     pub async fn closed(&mut self) -> (u16, String) {
-        match self.receive_raw().await {
-            Some(Message::Close(Some(frame))) => (frame.code.into(), frame.reason.to_string()),
-            other => panic!("expected a close, received {other:?}"),
+        loop {
+            match self.receive_raw().await {
+                Some(Message::Close(Some(frame))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
+                Some(Message::Ping(_)) => {}
+                other => panic!("expected a close, received {other:?}"),
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! One connection: reads its messages, knows its ids, and hands jobs to the tasks of its streams.
 //!
 //! ```text
-//!  socket --messages--> session --jobs--> stream task (one per stream)
-//!     ^                    |                   |
-//!     +----- responses ----+<---- replies -----+
+//!  socket --messages--> connection --jobs--> stream task (one per stream)
+//!     ^                     |                    |
+//!     +----- responses -----+<---- replies ------+
 //! ```
 //!
 //! What is answered here and what in the stream's task: ids and stored SQL belong to the
@@ -15,8 +15,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::ws::{Message, WebSocket};
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite;
 
 use super::close::Close;
@@ -26,7 +28,11 @@ use crate::proto::{ClientMessage, Request, Response, ServerMessage};
 use crate::resolve::SqlStore;
 use crate::{Error, Server, Target, Version, codes};
 
-struct Session<S: Server> {
+/// Pings without any message in return after which a client is taken for dead. Without this, a
+/// client whose machine lost its network would keep its streams until the end of time.
+const SILENT_PINGS: u32 = 3;
+
+struct Connection<S: Server> {
     app: Arc<App<S>>,
     target: Target,
     version: Version,
@@ -35,7 +41,7 @@ struct Session<S: Server> {
     /// The stream of each cursor id in use, whether the cursor could be opened or not.
     cursors: HashMap<i32, i32>,
     sqls: SqlStore,
-    /// Aborted when the session ends, which drops the streams, which rolls back.
+    /// Aborted when the connection ends, which drops the streams, which rolls back.
     tasks: JoinSet<()>,
     replies: Replies,
     /// Requests that are not answered yet.
@@ -51,7 +57,7 @@ pub(super) async fn run<S: Server>(
 ) {
     let (sender, mut replies) = mpsc::unbounded_channel();
     let mut stopping = app.stopping.subscribe();
-    let mut session = Session {
+    let mut connection = Connection {
         app,
         target,
         version,
@@ -63,26 +69,40 @@ pub(super) async fn run<S: Server>(
         replies: Replies(sender),
         outstanding: 0,
     };
+    let mut ping = interval(connection.app.limits.ws_ping);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silent = 0;
     let close = loop {
-        let may_read = session.outstanding < session.app.limits.ws_requests;
+        let may_read = connection.outstanding < connection.app.limits.ws_requests;
         tokio::select! {
             message = socket.recv(), if may_read => {
                 let Some(message) = message else { return };
-                match session.receive(message, &mut socket).await {
+                silent = 0;
+                match connection.receive(message, &mut socket).await {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(close) => break close,
                 }
             }
             Some(reply) = replies.recv() => {
-                session.outstanding -= 1;
+                connection.outstanding -= 1;
                 if socket.send(Message::Text(reply.into())).await.is_err() {
                     return;
                 }
             }
-            Some(ended) = session.tasks.join_next() => if ended.is_err() {
+            Some(ended) = connection.tasks.join_next() => if ended.is_err() {
                 break Close::internal();
             },
+            // While nothing is read, silence says nothing.
+            _ = ping.tick(), if may_read => {
+                if silent >= SILENT_PINGS {
+                    break Close::silent();
+                }
+                silent += 1;
+                if socket.send(Message::Ping(Bytes::new())).await.is_err() {
+                    return;
+                }
+            }
             () = until_set(&mut stopping) => break Close::going_away(),
         }
     };
@@ -91,7 +111,7 @@ pub(super) async fn run<S: Server>(
     drop(socket.send(Message::Close(Some(close.into_frame()))).await);
 }
 
-impl<S: Server> Session<S> {
+impl<S: Server> Connection<S> {
     /// Handles what came from the socket; false if the client left.
     async fn receive(
         &mut self,
@@ -291,7 +311,7 @@ impl<S: Server> Session<S> {
     }
 }
 
-/// Ready when the flag is set. Its sender lives as long as the session, in what the session shares.
+/// Ready when the flag is set. Its sender lives as long as the connection, in what connections share.
 async fn until_set(flag: &mut watch::Receiver<bool>) {
     if flag.wait_for(|set| *set).await.is_err() {
         std::future::pending().await
@@ -299,7 +319,7 @@ async fn until_set(flag: &mut watch::Receiver<bool>) {
 }
 
 fn hand_over(stream: &mpsc::UnboundedSender<Task>, request_id: i32, job: Job) {
-    // A task that panicked does not listen; the session learns that from its join set.
+    // A task that panicked does not listen; the connection learns that from its join set.
     drop(stream.send(Task { request_id, job }));
 }
 
