@@ -10,15 +10,21 @@
 //! - a page appended in this transaction cannot be read back in it: what later records build on is kept in a map,
 //!   and a transaction in chunks, whose pages do not fit a map, begins with nothing before it;
 //! - page 1 says whether the file is in WAL mode: bytes 18 and 19 stay 2;
+//! - committing in a database with auto_vacuum would move pages once more, by the mode that the copy had before:
+//!   SQLite is told to move none;
 //! - the lock page is never written.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    ffi::{c_char, c_void},
+    path::Path,
+};
 
 use counterpart_core::{
     Lsn, PageNo, PageSize,
     record::{Kind, PageEncoding, PageError, PageView, Record},
 };
-use rusqlite::{OpenFlags, OptionalExtension};
+use rusqlite::{OpenFlags, OptionalExtension, ffi};
 
 use crate::{
     database::{OpenError, configure},
@@ -126,6 +132,7 @@ impl Applier {
             let page_size = db.query_row("PRAGMA copy.page_size", [], |row| row.get(0))?;
             db.prepare_cached(WRITE_PAGE)?;
             db.prepare_cached(READ_PAGE)?;
+            forbid_auto_vacuum(&db)?;
             Ok((db, page_size, mode))
         };
         let (db, page_size, mode) = open().map_err(|cause| OpenError::sqlite(path, cause))?;
@@ -339,6 +346,21 @@ impl Applier {
         self.pushed = None;
         Ok(())
     }
+}
+
+/// Keeps SQLite from vacuuming at commit: the records bring the pages as they are after the principal's.
+fn forbid_auto_vacuum(db: &rusqlite::Connection) -> Result<(), SqlError> {
+    unsafe extern "C" fn none(_: *mut c_void, _: *const c_char, _: u32, _: u32, _: u32) -> u32 {
+        0
+    }
+    // SAFETY: the connection is open; the callback uses none of its arguments.
+    let result = unsafe {
+        ffi::sqlite3_autovacuum_pages(db.handle(), Some(none), std::ptr::null_mut(), None)
+    };
+    if result == ffi::SQLITE_OK {
+        return Ok(());
+    }
+    Err(SqlError::sqlite(result, "auto_vacuum cannot be kept from the copy".to_owned()))
 }
 
 /// Decodes a page into the map; `from_copy` is its previous version where the map has none.

@@ -140,6 +140,9 @@ fn check(ops: &[Op], page_size: PageSize, map_limit: usize) {
         applied: 0,
     };
     let mut c = principal.database.checkout().unwrap();
+    for table in 0..3 {
+        run_op(&Op::Create(table), &mut principal, &mut c, &mut followers);
+    }
     for op in ops {
         run_op(op, &mut principal, &mut c, &mut followers);
     }
@@ -170,6 +173,24 @@ proptest! {
         let limit = if small_map { 20_000 } else { 32 << 20 };
         check(&ops, PageSize::from_log2(log2).unwrap(), limit);
     }
+}
+
+/// Found by the test above: the principal's commit vacuumed nothing, because the mode had just become
+/// incremental; the copy, whose mode was still full, moved pages by itself.
+#[test]
+fn a_copy_does_not_vacuum_by_itself_when_the_mode_changes() {
+    let insert = Op::Insert { table: 0, rows: 40, size: 1012 };
+    let ops = [
+        Op::AutoVacuum(1),
+        Op::Vacuum,
+        insert,
+        Op::Begin,
+        Op::Delete { table: 0, modulus: 1 },
+        Op::AutoVacuum(2),
+        Op::Commit,
+    ];
+    check(&ops, PageSize::DEFAULT, 1 << 20);
+    check(&ops, PageSize::DEFAULT, 1);
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! How fast the engine's parts are: `cargo run --release -p counterpart-engine --example figures`.
+#![allow(clippy::disallowed_methods, clippy::print_stdout)] // It measures, and prints what it measured.
+
+use std::{convert::Infallible, path::Path, time::Instant};
+
+use counterpart_core::{
+    DatabaseId, Epoch, Lsn, PageNo, PageSize, ServerId, UnixMicros,
+    record::{Record, Stamp},
+};
+use counterpart_engine::{Applier, Connection, Database, Options, RedoFile, Statement, Value};
+
+const ROWS: i64 = 100_000;
+const COMMITS: u64 = 100_000;
+
+fn open(path: &Path) -> Database {
+    Database::create_file(path, PageSize::DEFAULT).unwrap();
+    Database::open(path, DatabaseId(1), Options::default()).unwrap()
+}
+
+fn run(c: &mut Connection, sql: &str) {
+    c.execute(&Statement::new(sql), u64::MAX).unwrap();
+}
+
+fn capture(database: &Database, c: &Connection, records: &mut Vec<Record>) {
+    database
+        .capture(c, UnixMicros(1), &mut |draft| {
+            let lsn = Lsn(records.len() as u64 + 1);
+            let epoch = Epoch { term: 1, start: 1, server: ServerId(1) };
+            records.push(draft.seal(Stamp { lsn, commit_lsn: Lsn(lsn.0 - 1), epoch }));
+            Ok::<_, Infallible>(())
+        })
+        .unwrap();
+}
+
+fn report(what: &str, amount: f64, unit: &str, since: Instant) {
+    let seconds = since.elapsed().as_secs_f64();
+    println!("{what:<44} {:>12.0} {unit}/s ({seconds:.2} s)", amount / seconds);
+}
+
+fn updates(c: &mut Connection, mut after: impl FnMut(&Connection, u64)) {
+    let mut id = 1i64;
+    for n in 0..COMMITS {
+        id = (id * 48_271) % 2_147_483_647;
+        let args = vec![Value::Integer(1), Value::Integer(id % ROWS + 1)];
+        c.execute(&Statement::with("update acc set bal=bal+? where id=?", args), 1000).unwrap();
+        after(c, n);
+    }
+}
+
+fn main() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("principal.db"));
+    let mut records = Vec::new();
+    let mut c = database.checkout().unwrap();
+    run(&mut c, "create table acc(id integer primary key, bal int, filler text)");
+    capture(&database, &c, &mut records);
+    run(
+        &mut c,
+        "with recursive n(i) as (select 1 union all select i+1 from n where i<100000)
+         insert into acc select i, 0, printf('%084d', i) from n",
+    );
+    capture(&database, &c, &mut records);
+    let loaded = records.len();
+
+    let start = Instant::now();
+    updates(&mut c, |c, n| {
+        capture(&database, c, &mut records);
+        if n % 5_000 == 0 {
+            database.checkpoint().unwrap();
+        }
+    });
+    report("update + capture + encode + seal", COMMITS as f64, "commits", start);
+    let bytes: usize = records[loaded..].iter().map(|record| record.bytes().len()).sum();
+    println!("{:<44} {:>12} B", "record of a one-row update", bytes as u64 / COMMITS);
+    drop(c);
+
+    let plain = open(&directory.path().join("plain.db"));
+    let mut p = plain.checkout().unwrap();
+    run(&mut p, "create table acc(id integer primary key, bal int, filler text)");
+    run(
+        &mut p,
+        "with recursive n(i) as (select 1 union all select i+1 from n where i<100000)
+         insert into acc select i, 0, printf('%084d', i) from n",
+    );
+    let start = Instant::now();
+    updates(&mut p, |_, n| {
+        if n % 5_000 == 0 {
+            plain.checkpoint().unwrap();
+        }
+    });
+    report("the same without capture", COMMITS as f64, "commits", start);
+
+    for batch in [1, 16, 256, 4096] {
+        let path = directory.path().join(format!("mirror{batch}.db"));
+        let mirror = open(&path);
+        let mut applier = Applier::open(&path).unwrap();
+        applier.apply(&records[..loaded]).unwrap();
+        let start = Instant::now();
+        for (n, records) in records[loaded..].chunks(batch).enumerate() {
+            applier.apply(records).unwrap();
+            if n % (5_000 / batch).max(1) == 0 {
+                mirror.checkpoint().unwrap();
+            }
+        }
+        let what = format!("apply, {batch} transactions at a time");
+        report(&what, COMMITS as f64, "transactions", start);
+    }
+
+    let mut redo = RedoFile::open(&directory.path().join("redo.db"), PageSize::DEFAULT).unwrap();
+    let start = Instant::now();
+    records.iter().for_each(|record| redo.push(record).unwrap());
+    redo.finish().unwrap();
+    report("redo", records.len() as f64, "transactions", start);
+
+    let mut c = database.checkout().unwrap();
+    run(&mut c, "create table big(v)");
+    run(
+        &mut c,
+        "with recursive n(i) as (select 1 union all select i+1 from n where i<128)
+         insert into big select randomblob(4000000) from n",
+    );
+    let start = Instant::now();
+    let mut count = 0u64;
+    let captured = database
+        .capture(&c, UnixMicros(1), &mut |draft| {
+            count += draft.length() as u64;
+            Ok::<_, Infallible>(())
+        })
+        .unwrap();
+    report("capture of a 512 MB transaction", count as f64 / 1e6, "MB", start);
+    println!("{captured:?}");
+    database.checkpoint().unwrap();
+    let start = Instant::now();
+    let mut reader = database.page_reader().unwrap();
+    let (mut from, mut total) = (PageNo(1), 0usize);
+    loop {
+        let pages = reader.read(from, 1 << 20).unwrap();
+        if pages.bytes.is_empty() {
+            break;
+        }
+        total += pages.bytes.len();
+        from = PageNo(from.0 + u32::try_from(pages.bytes.len() / 4096).unwrap());
+    }
+    report("seed reader", total as f64 / 1e6, "MB", start);
+
+    let mut c = database.checkout().unwrap();
+    let start = Instant::now();
+    let mut id = 1i64;
+    for _ in 0..300_000 {
+        id = (id * 48_271) % 2_147_483_647;
+        let args = vec![Value::Integer(id % ROWS + 1)];
+        c.execute(&Statement::with("select bal, filler from acc where id=?", args), 1000).unwrap();
+    }
+    report("point read", 300_000.0, "reads", start);
+}
