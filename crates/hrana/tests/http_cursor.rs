@@ -105,7 +105,7 @@ async fn a_request_does_not_wait_forever_for_the_cursor_before_it() {
 
 #[tokio::test]
 async fn a_slow_reader_holds_the_producer_back_and_loses_nothing() {
-    const ROWS: usize = 300_000;
+    const ROWS: usize = 200_000;
     let server = server().await;
     let response = send(&server, &Json::Null, steps(&[&format!("ROWS {ROWS}")])).await;
     let mut seen = 0;
@@ -166,4 +166,12 @@ async fn a_malformed_cursor_request_is_refused() {
         assert_eq!(answer.body["code"], "BAD_REQUEST");
     }
     assert!(server.fake.noted().is_empty());
+}
+
+#[tokio::test]
+async fn a_cursor_whose_stream_panics_is_cut_off_instead_of_looking_complete() {
+    let server = server().await;
+    let response = send(&server, &Json::Null, steps(&["ROWS 1", "PANIC"])).await;
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(server.fake.open_streams(), 0);
 }

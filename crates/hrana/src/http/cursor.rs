@@ -6,6 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -38,8 +39,9 @@ pub(super) async fn run<S: Server>(
     write_line(&mut head, &CursorResponse { baton: lease.reserve(), base_url: None });
 
     let (sink, chunks) = CursorSink::new();
-    tokio::spawn(produce(lease, program, sink));
-    let body = ChunkBody { head: Some(head), chunks };
+    let ended = Arc::new(AtomicBool::new(false));
+    tokio::spawn(produce(lease, program, sink, Arc::clone(&ended)));
+    let body = ChunkBody { head: Some(head), chunks, ended };
     Ok(reply::json_response(StatusCode::OK, Body::new(body)))
 }
 
@@ -48,6 +50,7 @@ async fn produce<T: Stream>(
     mut lease: Lease<T>,
     program: Result<Program, Error>,
     sink: CursorSink,
+    ended: Arc<AtomicBool>,
 ) {
     let rest = sink.sender();
     let held = lease.held().expect("a fresh lease has its stream");
@@ -67,18 +70,26 @@ async fn produce<T: Stream>(
     }
     // Parked before the channel closes: whoever has read the end of the body may go on at once.
     lease.park().await;
+    ended.store(true, Ordering::Release);
     drop(rest);
 }
 
-/// A response body that yields the head and then the chunks.
+/// The producer panicked, so the entries are not complete.
+#[derive(Debug, thiserror::Error)]
+#[error("a cursor's stream failed in the server")]
+struct Incomplete;
+
+/// A response body that yields the head and then the chunks. It must not end like a complete one
+/// when the producer failed: then it is an error, and the client sees the response cut off.
 struct ChunkBody {
     head: Option<Chunk>,
     chunks: mpsc::Receiver<Chunk>,
+    ended: Arc<AtomicBool>,
 }
 
 impl axum::body::HttpBody for ChunkBody {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Incomplete;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -88,6 +99,11 @@ impl axum::body::HttpBody for ChunkBody {
         if let Some(head) = self.head.take() {
             return Poll::Ready(frame(head));
         }
-        self.chunks.poll_recv(context).map(|chunk| chunk.and_then(frame))
+        match self.chunks.poll_recv(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(chunk)) => Poll::Ready(frame(chunk)),
+            Poll::Ready(None) if self.ended.load(Ordering::Acquire) => Poll::Ready(None),
+            Poll::Ready(None) => Poll::Ready(Some(Err(Incomplete))),
+        }
     }
 }
