@@ -25,11 +25,17 @@ struct GatedDisk {
 
 #[derive(Default)]
 struct Gate {
-    closed: Mutex<bool>,
-    opened: Condvar,
+    state: Mutex<GateState>,
+    changed: Condvar,
     /// The journal's last LSN when the first sync after the gate opened was about to be reported.
     last: AtomicU64,
     journal: OnceLock<Journal>,
+}
+
+#[derive(Default)]
+struct GateState {
+    closed: bool,
+    someone_waits: bool,
 }
 
 struct GatedFile {
@@ -39,21 +45,30 @@ struct GatedFile {
 
 impl Gate {
     fn close(&self) {
-        *self.closed.lock().unwrap() = true;
+        self.state.lock().unwrap().closed = true;
     }
 
+    /// Opens the gate once a sync has come to it.
     fn open(&self) {
-        *self.closed.lock().unwrap() = false;
-        self.opened.notify_all();
+        let mut state = self.state.lock().unwrap();
+        while !state.someone_waits {
+            state = self.changed.wait(state).unwrap();
+        }
+        state.closed = false;
+        self.changed.notify_all();
     }
 
     fn pass(&self) {
-        let mut closed = self.closed.lock().unwrap();
-        let waited = *closed;
-        while *closed {
-            closed = self.opened.wait(closed).unwrap();
+        let mut state = self.state.lock().unwrap();
+        if !state.closed {
+            return;
         }
-        if waited && let Some(journal) = self.journal.get() {
+        state.someone_waits = true;
+        self.changed.notify_all();
+        while state.closed {
+            state = self.changed.wait(state).unwrap();
+        }
+        if let Some(journal) = self.journal.get() {
             self.last.store(journal.last().0, Ordering::SeqCst);
         }
     }
