@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod exit;
 mod serve;
+mod wiring;
 
 use std::process::ExitCode;
 

@@ -1,9 +1,208 @@
-//! `counterpart serve`. A place holder: the server is wired in by its own module.
+//! `counterpart serve`: one server, from its listeners to its end.
 
-use crate::{config::Settings, exit::Failure};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, serve::ListenerExt};
+use counterpart_hrana::{Hrana, Limits};
+use counterpart_node::{Node, StartError};
+use serde_json::json;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    time::timeout,
+};
+
+use crate::{
+    config::{LogFormat, Settings},
+    exit::{Exit, Failure},
+    wiring::Clients,
+};
+
+/// Requests under way get this long to finish when the server is asked to end.
+const FINISH: Duration = Duration::from_secs(5);
 
 /// Runs a server until it is told to stop.
+///
+/// # Errors
+/// Why it could not start.
 pub fn run(settings: Settings) -> Result<(), Failure> {
-    drop(settings);
-    Err(Failure::not_built("serve"))
+    start_log(&settings);
+    // One thread for all I/O: on few cores that is steadier than work-stealing, and SQLite runs on threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| start_failed(&format!("the runtime can't be made: {error}")))?;
+    let outcome = runtime.block_on(async {
+        let stop = asked_to_stop()?;
+        let server = Server::start(settings).await?;
+        server.run(stop).await;
+        Ok(())
+    });
+    // Statements that still run were given their time; they are rolled back at the next start.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    outcome
+}
+
+fn start_log(settings: &Settings) {
+    let builder = tracing_subscriber::fmt().with_max_level(settings.log_level).with_writer(std::io::stderr);
+    // A second logger in one process (tests) is no harm: the first one stays.
+    let _started = match settings.log {
+        LogFormat::Text => {
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr())
+                && std::env::var_os("NO_COLOR").is_none();
+            builder.with_ansi(colours).try_init()
+        }
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+fn start_failed(what: &str) -> Failure {
+    Failure::new(Exit::Server, "START_FAILED", what, "see the log for what came before")
+}
+
+/// Completes at SIGTERM or Ctrl-C.
+fn asked_to_stop() -> Result<impl Future<Output = &'static str>, Failure> {
+    let listen = |kind| signal(kind).map_err(|e| start_failed(&format!("signals can't be handled: {e}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}
+
+/// A server whose listeners are open.
+pub struct Server {
+    node: Arc<Node>,
+    hrana: Hrana<Clients>,
+    app: Router,
+    clients: TcpListener,
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where partners connect.
+    pub partner_listen: SocketAddr,
+    /// Where clients are told to connect.
+    pub client_url: String,
+}
+
+impl Server {
+    /// Opens the listeners and starts a node behind them.
+    ///
+    /// # Errors
+    /// An address that can't be listened on, or why the node could not start.
+    pub async fn start(settings: Settings) -> Result<Server, Failure> {
+        let (clients, listen) = bind(settings.listen, "--listen").await?;
+        let (partners, partner_listen) = bind(settings.partner_listen, "--partner-listen").await?;
+        let client_url = settings.advertise.clone().unwrap_or_else(|| format!("http://{listen}"));
+        let partner_address = settings.partner_advertise.clone().unwrap_or_else(|| partner_listen.to_string());
+        let limits = Limits {
+            request_bytes: usize::try_from(settings.max_request_bytes).unwrap_or(usize::MAX),
+            response_bytes: usize::try_from(settings.max_result_bytes).unwrap_or(usize::MAX),
+            stream_idle: settings.stream_idle,
+            ..Limits::default()
+        };
+        let ready_file = settings.ready_file.clone();
+        let node = Node::start(node_settings(settings, &client_url, partner_address), partners);
+        let node = node.await.map_err(node_failed)?;
+        let hrana = Hrana::new(Arc::new(Clients(Arc::clone(&node))), limits);
+        let app = hrana.router().merge(counterpart_admin::router(Arc::clone(&node)));
+        let server = Server { node, hrana, app, clients, listen, partner_listen, client_url };
+        if let Some(path) = ready_file {
+            server.write_ready(&path)?;
+        }
+        tracing::info!(url = %server.client_url, partners = %server.partner_listen, "serving");
+        Ok(server)
+    }
+
+    /// Says where the server serves, for scripts that let the system choose the ports.
+    fn write_ready(&self, path: &Path) -> Result<(), Failure> {
+        let ready = json!({
+            "listen": self.listen.to_string(),
+            "partner_listen": self.partner_listen.to_string(),
+            "client_url": self.client_url,
+            "pid": std::process::id(),
+        });
+        counterpart_journal::atomic_write(path, ready.to_string().as_bytes())
+            .map_err(|error| Failure::local_file("write", path, &error))
+    }
+
+    /// Serves until `stop` completes, then ends in order: no new connections, what runs finishes within bounds, the
+    /// journal is flushed.
+    pub async fn run(self, stop: impl Future<Output = &'static str>) {
+        let Server { node, hrana, app, clients, .. } = self;
+        let ending = Arc::new(Notify::new());
+        let ended = Arc::clone(&ending);
+        let clients = clients.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "a client's connection may be slower than it could be");
+            }
+        });
+        let serving = axum::serve(clients, app).with_graceful_shutdown(async move { ended.notified().await });
+        let mut serving = tokio::spawn(serving.into_future());
+        let why = stop.await;
+        tracing::info!(signal = why, "stopping");
+        ending.notify_one();
+        hrana.shut_down().await;
+        match timeout(FINISH, &mut serving).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::error!(%error, "serving clients ended with an error"),
+            Ok(Err(error)) => tracing::error!(%error, "serving clients panicked"),
+            Err(_) => {
+                tracing::warn!("requests that ran for more than {} s were cut off", FINISH.as_secs());
+                serving.abort();
+            }
+        }
+        node.stop().await;
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = match TcpListener::bind(address).await {
+        Ok(listener) => listener.local_addr().map(|actual| (listener, actual)),
+        Err(error) => Err(error),
+    };
+    bound.map_err(|error| {
+        Failure::new(
+            Exit::Server,
+            "ADDRESS_UNUSABLE",
+            format!("cannot listen on {address}: {error}"),
+            format!("end what uses the address, or give another one with {flag}"),
+        )
+    })
+}
+
+fn node_failed(error: StartError) -> Failure {
+    let (code, remedy) = match &error {
+        StartError::Lock(_) => ("DATA_DIRECTORY_IN_USE", "give each server a directory of its own"),
+        StartError::Control(_) | StartError::Journal(_) => {
+            ("DATA_DAMAGED", "do as the sentence says; nothing was changed")
+        }
+        _ => ("START_FAILED", "see the log for what came before"),
+    };
+    Failure::new(Exit::Server, code, error.to_string(), remedy)
+}
+
+fn node_settings(settings: Settings, client_url: &str, partner_address: String) -> counterpart_node::Settings {
+    counterpart_node::Settings {
+        client_url: client_url.to_owned(),
+        partner_address,
+        partner_timeout: settings.partner_timeout,
+        require_mirror: settings.require_mirror,
+        foreign_keys: settings.foreign_keys,
+        max_result_bytes: usize::try_from(settings.max_result_bytes).unwrap_or(usize::MAX),
+        statement_timeout: settings.statement_timeout,
+        transaction_idle: settings.stream_idle,
+        retention_bytes: settings.retention_bytes,
+        checkpoint_bytes: settings.checkpoint_bytes,
+        reader_max_age: settings.reader_max_age,
+        ..counterpart_node::Settings::new(settings.data)
+    }
 }

@@ -45,7 +45,9 @@ impl SqlError {
         SqlError::new(code::REFUSED, sentence)
     }
 
-    pub(crate) fn response_too_large(limit: u64) -> SqlError {
+    /// The result has more bytes than one may have.
+    #[must_use]
+    pub fn response_too_large(limit: u64) -> SqlError {
         SqlError::new(
             code::RESPONSE_TOO_LARGE,
             format!(

@@ -19,6 +19,20 @@ pub enum Value {
     Blob(Vec<u8>),
 }
 
+impl Value {
+    /// The value without its own memory.
+    #[must_use]
+    pub fn view(&self) -> ValueRef<'_> {
+        match self {
+            Value::Null => ValueRef::Null,
+            Value::Integer(number) => ValueRef::Integer(*number),
+            Value::Real(number) => ValueRef::Real(*number),
+            Value::Text(text) => ValueRef::Text(Cow::Borrowed(text)),
+            Value::Blob(bytes) => ValueRef::Blob(bytes),
+        }
+    }
+}
+
 /// A value that lies in a row which is being read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ValueRef<'a> {

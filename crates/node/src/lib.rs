@@ -1,11 +1,35 @@
 //! One Counterpart server: it drives the session core, performs its actions, and hosts databases for clients.
+//!
+//! Nothing here decides about roles, epochs or what is final; `counterpart-core` does. Nothing here writes journal
+//! bytes or SQLite pages; `counterpart-journal` and `counterpart-engine` do.
 
-pub mod admission;
-pub mod clock;
-pub mod confirm;
+mod admission;
+mod boot;
+mod checkpoint;
+mod clock;
+mod confirm;
+mod control;
+mod databases;
+mod driver;
+mod gate;
+mod link;
+mod node;
 pub mod operations;
-pub mod refusal;
-pub mod visibility;
+mod ops;
+mod probe;
+mod random;
+mod refusal;
+mod replay;
+mod runs;
+mod seed;
+mod settings;
+mod shared;
+mod status;
+mod stream;
+mod visibility;
 
+pub use node::{Node, StartError};
 pub use operations::Operations;
 pub use refusal::Refusal;
+pub use settings::Settings;
+pub use stream::{BatchOutcome, BatchSink, ClientStream, Condition, Step};

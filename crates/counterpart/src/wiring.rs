@@ -1,0 +1,229 @@
+//! Clients' streams on the node's databases: the protocol's values become SQLite's, and back.
+//!
+//! This is the only place where the two meet: neither crate knows the other.
+
+use std::sync::Arc;
+
+use counterpart_core::DatabaseName;
+use counterpart_engine as engine;
+use counterpart_hrana::{
+    ChosenBy, CursorSink, Error, ErrorKind, Program, Server, Statement, Stream, Target,
+    proto::{
+        BatchCond, BatchResult, Col, CursorEntry, DescribeCol, DescribeParam, DescribeResult, Error as WireError,
+        StmtResult, Value,
+    },
+};
+use counterpart_node::{
+    BatchSink, ClientStream, Condition, Node, Refusal, Step,
+};
+
+/// The node as clients see it.
+pub struct Clients(pub Arc<Node>);
+
+impl Server for Clients {
+    type Stream = NodeStream;
+
+    async fn open(&self, target: &Target) -> Result<NodeStream, Error> {
+        let opened = parse_name(target).and_then(|name| self.0.open_stream(&name));
+        match opened {
+            Ok(stream) => Ok(NodeStream(stream)),
+            // A host's first label that names no database is a host name, not a choice.
+            Err(refusal) if refusal.code() == "DATABASE_NOT_FOUND" && target.chosen_by == ChosenBy::Host => {
+                self.0.open_stream(&DatabaseName::main()).map(NodeStream).map_err(|refusal| refused(&refusal))
+            }
+            Err(refusal) => Err(refused(&refusal)),
+        }
+    }
+}
+
+fn parse_name(target: &Target) -> Result<DatabaseName, Refusal> {
+    target.database.parse().map_err(|error: counterpart_core::DatabaseNameError| {
+        Refusal::new("DATABASE_NOT_FOUND", error.to_string(), "check the name in the URL or in x-namespace")
+    })
+}
+
+fn refused(refusal: &Refusal) -> Error {
+    Error::new(kind_of(refusal.code()), refusal.code().to_owned(), refusal.to_string())
+}
+
+/// What a code means for the HTTP status of a request that fails as a whole.
+fn kind_of(code: &str) -> ErrorKind {
+    match code {
+        "STREAM_EXPIRED" => ErrorKind::StreamGone,
+        "DATABASE_NOT_FOUND" => ErrorKind::NotFound,
+        "RESPONSE_TOO_LARGE" => ErrorKind::TooLarge,
+        "SERVER_STARTING" | "SERVER_STOPPING" | "SEEDING" | "JOURNAL_FAILED" | "MIRROR_REQUIRED" => {
+            ErrorKind::Unavailable
+        }
+        _ => ErrorKind::Request,
+    }
+}
+
+/// One client's stream.
+pub struct NodeStream(ClientStream);
+
+impl Stream for NodeStream {
+    async fn execute(&mut self, statement: Statement) -> Result<StmtResult, Error> {
+        self.0.execute(to_engine(statement)).await.map(to_wire).map_err(failed)
+    }
+
+    async fn batch(&mut self, batch: Program) -> Result<BatchResult, Error> {
+        let outcome = self.0.batch(to_steps(batch)).await.map_err(failed)?;
+        let mut result = BatchResult::default();
+        for step in outcome {
+            let (ok, error) = match step {
+                None => (None, None),
+                Some(Ok(done)) => (Some(to_wire(done)), None),
+                Some(Err(error)) => (None, Some(WireError::from(failed(error)))),
+            };
+            result.step_results.push(ok);
+            result.step_errors.push(error);
+        }
+        Ok(result)
+    }
+
+    async fn cursor(&mut self, batch: Program, out: CursorSink) -> Result<(), Error> {
+        self.0.cursor(to_steps(batch), EntrySink(out)).await.map_err(failed)
+    }
+
+    async fn sequence(&mut self, sql: Arc<str>) -> Result<(), Error> {
+        self.0.sequence(sql).await.map_err(failed)
+    }
+
+    async fn describe(&mut self, sql: Arc<str>) -> Result<DescribeResult, Error> {
+        let description = self.0.describe(sql).await.map_err(failed)?;
+        Ok(DescribeResult {
+            params: description.params.into_iter().map(|name| DescribeParam { name }).collect(),
+            cols: description
+                .columns
+                .into_iter()
+                .map(|column| DescribeCol { name: column.name, decltype: column.decltype })
+                .collect(),
+            is_explain: description.is_explain,
+            is_readonly: description.is_readonly,
+        })
+    }
+
+    async fn get_autocommit(&mut self) -> Result<bool, Error> {
+        self.0.autocommit().await.map_err(failed)
+    }
+
+    async fn close(self) {
+        self.0.close().await;
+    }
+}
+
+fn failed(error: engine::SqlError) -> Error {
+    Error::new(kind_of(&error.code), error.code, error.message)
+}
+
+fn to_engine(statement: Statement) -> engine::Statement {
+    engine::Statement {
+        sql: statement.sql.as_ref().to_owned(),
+        args: engine::Args {
+            positional: statement.args.into_iter().map(value_in).collect(),
+            named: statement.named_args.into_iter().map(|arg| (arg.name, value_in(arg.value))).collect(),
+        },
+        want_rows: statement.want_rows,
+    }
+}
+
+fn value_in(value: Value) -> engine::Value {
+    match value {
+        Value::Null => engine::Value::Null,
+        Value::Integer(number) => engine::Value::Integer(number),
+        Value::Float(number) => engine::Value::Real(number),
+        Value::Text(text) => engine::Value::Text(text),
+        Value::Blob(bytes) => engine::Value::Blob(bytes),
+    }
+}
+
+fn value_out(value: engine::Value) -> Value {
+    match value {
+        engine::Value::Null => Value::Null,
+        engine::Value::Integer(number) => Value::Integer(number),
+        engine::Value::Real(number) => Value::Float(number),
+        engine::Value::Text(text) => Value::Text(text),
+        engine::Value::Blob(bytes) => Value::Blob(bytes),
+    }
+}
+
+fn column_out(column: &engine::Column) -> Col {
+    Col { name: Some(column.name.clone()), decltype: column.decltype.clone() }
+}
+
+fn to_wire(result: engine::StatementResult) -> StmtResult {
+    StmtResult {
+        cols: result.columns.iter().map(column_out).collect(),
+        rows: result.rows.into_iter().map(|row| row.into_iter().map(value_out).collect()).collect(),
+        affected_row_count: result.summary.affected_rows,
+        last_insert_rowid: Some(result.summary.last_insert_rowid),
+    }
+}
+
+fn to_steps(program: Program) -> Vec<Step> {
+    let steps = program.steps.into_iter();
+    steps
+        .map(|step| Step {
+            condition: step.condition.map(condition_in),
+            statement: to_engine(step.statement),
+        })
+        .collect()
+}
+
+fn condition_in(condition: BatchCond) -> Condition {
+    // A step's number comes from a u32, which every address space of a server holds.
+    let all = |conds: Vec<BatchCond>| conds.into_iter().map(condition_in).collect();
+    match condition {
+        BatchCond::Ok { step } => Condition::Ok(step as usize),
+        BatchCond::Error { step } => Condition::Error(step as usize),
+        BatchCond::Not { cond } => Condition::Not(Box::new(condition_in(*cond))),
+        BatchCond::And { conds } => Condition::And(all(conds)),
+        BatchCond::Or { conds } => Condition::Or(all(conds)),
+        BatchCond::IsAutocommit => Condition::IsAutocommit,
+    }
+}
+
+/// Puts a batch's entries into a cursor as they arise.
+struct EntrySink(CursorSink);
+
+impl EntrySink {
+    fn send(&mut self, entry: &CursorEntry) -> Result<(), engine::Stop> {
+        self.0.blocking_send(entry).map_err(|_closed| engine::Stop::Enough)
+    }
+
+    /// Sends an entry whose failure needs no answer: nobody reads any more, and the batch ends at its next row.
+    fn offer(&mut self, entry: &CursorEntry) {
+        if self.send(entry).is_err() {
+            tracing::debug!("a cursor's client has gone");
+        }
+    }
+}
+
+fn wire_step(step: usize) -> u32 {
+    u32::try_from(step).expect("a batch has fewer than 2^32 steps")
+}
+
+impl BatchSink for EntrySink {
+    fn step_begin(&mut self, step: usize, columns: &[engine::Column]) -> Result<(), engine::Stop> {
+        let cols = columns.iter().map(column_out).collect();
+        self.send(&CursorEntry::StepBegin { step: wire_step(step), cols })
+    }
+
+    fn row(&mut self, values: &[engine::ValueRef<'_>]) -> Result<(), engine::Stop> {
+        let row = values.iter().map(|value| value_out(value.to_value())).collect();
+        self.send(&CursorEntry::Row { row })
+    }
+
+    fn step_end(&mut self, _step: usize, summary: &engine::Summary) {
+        self.offer(&CursorEntry::StepEnd {
+            affected_row_count: summary.affected_rows,
+            last_insert_rowid: Some(summary.last_insert_rowid),
+        });
+    }
+
+    fn step_error(&mut self, step: usize, error: &engine::SqlError) {
+        let error = WireError::from(failed(error.clone()));
+        self.offer(&CursorEntry::StepError { step: wire_step(step), error });
+    }
+}

@@ -1,0 +1,60 @@
+//! Planned failover: back and forth under load, nothing lost, nothing failed but writes to a mirror.
+
+mod support;
+
+use support::{
+    pair::{Pair, wait_role},
+    server::Server,
+    workload::{Workload, assert_has_all, create_table},
+};
+
+#[test]
+fn fifty_failovers_under_load_lose_nothing_and_fail_nothing_but_writes_to_the_mirror() {
+    let mut pair = Pair::start();
+    create_table(&pair.principal);
+    let load = Workload::start(0, 8, &[&pair.principal, &pair.mirror]);
+    for _ in 0..50 {
+        load.wait_progress(100);
+        pair.wait_synchronized();
+        pair.principal.cli_ok(&["failover"]);
+        pair = pair.swapped();
+        wait_role(&pair.principal, "principal");
+        wait_role(&pair.mirror, "mirror");
+    }
+    load.wait_progress(100);
+    let (confirmed, failures) = load.stop();
+    let others: Vec<_> = failures.iter().filter(|f| f.code != "READ_ONLY_MIRROR").collect();
+    assert!(
+        others.is_empty(),
+        "{} requests failed otherwise, the first: {:?}",
+        others.len(),
+        others[0]
+    );
+    assert_has_all(&pair.principal, &confirmed);
+    pair.wait_synchronized();
+    pair.assert_equal();
+}
+
+#[test]
+fn failover_is_refused_with_the_reason_where_the_state_forbids_it() {
+    let alone = Server::start();
+    let outcome = alone.cli(&["failover"]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("standalone"), "{}", outcome.stderr);
+
+    let mut pair = Pair::start();
+    let outcome = pair.mirror.cli(&["failover"]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(
+        outcome.stderr.contains(&pair.principal.url()),
+        "it names the principal: {}",
+        outcome.stderr
+    );
+    let outcome = pair.mirror.cli(&["promote", "--yes"]);
+    assert_eq!(outcome.code, Some(1), "a connected mirror is not promoted");
+    pair.mirror.kill();
+    support::pair::wait_state(&pair.principal, "DISCONNECTED");
+    let outcome = pair.principal.cli(&["failover"]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("DISCONNECTED"), "{}", outcome.stderr);
+}

@@ -1,0 +1,93 @@
+//! Servers killed with `kill -9` under load: nothing confirmed is lost, nothing is there twice.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::{
+    pair::{Pair, start_mirroring, wait_role, wait_state, wait_synchronized},
+    workload::{Workload, assert_has_all, create_table},
+};
+
+/// How often each kind of kill is repeated; more in a soak.
+fn rounds(normal: u64) -> u64 {
+    std::env::var("COUNTERPART_TEST_ROUNDS")
+        .map_or(normal, |text| text.parse().expect("a number of rounds"))
+}
+
+/// A number that differs from round to round, so that kills hit different moments.
+fn moment(round: u64) -> u64 {
+    40 + round.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 400
+}
+
+#[test]
+fn a_promoted_mirror_has_every_row_that_the_killed_principal_confirmed() {
+    let mut pair = Pair::start();
+    create_table(&pair.principal);
+    let mut all = BTreeSet::new();
+    for round in 0..rounds(20) {
+        let load = Workload::start(round * 8, 8, &[&pair.principal]);
+        load.wait_progress(moment(round));
+        pair.principal.kill();
+        let (confirmed, _failures) = load.stop();
+        all.extend(confirmed);
+        wait_state(&pair.mirror, "DISCONNECTED");
+        pair.mirror.cli_ok(&["promote", "--yes"]);
+        wait_role(&pair.mirror, "principal");
+        assert_has_all(&pair.mirror, &all);
+        pair.mirror
+            .client()
+            .run("insert into work values(1000000, (select count(*) from work), 'promoted')");
+
+        // The old one comes back, finds itself deposed, and is taken in again.
+        pair.principal.launch();
+        pair = pair.swapped();
+        wait_role(&pair.mirror, "mirror");
+        start_mirroring(&pair.principal, &pair.mirror, &["--replace"]);
+        pair.wait_synchronized();
+        pair.assert_equal();
+    }
+}
+
+#[test]
+fn a_killed_mirror_comes_back_level_and_the_principal_never_stops() {
+    let mut pair = Pair::start();
+    create_table(&pair.principal);
+    let load = Workload::start(0, 8, &[&pair.principal]);
+    for round in 0..rounds(20) {
+        load.wait_progress(moment(round));
+        pair.mirror.kill();
+        load.wait_progress(20);
+        pair.mirror.launch();
+        wait_synchronized(&pair.principal);
+    }
+    let (confirmed, failures) = load.stop();
+    assert_eq!(failures, [], "the principal's clients noticed nothing");
+    assert_has_all(&pair.principal, &confirmed);
+    pair.assert_equal();
+}
+
+#[test]
+fn both_killed_at_once_lose_nothing_confirmed() {
+    let mut pair = Pair::start();
+    create_table(&pair.principal);
+    let mut all = BTreeSet::new();
+    for round in 0..rounds(20) {
+        let load = Workload::start(round * 8, 8, &[&pair.principal]);
+        load.wait_progress(moment(round));
+        if round % 2 == 0 {
+            pair.principal.kill();
+            pair.mirror.kill();
+        } else {
+            pair.mirror.kill();
+            pair.principal.kill();
+        }
+        let (confirmed, _failures) = load.stop();
+        all.extend(confirmed);
+        pair.principal.launch();
+        pair.mirror.launch();
+        pair.wait_synchronized();
+        assert_has_all(&pair.principal, &all);
+        pair.assert_equal();
+    }
+}

@@ -1,0 +1,74 @@
+//! The network between the partners is cut for a while, in one direction or both: it heals without anyone's doing.
+
+mod support;
+
+use support::{
+    pair::{assert_equal, start_mirroring, wait_state, wait_synchronized},
+    proxy::{Proxy, Wires},
+    server::Server,
+    workload::{Workload, assert_has_all, create_table},
+};
+
+/// A pair whose mirror reaches the principal through a proxy.
+fn proxied() -> (Server, Server, Proxy) {
+    let mut principal = Server::prepare(&["--partner-timeout", "1s"]);
+    let proxy = Proxy::before(&principal.partner_address());
+    principal.partner_advertise = Some(proxy.address());
+    principal.launch();
+    let mirror = Server::start_with(&["--partner-timeout", "1s"]);
+    start_mirroring(&principal, &mirror, &[]);
+    wait_synchronized(&principal);
+    create_table(&principal);
+    (principal, mirror, proxy)
+}
+
+fn heals_after(cut: Wires) {
+    let (principal, mirror, proxy) = proxied();
+    let load = Workload::start(0, 4, &[&principal]);
+    load.wait_progress(50);
+    for _ in 0..3 {
+        proxy.set(cut);
+        wait_state(&principal, "DISCONNECTED");
+        wait_state(&mirror, "DISCONNECTED");
+        load.wait_progress(50);
+        proxy.set(Wires::default());
+        wait_synchronized(&principal);
+        wait_state(&mirror, "SYNCHRONIZED");
+        load.wait_progress(50);
+    }
+    let (confirmed, failures) = load.stop();
+    assert_eq!(failures, []);
+    assert_has_all(&principal, &confirmed);
+    assert_equal(&principal, &mirror);
+}
+
+#[test]
+fn a_network_cut_in_both_directions_heals() {
+    heals_after(Wires { forth_cut: true, back_cut: true, ..Wires::default() });
+}
+
+#[test]
+fn a_network_cut_from_mirror_to_principal_heals() {
+    heals_after(Wires { forth_cut: true, ..Wires::default() });
+}
+
+#[test]
+fn a_network_cut_from_principal_to_mirror_heals() {
+    heals_after(Wires { back_cut: true, ..Wires::default() });
+}
+
+#[test]
+fn a_network_that_refuses_connections_heals() {
+    heals_after(Wires { refused: true, ..Wires::default() });
+}
+
+#[test]
+fn a_partner_that_hangs_is_noticed_and_taken_back() {
+    let (principal, mirror, _proxy) = proxied();
+    mirror.signal("STOP");
+    wait_state(&principal, "DISCONNECTED");
+    principal.client().run("insert into work values(1, 1, 'while the mirror hangs')");
+    mirror.signal("CONT");
+    wait_synchronized(&principal);
+    assert_equal(&principal, &mirror);
+}

@@ -1,0 +1,134 @@
+//! From what is on the disk to databases that show one position: at start-up, after a seed, and when a server that
+//! acted must forget what was not final.
+//!
+//! The `-wal` files are thrown away and the journal is redone into the database files before SQLite opens them, up to
+//! a position that is final. What lies above it is left to [`crate::replay`], which can be taken back.
+
+mod redo;
+
+use std::{io, path::Path, sync::Arc};
+
+use counterpart_core::{Lsn, ServerId, SessionId};
+use counterpart_engine::{ApplyError, OpenError};
+use counterpart_journal::{ControlError, ReadError, sync_dir};
+
+use crate::{
+    control::CatalogEntry,
+    databases::{Hosted, file_path},
+    gate::JournalGate,
+    refusal::Refusal,
+    shared::Shared,
+};
+
+/// Why databases could not be brought to a position.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The file system.
+    #[error("{what} {path}: {cause}", path = path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: std::path::PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The journal can't be read.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    /// A record does not fit its database.
+    #[error("database {0}: {1}")]
+    Apply(counterpart_core::DatabaseId, ApplyError),
+    /// SQLite can't open a database.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The control file can't be written.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BootError {
+    let path = path.to_owned();
+    move |cause| BootError::Io { what, path, cause }
+}
+
+/// The name under which a server's journal files know each other. It is the server's own: sessions come and go while
+/// the files stay.
+#[must_use]
+pub fn journal_identity(server: ServerId) -> SessionId {
+    SessionId(server.0)
+}
+
+/// Reads are not possible because the data is not whole yet.
+#[must_use]
+pub fn not_seeded() -> Refusal {
+    Refusal::new(
+        "SEEDING",
+        "this mirror has not received all data yet",
+        "try again when `counterpart status` says that it is up and running, or read from the principal",
+    )
+}
+
+/// Brings all databases to `up_to`, which must be final and in the journal, and opens them.
+///
+/// # Errors
+/// Why that is not possible. Trying again is harmless.
+pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
+    shared.databases.close_all(not_seeded());
+    redo::redo(shared, up_to)?;
+    let gate = JournalGate::new(shared.journal.clone());
+    let entries: Vec<CatalogEntry> = shared.control.read().databases.clone();
+    for entry in &entries {
+        let hosted =
+            Hosted::open(&shared.settings.data, entry, shared.settings.foreign_keys, &gate)?;
+        hosted.engine.set_read_only(true);
+        shared.databases.insert(hosted);
+    }
+    shared.set_applied(up_to);
+    shared.databases.set_unavailable(None);
+    Ok(())
+}
+
+/// Deletes all databases; the journal stays as it is, and none of it is redone any more.
+///
+/// # Errors
+/// What the file system or the control file says.
+pub fn discard_data(shared: &Shared) -> Result<(), BootError> {
+    shared.databases.close_all(not_seeded());
+    let end = shared.journal.last();
+    shared.control.update(|control| {
+        control.databases.clear();
+        control.catalog_lsn = end;
+        control.redo_after = end;
+    })?;
+    remove_strays(shared)?;
+    shared.set_applied(end);
+    Ok(())
+}
+
+/// Deletes database files that belong to no database in the catalog: remains of creations, drops and redos that a
+/// crash interrupted.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove_strays(shared: &Shared) -> Result<(), BootError> {
+    let directory = &shared.settings.data;
+    let known: Vec<_> = {
+        let control = shared.control.read();
+        control.databases.iter().map(|entry| file_path(directory, entry.id)).collect()
+    };
+    let listing = std::fs::read_dir(directory).map_err(io_error("can't list", directory))?;
+    for item in listing {
+        let path = item.map_err(io_error("can't list", directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some((number, rest)) = name.split_once(".db") else { continue };
+        let ours = number.parse::<u32>().is_ok()
+            && ["", "-wal", "-shm", "-redo", "-journal"].contains(&rest);
+        let base = directory.join(format!("{number}.db"));
+        if ours && (rest == "-redo" || !known.contains(&base)) {
+            tracing::info!(file = %path.display(), "removing a file that belongs to no database");
+            std::fs::remove_file(&path).map_err(io_error("can't remove", &path))?;
+        }
+    }
+    sync_dir(directory).map_err(io_error("can't sync", directory))
+}

@@ -1,0 +1,192 @@
+//! Redo into files that nobody has open.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use counterpart_core::{
+    DatabaseId, Epoch, Lsn, PageSize,
+    record::{Kind, Record},
+};
+use counterpart_engine::{Database, RedoFile};
+use counterpart_journal::{sync_dir, sync_file};
+
+use super::{BootError, io_error};
+use crate::{
+    control::{CatalogEntry, Control},
+    databases::file_path,
+    shared::Shared,
+};
+
+/// Files open at a time.
+const OPEN_FILES: usize = 128;
+
+/// Records between two lines of progress in the log.
+const REPORT_EVERY: u64 = 100_000;
+
+/// A redo under way.
+///
+/// - `runs` are the databases with an unfinished run of chunks, all of `epoch`;
+/// - `catalog` is what the control file will say when all files are durable.
+struct Redo<'a> {
+    shared: &'a Arc<Shared>,
+    files: HashMap<DatabaseId, RedoFile>,
+    touched: BTreeSet<DatabaseId>,
+    runs: BTreeSet<DatabaseId>,
+    catalog: Control,
+    epoch: Option<Epoch>,
+    mark: Option<Lsn>,
+}
+
+/// Redoes the journal from where the control file says up to `up_to`; files and control file are durable afterwards.
+pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
+    let catalog = shared.control.read().clone();
+    let directory = &shared.settings.data;
+    for entry in &catalog.databases {
+        let path = file_path(directory, entry.id);
+        Database::discard_wal(&path).map_err(io_error("can't remove the WAL of", &path))?;
+    }
+    let from = catalog.redo_after;
+    let (files, touched, runs) = Default::default();
+    let mut redo = Redo { shared, files, touched, runs, catalog, epoch: None, mark: None };
+    let total = up_to.since(from);
+    if total > 0 {
+        tracing::info!(events = total, %from, to = %up_to, "redoing the journal");
+    }
+    for record in shared.journal.records_after(from) {
+        let record = record?;
+        if record.lsn() > up_to {
+            break;
+        }
+        redo.push(&record)?;
+        let done = record.lsn().since(from);
+        if done.is_multiple_of(REPORT_EVERY) {
+            tracing::info!(
+                events = done,
+                of = total,
+                percent = done * 100 / total,
+                "redoing the journal"
+            );
+        }
+    }
+    redo.finish()
+}
+
+impl Redo<'_> {
+    fn path(&self, database: DatabaseId) -> PathBuf {
+        file_path(&self.shared.settings.data, database)
+    }
+
+    fn knows(&self, database: DatabaseId) -> bool {
+        self.catalog.databases.iter().any(|entry| entry.id == database)
+    }
+
+    fn push(&mut self, record: &Record) -> Result<(), BootError> {
+        let (header, database) = (record.header(), record.header().database);
+        if self.epoch.replace(header.epoch).is_some_and(|before| before != header.epoch) {
+            self.drop_runs()?;
+        }
+        let dropped_later = record.lsn() <= self.catalog.catalog_lsn && !self.knows(database);
+        match header.kind {
+            Kind::Mark => self.mark = Some(record.lsn()),
+            Kind::DropDatabase => self.drop_database(record)?,
+            _ if dropped_later => {}
+            Kind::Chunk | Kind::Transaction => self.push_pages(record)?,
+            Kind::CreateDatabase => {
+                self.push_pages(record)?;
+                if !self.knows(database) {
+                    let name = record.created_name().expect("a creation has a name");
+                    self.catalog.databases.push(CatalogEntry { id: database, name });
+                }
+                self.note_catalog(record);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_catalog(&mut self, record: &Record) {
+        let control = &mut self.catalog;
+        control.catalog_lsn = control.catalog_lsn.max(record.lsn());
+        control.next_database =
+            control.next_database.max(DatabaseId(record.header().database.0 + 1));
+    }
+
+    fn push_pages(&mut self, record: &Record) -> Result<(), BootError> {
+        let database = record.header().database;
+        if record.header().kind == Kind::Chunk {
+            self.runs.insert(database);
+        } else {
+            self.runs.remove(&database);
+        }
+        let file = self.file(database, record.header().page_size.unwrap_or(PageSize::DEFAULT))?;
+        file.push(record).map_err(|error| BootError::Apply(database, error))
+    }
+
+    fn file(
+        &mut self,
+        database: DatabaseId,
+        page_size: PageSize,
+    ) -> Result<&mut RedoFile, BootError> {
+        if !self.files.contains_key(&database) {
+            if self.files.len() >= OPEN_FILES {
+                let idle: Vec<_> =
+                    self.files.keys().filter(|id| !self.runs.contains(id)).copied().collect();
+                idle.into_iter().try_for_each(|id| self.close(id))?;
+            }
+            let path = self.path(database);
+            let file = RedoFile::open(&path, page_size).map_err(io_error("can't open", &path))?;
+            self.touched.insert(database);
+            self.files.insert(database, file);
+        }
+        Ok(self.files.get_mut(&database).expect("just put there"))
+    }
+
+    /// Finishes a file as far as it has come; an unfinished run in it is forgotten.
+    fn close(&mut self, database: DatabaseId) -> Result<(), BootError> {
+        if let Some(file) = self.files.remove(&database) {
+            file.finish().map_err(|error| BootError::Apply(database, error))?;
+        }
+        Ok(())
+    }
+
+    fn drop_runs(&mut self) -> Result<(), BootError> {
+        std::mem::take(&mut self.runs).into_iter().try_for_each(|id| self.close(id))
+    }
+
+    fn drop_database(&mut self, record: &Record) -> Result<(), BootError> {
+        let database = record.header().database;
+        self.runs.remove(&database);
+        self.touched.remove(&database);
+        self.close(database)?;
+        self.catalog.databases.retain(|entry| entry.id != database);
+        self.note_catalog(record);
+        let path = self.path(database);
+        Database::discard_wal(&path).map_err(io_error("can't remove the WAL of", &path))?;
+        counterpart_journal::disk::remove_if_there(self.shared.disk.as_ref(), &path)
+            .map_err(io_error("can't remove", &path))
+    }
+
+    fn finish(mut self) -> Result<(), BootError> {
+        let open: Vec<_> = self.files.keys().copied().collect();
+        open.into_iter().try_for_each(|id| self.close(id))?;
+        for &database in &self.touched {
+            let path = self.path(database);
+            // A creation that was never completed has left a file that belongs to nothing.
+            if self.knows(database) {
+                sync_file(&path).map_err(io_error("can't sync", &path))?;
+            }
+        }
+        let directory = &self.shared.settings.data;
+        sync_dir(directory).map_err(io_error("can't sync", directory))?;
+        let Redo { shared, catalog, mark, .. } = self;
+        shared.control.update(|control| {
+            control.databases = catalog.databases;
+            control.catalog_lsn = catalog.catalog_lsn;
+            control.next_database = catalog.next_database;
+            control.redo_after = control.redo_after.max(mark.unwrap_or_default());
+        })?;
+        super::remove_strays(shared)
+    }
+}

@@ -1,0 +1,142 @@
+//! Checkpoints of an acting principal: WAL pages go into the database files, redo starts later, the journal shrinks.
+//!
+//! A page of an event that can still be taken back must never reach a file. So each database's permit is held, and
+//! its newest event awaited, before its WAL is copied. A mirror checkpoints in [`crate::replay`], where everything
+//! that is applied is final already.
+
+use std::{sync::Arc, time::Duration};
+
+use counterpart_core::{Lsn, record::Draft};
+use counterpart_engine::SqlError;
+use counterpart_journal::{AppendError, ControlError};
+use tokio::{sync::Notify, task::spawn_blocking, time::sleep};
+
+use crate::{clock, databases::Hosted, refusal::Refusal, shared::Shared};
+
+/// How often it is looked whether a checkpoint is due. The rate of writing bounds the overshoot.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A checkpoint follows at least this often while anything is dirty.
+const AT_LEAST: Duration = Duration::from_secs(60);
+
+/// Why a checkpoint was not finished. Nothing is lost: redo starts where it did before.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The mark was not written.
+    #[error("the mark was not written: {0}")]
+    Mark(#[from] AppendError),
+    /// SQLite could not copy or sync.
+    #[error("database {database}: {cause}")]
+    Sqlite {
+        /// The database's name.
+        database: String,
+        /// What SQLite says.
+        cause: SqlError,
+    },
+    /// The control file was not written.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The events in the WAL did not become final.
+    #[error("{0}")]
+    NotFinal(Refusal),
+}
+
+/// Checkpoints whenever enough was journaled, until the era ends.
+pub async fn keep_checkpointing(shared: Arc<Shared>, stop: Arc<Notify>) {
+    let mut marked_at = (shared.appended_bytes(), clock::uptime());
+    loop {
+        tokio::select! {
+            () = stop.notified() => return,
+            () = sleep(LOOK) => {}
+        }
+        let grown = shared.appended_bytes() - marked_at.0;
+        let dirty = shared.databases.all().iter().any(|hosted| hosted.is_dirty());
+        let due = grown >= shared.settings.checkpoint_bytes
+            || (dirty && clock::uptime().saturating_sub(marked_at.1) >= AT_LEAST);
+        if !due || shared.journal.poisoned().is_some() {
+            continue;
+        }
+        marked_at = (shared.appended_bytes(), clock::uptime());
+        tokio::select! {
+            () = stop.notified() => return,
+            outcome = checkpoint(&shared) => report(outcome),
+        }
+    }
+}
+
+fn report(outcome: Result<Option<Lsn>, CheckpointError>) {
+    match outcome {
+        Ok(Some(mark)) => tracing::debug!(%mark, "checkpoint complete"),
+        Ok(None) => tracing::debug!("checkpoint incomplete: a reader holds a snapshot"),
+        Err(error) => tracing::error!(%error, "checkpoint failed"),
+    }
+}
+
+/// One checkpoint of all databases. Returns the mark that redo starts at from now on, or nothing if a reader's
+/// snapshot kept some WAL from being copied.
+///
+/// # Errors
+/// Why it was not finished.
+pub async fn checkpoint(shared: &Arc<Shared>) -> Result<Option<Lsn>, CheckpointError> {
+    let mark = write_mark(shared).await?;
+    let mut complete = true;
+    for hosted in shared.databases.all() {
+        if hosted.is_dirty() {
+            complete &= checkpoint_database(shared, &hosted).await?;
+        }
+    }
+    if !complete {
+        return Ok(None);
+    }
+    shared.confirmations.wait(mark).await.map_err(CheckpointError::NotFinal)?;
+    let advancing = Arc::clone(shared);
+    let advanced = spawn_blocking(move || advance_redo(&advancing, mark)).await;
+    advanced.expect("writing the control file does not panic")?;
+    Ok(Some(mark))
+}
+
+/// Writes a mark that falls into no run of chunks.
+///
+/// # Errors
+/// When the journal takes no more.
+pub async fn write_mark(shared: &Arc<Shared>) -> Result<Lsn, AppendError> {
+    let marking = Arc::clone(shared);
+    let marked = spawn_blocking(move || {
+        let _none = marking.runs.none();
+        marking.append(Draft::mark(clock::unix_now()))
+    });
+    marked.await.expect("appending does not panic")
+}
+
+async fn checkpoint_database(
+    shared: &Arc<Shared>,
+    hosted: &Arc<Hosted>,
+) -> Result<bool, CheckpointError> {
+    let Ok(_permit) = Arc::clone(&hosted.permit).acquire_owned().await else {
+        return Ok(true);
+    };
+    shared.confirmations.wait(hosted.visibility.last()).await.map_err(CheckpointError::NotFinal)?;
+    let copying = Arc::clone(hosted);
+    let outcome =
+        spawn_blocking(move || copying.engine.checkpoint()).await.expect("SQLite does not panic");
+    let checkpoint = outcome
+        .map_err(|cause| CheckpointError::Sqlite { database: hosted.name.to_string(), cause })?;
+    if checkpoint.complete {
+        hosted.note_clean();
+    }
+    Ok(checkpoint.complete)
+}
+
+/// Redo starts after `mark` from now on, durably; the journal may drop what is older.
+///
+/// # Errors
+/// What the control file says.
+pub fn advance_redo(shared: &Shared, mark: Lsn) -> Result<(), ControlError> {
+    let commit = shared.confirmations.commit_lsn();
+    shared.control.update(|control| {
+        control.redo_after = control.redo_after.max(mark);
+        control.commit_lsn = control.commit_lsn.max(commit);
+    })?;
+    shared.inputs.redo_advanced();
+    Ok(())
+}

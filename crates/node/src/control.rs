@@ -1,0 +1,93 @@
+//! The control file's content: what a server knows about itself when it starts.
+//!
+//! Several parts of the server change their own fields; [`ControlKeeper`] is the one place that writes the file, so
+//! that no part overwrites what another has just made durable.
+
+use std::sync::{Mutex, MutexGuard};
+
+use counterpart_core::{DatabaseId, DatabaseName, Lsn, session::Durable};
+use counterpart_journal::control::{ControlError, ControlFile};
+use serde::{Deserialize, Serialize};
+
+/// A database that exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogEntry {
+    /// Its number in the journal.
+    pub id: DatabaseId,
+    /// Its name.
+    pub name: DatabaseName,
+}
+
+/// Everything that the control file holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// The session core's part.
+    pub session: Durable,
+    /// The databases as of `catalog_lsn`.
+    pub databases: Vec<CatalogEntry>,
+    /// Creations and drops up to here are in `databases`.
+    pub catalog_lsn: Lsn,
+    /// The number that the next database gets.
+    pub next_database: DatabaseId,
+    /// Redo starts after this position, which is a mark (or the beginning).
+    pub redo_after: Lsn,
+    /// A commit LSN that was reached; the true one is this or later.
+    pub commit_lsn: Lsn,
+}
+
+impl Control {
+    /// A server at its very first start.
+    #[must_use]
+    pub fn new(session: Durable) -> Control {
+        Control {
+            session,
+            databases: Vec::new(),
+            catalog_lsn: Lsn::ZERO,
+            next_database: DatabaseId(1),
+            redo_after: Lsn::ZERO,
+            commit_lsn: Lsn::ZERO,
+        }
+    }
+}
+
+impl Control {
+    /// Whether the databases are whole, or a seed must come (or go on) first.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.session.empty && self.session.seeding.is_none()
+    }
+}
+
+/// The control file and its content, changed together.
+pub struct ControlKeeper {
+    file: ControlFile<Control>,
+    content: Mutex<Control>,
+}
+
+impl ControlKeeper {
+    /// Takes over a control file whose content is `content`.
+    #[must_use]
+    pub fn new(file: ControlFile<Control>, content: Control) -> ControlKeeper {
+        ControlKeeper { file, content: Mutex::new(content) }
+    }
+
+    /// The content, as it is on disk.
+    pub fn read(&self) -> MutexGuard<'_, Control> {
+        self.content.lock().expect("no holder of this lock panics")
+    }
+
+    /// Changes the content and makes it durable before anyone else sees it.
+    ///
+    /// # Errors
+    /// When the file could not be written; the content is then as it was.
+    pub fn update(&self, change: impl FnOnce(&mut Control)) -> Result<(), ControlError> {
+        let mut content = self.read();
+        let mut changed = content.clone();
+        change(&mut changed);
+        if changed != *content {
+            self.file.save(&changed)?;
+            *content = changed;
+        }
+        Ok(())
+    }
+}

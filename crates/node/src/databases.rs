@@ -1,0 +1,218 @@
+//! The databases that this server hosts now, by name and by number.
+//!
+//! Which databases *exist* is in the control file; this is what is open.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use counterpart_core::{DatabaseId, DatabaseName, Lsn};
+use counterpart_engine as engine;
+use tokio::sync::Semaphore;
+
+use crate::{control::CatalogEntry, gate::JournalGate, refusal::Refusal, visibility::Visibility};
+
+/// One open database.
+pub struct Hosted {
+    /// Its number in the journal.
+    pub id: DatabaseId,
+    /// Its name.
+    pub name: DatabaseName,
+    /// SQLite's side of it.
+    pub engine: engine::Database,
+    /// Whoever writes holds this, one at a time, in the order of asking.
+    pub permit: Arc<Semaphore>,
+    /// What readers can have seen.
+    pub visibility: Arc<Visibility>,
+    /// The newest LSN that is in the `-wal` but perhaps not in the database file; 0 when all is in the file.
+    unchecked: AtomicU64,
+    changed: AtomicU64,
+    dropped: AtomicBool,
+}
+
+impl Hosted {
+    /// Opens a database whose file exists.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn open(
+        directory: &Path,
+        entry: &CatalogEntry,
+        foreign_keys: bool,
+        gate: &JournalGate,
+    ) -> Result<Arc<Hosted>, engine::OpenError> {
+        let visibility = Arc::new(Visibility::default());
+        let options = engine::Options {
+            foreign_keys,
+            gate: Some(Arc::new(gate.of_database(&visibility))),
+            ..engine::Options::default()
+        };
+        let engine = engine::Database::open(&file_path(directory, entry.id), entry.id, options)?;
+        Ok(Arc::new(Hosted {
+            id: entry.id,
+            name: entry.name.clone(),
+            engine,
+            permit: Arc::new(Semaphore::new(1)),
+            visibility,
+            unchecked: AtomicU64::new(0),
+            changed: AtomicU64::new(0),
+            dropped: AtomicBool::new(false),
+        }))
+    }
+
+    /// Notes that the `-wal` holds a change of `lsn`.
+    pub fn note_change(&self, lsn: Lsn) {
+        self.unchecked.fetch_max(lsn.0, Ordering::SeqCst);
+        self.changed.fetch_max(lsn.0, Ordering::SeqCst);
+    }
+
+    /// The newest LSN that changed the database in the life of this process.
+    #[must_use]
+    pub fn last_change(&self) -> Lsn {
+        Lsn(self.changed.load(Ordering::SeqCst))
+    }
+
+    /// Whether the `-wal` may hold what the file does not.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.unchecked.load(Ordering::SeqCst) != 0
+    }
+
+    /// Notes that the file holds everything. Only the holder of the permit (or the only writer) may say so.
+    pub fn note_clean(&self) {
+        self.unchecked.store(0, Ordering::SeqCst);
+    }
+
+    /// Ends the database for its streams: writers that wait are woken, everyone who comes finds it gone.
+    pub fn retire(&self) {
+        self.dropped.store(true, Ordering::SeqCst);
+        self.permit.close();
+    }
+
+    /// Whether it was dropped or replaced.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.dropped.load(Ordering::SeqCst)
+    }
+}
+
+/// The file of a database.
+#[must_use]
+pub fn file_path(directory: &Path, id: DatabaseId) -> PathBuf {
+    directory.join(format!("{}.db", id.0))
+}
+
+/// The open databases.
+pub struct Databases {
+    open: RwLock<Open>,
+    /// Held by whoever creates or drops a database, so that the list changes in the order of the journal.
+    pub changes: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Open {
+    by_name: BTreeMap<DatabaseName, Arc<Hosted>>,
+    by_id: HashMap<DatabaseId, Arc<Hosted>>,
+    /// Why nothing can be read, if nothing can.
+    unavailable: Option<Refusal>,
+}
+
+impl Databases {
+    /// No databases, and none available for the reason given.
+    #[must_use]
+    pub fn unavailable(why: Refusal) -> Databases {
+        let open = Open { unavailable: Some(why), ..Open::default() };
+        Databases { open: RwLock::new(open), changes: tokio::sync::Mutex::new(()) }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Open> {
+        self.open.read().expect("no holder of this lock panics")
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Open> {
+        self.open.write().expect("no holder of this lock panics")
+    }
+
+    /// The database called `name`, for a client.
+    ///
+    /// # Errors
+    /// `DATABASE_NOT_FOUND`, or why no database is available.
+    pub fn named(&self, name: &DatabaseName) -> Result<Arc<Hosted>, Refusal> {
+        let open = self.read();
+        if let Some(why) = &open.unavailable {
+            return Err(why.clone());
+        }
+        open.by_name.get(name).cloned().ok_or_else(|| not_found(name))
+    }
+
+    /// The database with this number, whether clients may read or not.
+    #[must_use]
+    pub fn numbered(&self, id: DatabaseId) -> Option<Arc<Hosted>> {
+        self.read().by_id.get(&id).cloned()
+    }
+
+    /// All open databases, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Hosted>> {
+        self.read().by_name.values().cloned().collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.read().by_name.len()
+    }
+
+    /// Adds an open database.
+    pub fn insert(&self, hosted: Arc<Hosted>) {
+        let mut open = self.write();
+        open.by_id.insert(hosted.id, Arc::clone(&hosted));
+        open.by_name.insert(hosted.name.clone(), hosted);
+    }
+
+    /// Takes a database out and ends it for its streams.
+    pub fn remove(&self, id: DatabaseId) -> Option<Arc<Hosted>> {
+        let mut open = self.write();
+        let hosted = open.by_id.remove(&id)?;
+        if open.by_name.get(&hosted.name).is_some_and(|named| named.id == id) {
+            open.by_name.remove(&hosted.name);
+        }
+        hosted.retire();
+        Some(hosted)
+    }
+
+    /// Takes all databases out; clients are told why.
+    pub fn close_all(&self, why: Refusal) {
+        let mut open = self.write();
+        for hosted in open.by_id.values() {
+            hosted.retire();
+        }
+        *open = Open { unavailable: Some(why), ..Open::default() };
+    }
+
+    /// Clients may read again (`None`), or not.
+    pub fn set_unavailable(&self, why: Option<Refusal>) {
+        self.write().unavailable = why;
+    }
+
+    /// Whether clients may read.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.read().unavailable.is_none()
+    }
+}
+
+/// There is no such database.
+#[must_use]
+pub fn not_found(name: &DatabaseName) -> Refusal {
+    Refusal::new(
+        "DATABASE_NOT_FOUND",
+        format!("there is no database called {name}"),
+        "list the databases with `counterpart db list`, or create it on the principal with `counterpart db create`",
+    )
+}

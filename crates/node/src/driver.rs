@@ -1,0 +1,231 @@
+//! The driver: one loop that tells the session core what happens and does what the core says.
+//!
+//! Nothing here decides about states, epochs or what is final. An event is applied without waiting for anything; what
+//! takes time runs elsewhere and comes back as another event.
+
+mod inputs;
+mod perform;
+mod roles;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use counterpart_core::{
+    Lsn,
+    message::{Message, SeedDatabase},
+    record::Record,
+    session::{Action, CommandError, CommandId, Core, Event, LinkId, Millis, Now, Outcome},
+    status::Measured,
+};
+pub use inputs::{Input, Inputs, View};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::{Duration, sleep},
+};
+
+use crate::{clock, link::Link, replay::Replayer, shared::Shared};
+
+/// Events handled before the loop lets other tasks run.
+const BATCH: usize = 256;
+
+/// The session core and everything that it steers.
+pub struct Driver {
+    core: Core,
+    shared: Arc<Shared>,
+    links: HashMap<LinkId, Link>,
+    last_link: u64,
+    /// The records whose event is being handled.
+    arrived: Option<Vec<Record>>,
+    /// What each principal said that its seed consists of.
+    announced: HashMap<LinkId, Vec<SeedDatabase>>,
+    replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, CommandError>>>,
+    last_command: u64,
+    replayer: Option<Replayer>,
+    /// Up to where the core last said to apply.
+    apply_goal: Lsn,
+    /// The databases are being brought to a position.
+    reloading: bool,
+    /// Ends the checkpoints of an acting principal.
+    checkpoints: Option<Arc<Notify>>,
+    saver: perform::Saver,
+    /// Positions from which each link's stream or seed still needs the journal.
+    seed_marks: HashMap<LinkId, Lsn>,
+}
+
+/// The present moment, as the core wants it.
+#[must_use]
+pub fn now() -> Now {
+    let ticks = Millis(u64::try_from(clock::uptime().as_millis()).unwrap_or(u64::MAX));
+    Now { ticks, unix: clock::unix_now() }
+}
+
+impl Driver {
+    /// A driver for a core that has started with `actions`.
+    #[must_use]
+    pub fn new(core: Core, shared: Arc<Shared>) -> Driver {
+        let saver = perform::Saver::start(&shared);
+        Driver {
+            core,
+            shared,
+            links: HashMap::new(),
+            last_link: 0,
+            arrived: None,
+            announced: HashMap::new(),
+            replies: BTreeMap::new(),
+            last_command: 0,
+            replayer: None,
+            apply_goal: Lsn::ZERO,
+            reloading: false,
+            checkpoints: None,
+            saver,
+            seed_marks: HashMap::new(),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(mut self, first: Vec<Action>, mut inputs: mpsc::UnboundedReceiver<Input>) {
+        let mut actions = first;
+        self.perform(&mut actions);
+        loop {
+            let due =
+                self.core.next_deadline().map(|at| Duration::from_millis(at.since(now().ticks).0));
+            let input = tokio::select! {
+                biased;
+                input = inputs.recv() => input,
+                () = sleep(due.unwrap_or(Duration::from_secs(3600))), if due.is_some() => {
+                    self.step(Event::Tick, &mut actions);
+                    continue;
+                }
+            };
+            let Some(mut input) = input else { break };
+            for _ in 0..BATCH {
+                if let Input::Stop(done) = input {
+                    self.stop().await;
+                    // Whoever asked may have given up.
+                    let _gone = done.send(());
+                    return;
+                }
+                self.handle(input, &mut actions);
+                match inputs.try_recv() {
+                    Ok(next) => input = next,
+                    Err(_) => break,
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn step(&mut self, event: Event, actions: &mut Vec<Action>) {
+        self.core.step(now(), event, actions);
+        self.perform(actions);
+    }
+
+    fn handle(&mut self, input: Input, actions: &mut Vec<Action>) {
+        match input {
+            Input::Event(event) => self.handle_event(event, actions),
+            Input::Records(link, records) => {
+                let (first, last) = (records[0].lsn(), records[records.len() - 1].lsn());
+                let epoch = records[0].header().epoch;
+                self.arrived = Some(records);
+                self.step(Event::Records { link, epoch, first, last }, actions);
+                self.arrived = None;
+            }
+            Input::Dialed(dial, Ok(stream)) => {
+                let link = self.take_link(stream);
+                self.step(Event::Connected(dial, link), actions);
+            }
+            Input::Dialed(dial, Err(why)) => self.step(Event::DialFailed(dial, why), actions),
+            Input::Accepted(stream) => {
+                let link = self.take_link(stream);
+                self.step(Event::Accepted(link), actions);
+            }
+            Input::Command(command, reply) => {
+                self.last_command += 1;
+                let id = CommandId(self.last_command);
+                self.replies.insert(id, reply);
+                self.step(Event::Command(id, command), actions);
+            }
+            Input::Look(reply) => {
+                let apply_failure = self.replayer.as_ref().and_then(Replayer::failure);
+                // Whoever asked may have given up.
+                let _gone = reply
+                    .send(View { status: self.core.status(&Measured::default()), apply_failure });
+            }
+            Input::Reloaded(lsn) => self.reloaded(lsn, actions),
+            Input::RedoAdvanced => self.retain(),
+            Input::Stop(_) => unreachable!("the loop handles it"),
+        }
+    }
+
+    fn handle_event(&mut self, event: Event, actions: &mut Vec<Action>) {
+        match &event {
+            Event::Hardened(lsn) => drop(self.shared.hardened.send_replace(*lsn)),
+            Event::Truncated(lsn) | Event::JournalReset(lsn) => {
+                self.shared.hardened.send_replace(*lsn);
+            }
+            Event::LinkDown(link, why) => self.drop_link(*link, why),
+            Event::Received(link, envelope) => {
+                if let Message::SeedBegin { databases, .. } = &envelope.message {
+                    self.announced.insert(*link, databases.clone());
+                }
+            }
+            Event::SeedPrepared { link, mark, .. } => {
+                self.seed_marks.insert(*link, *mark);
+                self.retain();
+            }
+            _ => {}
+        }
+        self.step(event, actions);
+    }
+
+    fn take_link(&mut self, stream: tokio::net::TcpStream) -> LinkId {
+        self.last_link += 1;
+        let id = LinkId(self.last_link);
+        self.links.insert(id, Link::start(&self.shared, id, stream));
+        id
+    }
+
+    fn drop_link(&mut self, id: LinkId, why: &str) {
+        self.announced.remove(&id);
+        self.seed_marks.remove(&id);
+        if let Some(link) = self.links.remove(&id) {
+            tracing::debug!(link = id.0, peer = %link.peer, why, "a link ended");
+            link.close(&self.shared);
+        }
+    }
+
+    /// Tells the journal what may go: nothing that redo, or a connected mirror, still needs.
+    fn retain(&self) {
+        let redo = self.shared.control.read().redo_after;
+        let wanted = self.needed_by_mirrors().chain(self.seed_marks.values().copied()).min();
+        self.shared.journal.retain_needed(
+            redo.next(),
+            wanted.map_or(redo.next(), |lsn| lsn.next().min(redo.next())),
+        );
+    }
+
+    /// The positions of the mirrors that are connected.
+    fn needed_by_mirrors(&self) -> impl Iterator<Item = Lsn> {
+        let mirrors = self.core.status(&Measured::default()).mirrors.into_iter();
+        mirrors.filter(|mirror| mirror.connected).map(|mirror| mirror.hardened)
+    }
+
+    /// An orderly end: links closed, replay ended, what was decided is on the disk.
+    async fn stop(mut self) {
+        for (_, link) in self.links.drain() {
+            link.close(&self.shared);
+        }
+        if let Some(stop) = self.checkpoints.take() {
+            stop.notify_one();
+        }
+        if let Some(replayer) = self.replayer.take() {
+            let stopped = tokio::task::spawn_blocking(move || drop(replayer.stop()));
+            if stopped.await.is_err() {
+                tracing::error!("replay ended in a panic");
+            }
+        }
+        self.saver.finish().await;
+    }
+}

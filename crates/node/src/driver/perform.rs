@@ -1,0 +1,220 @@
+//! Performing the core's actions, in their order. Whatever takes time is started here and answers as an event.
+
+use std::{
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+};
+
+use counterpart_core::session::{Action, Admission, DialId, Durable, Event, Level, LinkId, Ticket};
+use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
+
+use super::{Driver, Input};
+use crate::{admission::Door, link::Outgoing, refusal::Refusal, seed, shared::Shared};
+
+impl Driver {
+    /// Performs all actions; `actions` is empty afterwards.
+    pub(super) fn perform(&mut self, actions: &mut Vec<Action>) {
+        for action in actions.drain(..) {
+            match action {
+                Action::Persist(ticket, durable) => self.saver.save(ticket, durable),
+                Action::Dial(dial, address) => self.dial(dial, address),
+                Action::Send(link, envelope) => {
+                    self.ask(link, Outgoing::Message(Box::new(envelope)))
+                }
+                Action::CloseLink(link) => self.drop_link(link, "closed by this server"),
+                Action::StreamFrom(link, after) => self.ask(link, Outgoing::StreamFrom(after)),
+                Action::StopStreaming(link) => self.ask(link, Outgoing::StopStreaming),
+                Action::PrepareSeed(..)
+                | Action::SendSeed(..)
+                | Action::ReceiveSeed(..)
+                | Action::FinishSeed(..) => {
+                    self.perform_seed(action);
+                }
+                Action::Append(link) => self.append(link),
+                Action::TruncateJournal(lsn) => self.truncate_journal(lsn),
+                Action::ResetJournal(lsn) => self.reset_journal(lsn),
+                Action::SetCommitLsn(lsn) => {
+                    self.shared.journal.set_commit_lsn(lsn);
+                    self.shared.confirmations.advance(lsn);
+                }
+                Action::ApplyUpTo(lsn) => self.apply_up_to(lsn),
+                Action::BecomePrincipal(epoch) => self.become_acting(epoch, true, false),
+                Action::BecomeStandalone { epoch, discard } => {
+                    self.become_acting(epoch, false, discard)
+                }
+                Action::BecomeMirror => self.become_mirror(),
+                Action::SetAdmission(admission) => self.set_admission(admission),
+                Action::Drain => self.drain(),
+                Action::Alarm(alarm) => {
+                    let kind = format!("{:?}", alarm.kind);
+                    if alarm.raised {
+                        tracing::warn!(alarm = kind, "{}", alarm.text);
+                    } else {
+                        tracing::info!(alarm = kind, "{}", alarm.text);
+                    }
+                }
+                Action::Log(Level::Info, text) => tracing::info!("{text}"),
+                Action::Log(Level::Warn, text) => tracing::warn!("{text}"),
+                Action::Log(Level::Error, text) => tracing::error!("{text}"),
+                Action::Reply(id, outcome) => {
+                    if let Some(reply) = self.replies.remove(&id) {
+                        // Whoever asked may have given up; what was done is done.
+                        let _gone = reply.send(outcome);
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&self, link: LinkId, what: Outgoing) {
+        if let Some(link) = self.links.get(&link) {
+            link.ask(what);
+        }
+    }
+
+    fn dial(&self, dial: DialId, address: String) {
+        let (inputs, limit) = (self.shared.inputs.clone(), self.shared.settings.partner_timeout);
+        self.shared.io.spawn(async move {
+            let outcome = match timeout(limit, TcpStream::connect(&address)).await {
+                Ok(Ok(stream)) => Ok(stream),
+                Ok(Err(error)) => Err(format!("{address} can't be reached: {error}")),
+                Err(_) => {
+                    Err(format!("{address} does not answer within {} s", limit.as_secs_f32()))
+                }
+            };
+            inputs.send(Input::Dialed(dial, outcome));
+        });
+    }
+
+    /// Puts the records of the event at hand into the journal.
+    fn append(&mut self, link: LinkId) {
+        let records = self.arrived.take().expect("the core appends only while it handles records");
+        if let Err(error) = self.shared.journal.append_records(records) {
+            tracing::error!(%error, "records from the principal were not taken");
+            match self.shared.journal.poisoned() {
+                Some(poison) => self.shared.inputs.journal_failed(poison.to_string()),
+                None => self.shared.inputs.link_down(link, error.to_string()),
+            }
+        }
+    }
+
+    fn truncate_journal(&self, lsn: counterpart_core::Lsn) {
+        let shared = Arc::clone(&self.shared);
+        spawn_blocking(move || match shared.journal.cut_after(lsn) {
+            Ok(()) => shared.inputs.event(Event::Truncated(lsn)),
+            Err(error) => shared.inputs.journal_failed(error.to_string()),
+        });
+    }
+
+    fn reset_journal(&self, lsn: counterpart_core::Lsn) {
+        let shared = Arc::clone(&self.shared);
+        spawn_blocking(move || {
+            let identity = crate::boot::journal_identity(shared.control.read().session.server);
+            match shared.journal.reset(lsn, identity) {
+                Ok(()) => shared.inputs.event(Event::JournalReset(lsn)),
+                Err(error) => shared.inputs.journal_failed(error.to_string()),
+            }
+        });
+    }
+
+    fn perform_seed(&mut self, action: Action) {
+        match action {
+            Action::PrepareSeed(link, resumed) => seed::send::prepare(&self.shared, link, resumed),
+            Action::SendSeed(link, progress) => {
+                if let Some(seeds) = self.links.get(&link).map(crate::link::Link::seeds) {
+                    seed::send::send(&self.shared, link, seeds, *progress);
+                }
+            }
+            Action::ReceiveSeed(id, progress) => {
+                self.stop_replay();
+                let databases = self.announced.get(&id).cloned().unwrap_or_default();
+                if let Some(link) = self.links.get(&id) {
+                    link.deliver_seeds_to(seed::receive::start(
+                        &self.shared,
+                        id,
+                        *progress,
+                        databases,
+                    ));
+                }
+            }
+            Action::FinishSeed(link, _consistent_at) => {
+                if let Some(link) = self.links.get(&link) {
+                    link.finish_seed(&self.shared);
+                }
+            }
+            other => unreachable!("{other:?} has nothing to do with seeds"),
+        }
+    }
+
+    fn set_admission(&self, admission: Admission) {
+        self.shared.admission.set(match admission {
+            Admission::Open => Door::Open,
+            Admission::Hold => Door::Hold,
+            Admission::Refuse { refusal, principal } => {
+                Door::Closed(client_refusal(&refusal, principal.as_deref()))
+            }
+        });
+    }
+}
+
+/// A refusal as clients see it: it names the principal where one is known.
+fn client_refusal(
+    refusal: &counterpart_core::message::Refusal,
+    principal: Option<&str>,
+) -> Refusal {
+    let remedy = match principal {
+        Some(url) if !refusal.remedy.contains(url) => {
+            format!("{} (the principal is at {url})", refusal.remedy)
+        }
+        _ => refusal.remedy.clone(),
+    };
+    Refusal::new(refusal.code.as_str(), refusal.what.clone(), remedy)
+}
+
+/// Writes the session's durable state, in order, on a thread of its own.
+pub(super) struct Saver {
+    queue: Option<mpsc::Sender<(Ticket, Box<Durable>)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Saver {
+    pub(super) fn start(shared: &Arc<Shared>) -> Saver {
+        let (queue, queued) = mpsc::channel::<(Ticket, Box<Durable>)>();
+        let shared = Arc::clone(shared);
+        let body = move || {
+            while let Ok(mut newest) = queued.recv() {
+                // A later state makes an earlier one superfluous, and its ticket answers both.
+                while let Ok(later) = queued.try_recv() {
+                    newest = later;
+                }
+                let (ticket, durable) = newest;
+                match shared.control.update(|control| control.session = *durable) {
+                    Ok(()) => shared.inputs.event(Event::Persisted(ticket)),
+                    Err(error) => {
+                        shared.poison(&error.to_string());
+                        return;
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(body);
+        Saver { queue: Some(queue), thread: Some(thread.expect("the system gives a thread")) }
+    }
+
+    fn save(&self, ticket: Ticket, durable: Box<Durable>) {
+        if self.queue.as_ref().is_some_and(|queue| queue.send((ticket, durable)).is_err()) {
+            tracing::error!("the control file is not written any more");
+        }
+    }
+
+    /// Waits until everything is written.
+    pub(super) async fn finish(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let joined = spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("writing the control file ended in a panic");
+            }
+        }
+    }
+}

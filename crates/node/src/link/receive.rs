@@ -1,0 +1,135 @@
+//! The inbound half of a link.
+
+use std::{collections::VecDeque, io, sync::Arc};
+
+use counterpart_core::{
+    Lsn,
+    frame::{
+        Frame, FrameDecoder, FrameError, FrameType, Opening, OpeningError, SeedPages,
+        SeedPagesError,
+    },
+    message::{Envelope, MessageError},
+    record::{Record, RecordError, split_records},
+    session::LinkId,
+};
+use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf};
+
+use super::{SeedIn, SeedSink};
+use crate::shared::Shared;
+
+/// Records that arrived and are not hardened: above this many bytes the link reads no further.
+const UNHARDENED_BYTES: usize = 32 << 20;
+
+/// Why nothing more is read.
+#[derive(Debug, thiserror::Error)]
+enum ReceiveError {
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    #[error("the partner closed the connection")]
+    Closed,
+    #[error("{0}")]
+    Opening(#[from] OpeningError),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Message(#[from] MessageError),
+    #[error("a record from the partner does not verify: {0}")]
+    Record(#[from] RecordError),
+    #[error("{0}")]
+    Seed(#[from] SeedPagesError),
+    #[error("the partner sends seed pages that nobody asked for")]
+    UnaskedSeed,
+}
+
+struct Receiver {
+    shared: Arc<Shared>,
+    id: LinkId,
+    socket: OwnedReadHalf,
+    decoder: FrameDecoder,
+    sink: SeedSink,
+    /// Records given to the driver: their last LSN and bytes, oldest first.
+    unhardened: VecDeque<(Lsn, usize)>,
+}
+
+/// Reads until the connection ends; then tells the driver why.
+pub(super) async fn run(shared: Arc<Shared>, id: LinkId, socket: OwnedReadHalf, sink: SeedSink) {
+    let inputs = shared.inputs.clone();
+    let decoder = FrameDecoder::new();
+    let mut receiver = Receiver { shared, id, socket, decoder, sink, unhardened: VecDeque::new() };
+    let Err(error) = receiver.run().await;
+    inputs.link_down(id, error.to_string());
+}
+
+impl Receiver {
+    async fn run(&mut self) -> Result<std::convert::Infallible, ReceiveError> {
+        while self.decoder.open()? == Opening::Incomplete {
+            self.read().await?;
+        }
+        loop {
+            while let Some(frame) = self.decoder.next_frame()? {
+                self.take(frame).await?;
+            }
+            self.read().await?;
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), ReceiveError> {
+        let buffer = self.decoder.buffer();
+        buffer.reserve(64 << 10);
+        match self.socket.read_buf(buffer).await? {
+            0 => Err(ReceiveError::Closed),
+            _ => Ok(()),
+        }
+    }
+
+    async fn take(&mut self, frame: Frame) -> Result<(), ReceiveError> {
+        match frame.kind {
+            FrameType::Message => {
+                self.shared.inputs.received(self.id, Envelope::decode(&frame.payload)?);
+                Ok(())
+            }
+            FrameType::Records => self.take_records(split_records(frame.payload)?).await,
+            FrameType::SeedPages | FrameType::SeedPagesLz4 => {
+                self.take_pages(SeedPages::decode(&frame)?).await
+            }
+        }
+    }
+
+    async fn take_records(&mut self, mut records: Vec<Record>) -> Result<(), ReceiveError> {
+        while !records.is_empty() {
+            let epoch = records[0].header().epoch;
+            let same = records.iter().take_while(|record| record.header().epoch == epoch).count();
+            let later = records.split_off(same);
+            let run = std::mem::replace(&mut records, later);
+            let bytes = run.iter().map(|record| record.bytes().len()).sum();
+            let last = run.last().expect("at least the first has its own epoch").lsn();
+            self.shared.inputs.records(self.id, run);
+            self.wait_hardened(last, bytes).await;
+        }
+        Ok(())
+    }
+
+    /// Waits while too much of what arrived is not hardened: a slow disk here slows the partner, not the memory.
+    async fn wait_hardened(&mut self, last: Lsn, bytes: usize) {
+        self.unhardened.push_back((last, bytes));
+        while self.unhardened.iter().map(|(_, bytes)| bytes).sum::<usize>() > UNHARDENED_BYTES {
+            let (oldest, _) = self.unhardened.pop_front().expect("the sum is not 0");
+            let mut hardened = self.shared.hardened.subscribe();
+            // The sender lives in `shared`, which this task holds.
+            let _reached = hardened.wait_for(|lsn| *lsn >= oldest).await;
+        }
+        let hardened = *self.shared.hardened.borrow();
+        while self.unhardened.front().is_some_and(|(lsn, _)| *lsn <= hardened) {
+            self.unhardened.pop_front();
+        }
+    }
+
+    async fn take_pages(&mut self, pages: SeedPages) -> Result<(), ReceiveError> {
+        self.shared.inputs.heard(self.id);
+        let sink = self.sink.lock().expect("no holder of this lock panics").clone();
+        sink.ok_or(ReceiveError::UnaskedSeed)?
+            .send(SeedIn::Pages(pages))
+            .await
+            .map_err(|_gone| ReceiveError::UnaskedSeed)
+    }
+}

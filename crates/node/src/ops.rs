@@ -1,0 +1,6 @@
+//! What operators do to databases: create, drop, import, export, look.
+
+pub(crate) mod create;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod look;

@@ -1,0 +1,187 @@
+//! Databases come and go as events of the journal, like everything else.
+//!
+//! The file of a new database stands before its record is written, and belongs to nothing until the record is final.
+//! What a crash leaves of either is put right at the next start.
+
+use std::{path::Path, sync::Arc};
+
+use counterpart_core::{
+    DatabaseId, DatabaseName, Lsn, PageNo, PageSize,
+    record::{Draft, TransactionDraft},
+};
+use counterpart_engine::Database;
+use tokio::task::spawn_blocking;
+
+use crate::{
+    clock,
+    control::CatalogEntry,
+    databases::{Hosted, file_path, not_found},
+    gate::JournalGate,
+    refusal::Refusal,
+    replay::{forget_database, remove_files},
+    shared::Shared,
+};
+
+/// Room that the record of an empty database needs in the journal, generously.
+const SMALL: u64 = 128 << 10;
+
+/// Something that went wrong on this server while databases were changed.
+pub(crate) fn failed(what: &str, cause: impl std::fmt::Display) -> Refusal {
+    Refusal::new(
+        "STORAGE_FAILED",
+        format!("{what}: {cause}"),
+        "look into the server's log and after its disk, then try again",
+    )
+}
+
+/// The database exists already.
+pub(crate) fn exists(name: &DatabaseName) -> Refusal {
+    Refusal::new(
+        "DATABASE_EXISTS",
+        format!("there is a database called {name} already"),
+        "choose another name, or drop that one first",
+    )
+}
+
+/// Makes an empty database.
+pub(crate) async fn create_database(
+    shared: &Arc<Shared>,
+    name: &DatabaseName,
+) -> Result<Arc<Hosted>, Refusal> {
+    let _changes = shared.databases.changes.lock().await;
+    shared.admission.pass().await?;
+    if shared.databases.all().iter().any(|hosted| hosted.name == *name) {
+        return Err(exists(name));
+    }
+    let (making, name) = (Arc::clone(shared), name.clone());
+    let (hosted, lsn) =
+        in_background("creating the database", move || make_empty(&making, &name)).await?;
+    shared.confirmations.wait(lsn).await?;
+    Ok(hosted)
+}
+
+/// Makes `main` if it is not there, on a server that has just begun to act. Does not wait until it is final.
+pub(crate) async fn ensure_main(shared: &Arc<Shared>) -> Result<(), Refusal> {
+    let _changes = shared.databases.changes.lock().await;
+    if shared.databases.all().iter().any(|hosted| hosted.name == DatabaseName::main()) {
+        return Ok(());
+    }
+    let making = Arc::clone(shared);
+    in_background("creating main", move || make_empty(&making, &DatabaseName::main())).await?;
+    Ok(())
+}
+
+/// Runs something that blocks.
+pub(crate) async fn in_background<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    spawn_blocking(work).await.unwrap_or_else(|panicked| Err(failed(what, panicked)))
+}
+
+fn make_empty(shared: &Arc<Shared>, name: &DatabaseName) -> Result<(Arc<Hosted>, Lsn), Refusal> {
+    let id = shared.control.read().next_database;
+    let path = file_path(&shared.settings.data, id);
+    remove_files(shared, id).map_err(|e| failed("the database can't be made", e))?;
+    Database::create_file(&path, PageSize::DEFAULT)
+        .map_err(|e| failed("the database can't be made", e))?;
+    publish(shared, id, name, SMALL, |draft| {
+        let image = first_page(&path)?;
+        Ok((draft.push_page(PageNo(1), &image).is_some(), 1))
+    })
+}
+
+fn first_page(path: &Path) -> Result<Vec<u8>, Refusal> {
+    use std::io::Read;
+    let mut image = vec![0; PageSize::DEFAULT.bytes()];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut image));
+    read.map_err(|e| failed("the new database can't be read", e))?;
+    Ok(image)
+}
+
+/// Opens the file of a new database and journals its creation; `fill` adds its pages and says how many there are.
+/// The caller holds the lock on changes.
+fn publish(
+    shared: &Arc<Shared>,
+    id: DatabaseId,
+    name: &DatabaseName,
+    journal_bytes: u64,
+    fill: impl FnOnce(&mut TransactionDraft) -> Result<(bool, u32), Refusal>,
+) -> Result<(Arc<Hosted>, Lsn), Refusal> {
+    shared
+        .journal
+        .reserve(journal_bytes)
+        .map_err(|e| Refusal::new("DISK_FULL", e.to_string(), "free some space"))?;
+    let mut draft = TransactionDraft::new(id, PageSize::DEFAULT, clock::unix_now());
+    let (cut, pages) = fill(&mut draft)?;
+    assert!(!cut, "an empty database is one small record");
+    enter(shared, id, name, draft.finish_create(name, pages, 0))
+}
+
+/// Journals the creation that `last` completes, and hosts the database, whose file stands.
+pub(crate) fn enter(
+    shared: &Arc<Shared>,
+    id: DatabaseId,
+    name: &DatabaseName,
+    last: Draft,
+) -> Result<(Arc<Hosted>, Lsn), Refusal> {
+    let entry = CatalogEntry { id, name: name.clone() };
+    let gate = JournalGate::new(shared.journal.clone());
+    let hosted = Hosted::open(&shared.settings.data, &entry, shared.settings.foreign_keys, &gate)
+        .map_err(|e| failed("the new database can't be opened", e))?;
+    let lsn = shared.append(last).map_err(|e| failed("the creation can't be journaled", e))?;
+    hosted.visibility.reset(lsn);
+    // Its file is whole, but perhaps not on the disk yet: the next checkpoint sees to that.
+    hosted.note_change(lsn);
+    shared.databases.insert(Arc::clone(&hosted));
+    shared
+        .control
+        .update(|control| {
+            control.databases.push(entry);
+            control.catalog_lsn = control.catalog_lsn.max(lsn);
+            control.next_database = DatabaseId(id.0 + 1);
+        })
+        .map_err(|e| shared.poison(&e.to_string()))?;
+    Ok((hosted, lsn))
+}
+
+/// Drops a database.
+pub(crate) async fn drop_database(
+    shared: &Arc<Shared>,
+    name: &DatabaseName,
+) -> Result<(), Refusal> {
+    if *name == DatabaseName::main() {
+        return Err(Refusal::new(
+            "DATABASE_PROTECTED",
+            "the database main is what clients without a name reach, and can't be dropped",
+            "drop its tables instead",
+        ));
+    }
+    let _changes = shared.databases.changes.lock().await;
+    shared.admission.pass().await?;
+    let all = shared.databases.all();
+    let hosted = all.iter().find(|hosted| hosted.name == *name).ok_or_else(|| not_found(name))?;
+    drop_hosted(shared, hosted).await
+}
+
+/// Drops a database; the caller holds the lock on changes.
+pub(crate) async fn drop_hosted(shared: &Arc<Shared>, hosted: &Arc<Hosted>) -> Result<(), Refusal> {
+    // Whoever writes finishes first; nobody begins after it.
+    let _permit = crate::stream::wait_permit(shared, hosted).await?;
+    let (appending, id) = (Arc::clone(shared), hosted.id);
+    let lsn = in_background("dropping the database", move || {
+        appending
+            .append(Draft::drop_database(id, clock::unix_now()))
+            .map_err(|e| failed("the drop can't be journaled", e))
+    })
+    .await?;
+    shared.databases.remove(id);
+    // Files go only when nothing can take the drop back any more.
+    shared.confirmations.wait(lsn).await?;
+    let forgetting = Arc::clone(shared);
+    in_background("dropping the database", move || {
+        forget_database(&forgetting, id, lsn)
+            .map_err(|e| failed("the dropped database's files stay", e))
+    })
+    .await
+}

@@ -1,0 +1,165 @@
+//! A SQLite file becomes a database: checked first, journaled page by page, then hosted as it stands.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use counterpart_core::{
+    DatabaseName, Lsn, PageNo,
+    record::{Draft, TransactionDraft},
+};
+use counterpart_engine::{ImportInfo, import_check};
+use counterpart_journal::{free_bytes, rename_durably, sync_file};
+
+use super::create::{drop_hosted, enter, exists, failed, in_background};
+use crate::{
+    clock,
+    databases::{Hosted, file_path},
+    refusal::Refusal,
+    replay::remove_files,
+    shared::Shared,
+};
+
+/// Room that must stay free on the file system besides what an import takes.
+const SPARE: u64 = 64 << 20;
+
+/// A path for an upload of `bytes`.
+pub(crate) fn staging_path(shared: &Shared, bytes: u64) -> Result<PathBuf, Refusal> {
+    let directory = shared.settings.data.join("staging");
+    std::fs::create_dir_all(&directory).map_err(|e| failed("there is no room for uploads", e))?;
+    // The file itself, and its pages once more in the journal.
+    require_space(shared, bytes.saturating_mul(2))?;
+    Ok(directory.join(format!("upload-{:016x}", crate::random::number())))
+}
+
+/// Refuses what the disk can't take.
+pub(crate) fn require_space(shared: &Shared, bytes: u64) -> Result<(), Refusal> {
+    let free =
+        free_bytes(&shared.settings.data).map_err(|e| failed("the free space is not known", e))?;
+    if free >= bytes.saturating_add(SPARE) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "DISK_FULL",
+        format!(
+            "{bytes} bytes are needed in {} and {free} are free",
+            shared.settings.data.display()
+        ),
+        "free some space, or use a larger disk",
+    ))
+}
+
+/// Makes the staged file the database `name`. The staged file is gone afterwards, whatever the outcome.
+pub(crate) async fn import(
+    shared: &Arc<Shared>,
+    name: &DatabaseName,
+    staged: PathBuf,
+) -> Result<Arc<Hosted>, Refusal> {
+    let staged = Staged(staged);
+    let path = staged.0.clone();
+    let info = in_background("checking the file", move || {
+        import_check(&path, |_, _| ()).map_err(|e| invalid(&e.to_string()))
+    })
+    .await?;
+    let _changes = shared.databases.changes.lock().await;
+    shared.admission.pass().await?;
+    let present = shared.databases.all().into_iter().find(|hosted| hosted.name == *name);
+    if let Some(hosted) = present {
+        if *name != DatabaseName::main() || !is_empty(&hosted).await? {
+            return Err(exists(name));
+        }
+        drop_hosted(shared, &hosted).await?;
+    }
+    let (taking, called) = (Arc::clone(shared), name.clone());
+    let (hosted, lsn) =
+        in_background("importing", move || take_over(&taking, &called, &staged, &info)).await?;
+    shared.confirmations.wait(lsn).await?;
+    Ok(hosted)
+}
+
+fn invalid(what: &str) -> Refusal {
+    let (what, remedy) = what.split_once("; ").unwrap_or((what, "give an intact SQLite file"));
+    Refusal::new("IMPORT_INVALID", what, remedy)
+}
+
+/// Whether a database has no tables.
+pub(crate) async fn is_empty(hosted: &Arc<Hosted>) -> Result<bool, Refusal> {
+    let hosted = Arc::clone(hosted);
+    in_background("looking at the database", move || {
+        let info =
+            hosted.engine.info(false).map_err(|e| failed("the database can't be read", e))?;
+        Ok(info.tables.is_empty())
+    })
+    .await
+}
+
+/// An upload that is deleted unless it was moved away.
+struct Staged(PathBuf);
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut name = self.0.clone().into_os_string();
+            name.push(suffix);
+            match std::fs::remove_file(PathBuf::from(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(file = %self.0.display(), %error, "an upload could not be deleted");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn take_over(
+    shared: &Arc<Shared>,
+    name: &DatabaseName,
+    staged: &Staged,
+    info: &ImportInfo,
+) -> Result<(Arc<Hosted>, Lsn), Refusal> {
+    let id = shared.control.read().next_database;
+    let bytes = u64::from(info.size_in_pages) * info.page_size.bytes() as u64;
+    shared
+        .journal
+        .reserve(bytes)
+        .map_err(|e| Refusal::new("DISK_FULL", e.to_string(), "free some space"))?;
+    sync_file(&staged.0).map_err(|e| failed("the file can't be made durable", e))?;
+    remove_files(shared, id).map_err(|e| failed("the database can't be made", e))?;
+    // Chunks before the last record are a run: no mark may fall among them.
+    let run = shared.runs.begin();
+    let last = journal_pages(shared, id, info, &staged.0, name)?;
+    let path = file_path(&shared.settings.data, id);
+    rename_durably(&staged.0, &path)
+        .map_err(|e| failed("the file can't be moved into place", e))?;
+    let entered = enter(shared, id, name, last);
+    drop(run);
+    entered
+}
+
+/// Journals all pages but those of the last record, which is returned.
+fn journal_pages(
+    shared: &Shared,
+    id: counterpart_core::DatabaseId,
+    info: &ImportInfo,
+    path: &Path,
+    name: &DatabaseName,
+) -> Result<Draft, Refusal> {
+    let unreadable = |e: std::io::Error| failed("the file can't be read", e);
+    let mut file =
+        std::io::BufReader::with_capacity(1 << 20, File::open(path).map_err(unreadable)?);
+    let mut draft = TransactionDraft::new(id, info.page_size, clock::unix_now());
+    let mut image = vec![0; info.page_size.bytes()];
+    for number in 1..=info.size_in_pages {
+        file.read_exact(&mut image).map_err(unreadable)?;
+        if PageNo(number) == info.page_size.lock_page() {
+            continue;
+        }
+        if let Some(chunk) = draft.push_page(PageNo(number), &image) {
+            shared.append(chunk).map_err(|e| failed("the file can't be journaled", e))?;
+        }
+    }
+    Ok(draft.finish_create(name, info.size_in_pages, 0))
+}

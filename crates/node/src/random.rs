@@ -1,0 +1,12 @@
+//! The one place of this crate that draws random numbers.
+
+/// A random number that is not 0.
+///
+/// # Panics
+/// If the system has no random numbers, without which no identity can be made.
+#[must_use]
+pub fn number() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the system gives random numbers");
+    u64::from_le_bytes(bytes).max(1)
+}

@@ -1,0 +1,306 @@
+//! Replay: journal records become databases. A mirror does it all the time, a principal once, when it starts.
+//!
+//! Never beyond the position it was told: what is above the commit LSN can be taken back, and nothing here could
+//! take it back.
+
+mod thread;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use counterpart_core::{
+    DatabaseId, Epoch, Lsn,
+    record::{Kind, Record},
+};
+use counterpart_engine::{Applier, ApplyError, Database, OpenError};
+use counterpart_journal::{ControlError, ReadError};
+pub use thread::Replayer;
+
+use crate::{
+    control::CatalogEntry,
+    databases::{Hosted, file_path},
+    gate::JournalGate,
+    shared::Shared,
+};
+
+/// Appliers kept open; each is a connection.
+const OPEN_APPLIERS: usize = 64;
+
+/// Journal bytes read at a time.
+const STEP: usize = 4 << 20;
+
+/// Why replay can't go on. What was visible before still is.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The journal can't be read.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    /// A record does not fit its database.
+    #[error("database {database}: {cause}")]
+    Apply {
+        /// The database.
+        database: DatabaseId,
+        /// What is wrong.
+        cause: ApplyError,
+    },
+    /// A database can't be opened or made.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A database's file can't be removed or checkpointed.
+    #[error("database {database}: {what}")]
+    File {
+        /// The database.
+        database: DatabaseId,
+        /// What is wrong.
+        what: String,
+    },
+    /// The control file can't be written.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// Writes records to the databases of one server.
+///
+/// - `runs` are the databases with an unfinished run of chunks; all its records are of `epoch`, because a run that
+///   its principal did not finish is never finished by another.
+/// - `fresh` are the databases whose creation has begun and not ended; their files belong to nothing yet.
+pub struct Replay {
+    shared: Arc<Shared>,
+    appliers: HashMap<DatabaseId, Applier>,
+    runs: BTreeSet<DatabaseId>,
+    fresh: BTreeSet<DatabaseId>,
+    epoch: Option<Epoch>,
+    /// The newest mark that was replayed, while no checkpoint has used it.
+    mark: Option<Lsn>,
+    /// Journal bytes replayed since the last checkpoint.
+    since_checkpoint: u64,
+}
+
+impl Replay {
+    /// A replay that goes on after what the server has applied.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Replay {
+        Replay {
+            shared,
+            appliers: HashMap::new(),
+            runs: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            epoch: None,
+            mark: None,
+            since_checkpoint: 0,
+        }
+    }
+
+    /// Replays the next records up to `target`, a few MiB at most; the position reached.
+    ///
+    /// # Errors
+    /// Why it can't go on. Trying again without a change gives the same error.
+    pub fn advance(&mut self, target: Lsn) -> Result<Lsn, ReplayError> {
+        let from = self.shared.applied();
+        let records = self.shared.journal.read_records(from, STEP)?;
+        let mut touched = BTreeSet::new();
+        let mut reached = from;
+        for record in records.iter().take_while(|record| record.lsn() <= target) {
+            self.replay(record, &mut touched)?;
+            reached = record.lsn();
+            self.since_checkpoint += record.bytes().len() as u64;
+        }
+        self.commit(&touched)?;
+        self.shared.set_applied(reached);
+        Ok(reached)
+    }
+
+    /// Forgets unfinished runs: their principal is gone.
+    pub fn drop_runs(&mut self) {
+        for database in std::mem::take(&mut self.runs) {
+            if let Some(applier) = self.appliers.get_mut(&database) {
+                applier.abort();
+            }
+        }
+        self.appliers.retain(|database, _| !self.fresh.contains(database));
+        for database in std::mem::take(&mut self.fresh) {
+            if let Err(error) = remove_files(&self.shared, database) {
+                tracing::warn!(%database, %error, "the remains of an unfinished creation stay until the next start");
+            }
+        }
+    }
+
+    fn replay(
+        &mut self,
+        record: &Record,
+        touched: &mut BTreeSet<DatabaseId>,
+    ) -> Result<(), ReplayError> {
+        let (header, database) = (record.header(), record.header().database);
+        if self.epoch.replace(header.epoch).is_some_and(|before| before != header.epoch) {
+            self.drop_runs();
+        }
+        match header.kind {
+            Kind::Mark => self.mark = Some(record.lsn()),
+            Kind::Chunk | Kind::Transaction => {
+                if !self.is_gone(record) {
+                    self.push(record)?;
+                    touched.insert(database);
+                }
+            }
+            Kind::CreateDatabase => {
+                self.commit(touched)?;
+                touched.clear();
+                if !self.is_gone(record) {
+                    self.create(record)?;
+                }
+            }
+            Kind::DropDatabase => {
+                self.commit(touched)?;
+                touched.clear();
+                self.drop_database(record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the record is about a database that was dropped later, as the catalog knows already.
+    fn is_gone(&self, record: &Record) -> bool {
+        record.lsn() <= self.shared.control.read().catalog_lsn
+            && self.shared.databases.numbered(record.header().database).is_none()
+    }
+
+    fn push(&mut self, record: &Record) -> Result<(), ReplayError> {
+        let database = record.header().database;
+        if record.header().kind == Kind::Chunk {
+            self.runs.insert(database);
+        } else {
+            self.runs.remove(&database);
+        }
+        self.applier(record)?
+            .push(record)
+            .map_err(|cause| ReplayError::Apply { database, cause })?;
+        if let Some(hosted) = self.shared.databases.numbered(database) {
+            hosted.note_change(record.lsn());
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, touched: &BTreeSet<DatabaseId>) -> Result<(), ReplayError> {
+        for &database in touched {
+            if let Some(applier) = self.appliers.get_mut(&database) {
+                applier.commit().map_err(|cause| ReplayError::Apply { database, cause })?;
+            }
+        }
+        if self.appliers.len() > OPEN_APPLIERS {
+            self.appliers
+                .retain(|database, _| touched.contains(database) || self.runs.contains(database));
+        }
+        Ok(())
+    }
+
+    fn applier(&mut self, record: &Record) -> Result<&mut Applier, ReplayError> {
+        let header = record.header();
+        let database = header.database;
+        if !self.appliers.contains_key(&database) {
+            let path = file_path(&self.shared.settings.data, database);
+            if self.shared.databases.numbered(database).is_none() && self.fresh.insert(database) {
+                // A creation begins: whatever has this name belongs to nothing.
+                remove_files(&self.shared, database)?;
+                let size = header.page_size.unwrap_or(counterpart_core::PageSize::DEFAULT);
+                Database::create_file(&path, size)?;
+            }
+            self.appliers.insert(database, Applier::open(&path)?);
+        }
+        Ok(self.appliers.get_mut(&database).expect("just put there"))
+    }
+
+    fn create(&mut self, record: &Record) -> Result<(), ReplayError> {
+        let id = record.header().database;
+        let name = record.created_name().expect("a creation has a name");
+        self.push(record)?;
+        self.commit(&BTreeSet::from([id]))?;
+        self.fresh.remove(&id);
+        if self.shared.databases.numbered(id).is_some() {
+            return Ok(());
+        }
+        let entry = CatalogEntry { id, name };
+        let gate = JournalGate::new(self.shared.journal.clone());
+        let hosted = Hosted::open(
+            &self.shared.settings.data,
+            &entry,
+            self.shared.settings.foreign_keys,
+            &gate,
+        )?;
+        hosted.engine.set_read_only(true);
+        hosted.note_change(record.lsn());
+        self.shared.databases.insert(hosted);
+        self.shared.control.update(|control| {
+            control.databases.push(entry);
+            control.catalog_lsn = control.catalog_lsn.max(record.lsn());
+            control.next_database = control.next_database.max(DatabaseId(id.0 + 1));
+        })?;
+        Ok(())
+    }
+
+    fn drop_database(&mut self, record: &Record) -> Result<(), ReplayError> {
+        let id = record.header().database;
+        self.appliers.remove(&id);
+        self.runs.remove(&id);
+        forget_database(&self.shared, id, record.lsn())
+    }
+
+    /// Checkpoints if enough was replayed since the last one, or if `now` says so; then redo starts later.
+    ///
+    /// # Errors
+    /// What SQLite or the control file says.
+    pub fn checkpoint(&mut self, now: bool) -> Result<(), ReplayError> {
+        if !now && self.since_checkpoint < self.shared.settings.checkpoint_bytes {
+            return Ok(());
+        }
+        let Some(mark) = self.mark else { return Ok(()) };
+        self.since_checkpoint = 0;
+        let mut complete = true;
+        for hosted in self.shared.databases.all() {
+            if hosted.is_dirty() && !self.runs.contains(&hosted.id) {
+                let outcome = hosted.engine.checkpoint();
+                let checkpoint = outcome
+                    .map_err(|e| ReplayError::File { database: hosted.id, what: e.to_string() })?;
+                complete &= checkpoint.complete;
+                if checkpoint.complete {
+                    hosted.note_clean();
+                }
+            } else {
+                complete &= !hosted.is_dirty();
+            }
+        }
+        if complete {
+            self.mark = None;
+            crate::checkpoint::advance_redo(&self.shared, mark)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes a dropped database out of the catalog, durably, then deletes its files.
+///
+/// # Errors
+/// What the control file or the file system says.
+pub fn forget_database(shared: &Shared, id: DatabaseId, lsn: Lsn) -> Result<(), ReplayError> {
+    shared.databases.remove(id);
+    shared.control.update(|control| {
+        control.databases.retain(|entry| entry.id != id);
+        control.catalog_lsn = control.catalog_lsn.max(lsn);
+    })?;
+    remove_files(shared, id)
+}
+
+/// Deletes the files of a database that is in no catalog.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove_files(shared: &Shared, database: DatabaseId) -> Result<(), ReplayError> {
+    let path = file_path(&shared.settings.data, database);
+    let failed = |e: std::io::Error| ReplayError::File {
+        database,
+        what: format!("its files can't be deleted: {e}"),
+    };
+    Database::discard_wal(&path).map_err(failed)?;
+    counterpart_journal::disk::remove_if_there(shared.disk.as_ref(), &path).map_err(failed)
+}

@@ -1,0 +1,124 @@
+//! The thread on which a mirror replays, and how the driver steers it.
+
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    thread::JoinHandle,
+};
+
+use counterpart_core::Lsn;
+
+use super::{Replay, ReplayError};
+use crate::shared::Shared;
+
+/// A running replay. Dropping it ends the thread after the batch at hand.
+pub struct Replayer {
+    steering: Arc<Steering>,
+    thread: Option<JoinHandle<Replay>>,
+}
+
+#[derive(Default)]
+struct Steering {
+    goal: Mutex<Goal>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Goal {
+    target: Lsn,
+    stop: bool,
+    failed: Option<String>,
+}
+
+impl Replayer {
+    /// Begins to replay, up to the [target](Self::set_target) once one is set. `on_applied` is told each position.
+    ///
+    /// # Panics
+    /// If the system has no thread left.
+    #[must_use]
+    pub fn start(shared: &Arc<Shared>, on_applied: impl Fn(Lsn) + Send + 'static) -> Replayer {
+        let steering = Arc::new(Steering::default());
+        let (watch, replay) = (Arc::clone(&steering), Replay::new(Arc::clone(shared)));
+        let body = move || run(&watch, replay, &on_applied);
+        let thread = std::thread::Builder::new().name("replay".to_owned()).spawn(body);
+        Replayer { steering, thread: Some(thread.expect("the system gives a thread")) }
+    }
+
+    /// Replays up to here; a lower target than before is ignored.
+    pub fn set_target(&self, target: Lsn) {
+        let mut goal = self.steering.goal.lock().expect("the thread does not panic with the lock");
+        goal.target = goal.target.max(target);
+        drop(goal);
+        self.steering.changed.notify_one();
+    }
+
+    /// Why it stopped by itself, if it did.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.steering.goal.lock().expect("the thread does not panic with the lock").failed.clone()
+    }
+
+    /// Ends the thread and gives back what it worked with. Blocks for the batch at hand.
+    ///
+    /// # Panics
+    /// If the thread panicked.
+    #[must_use]
+    pub fn stop(mut self) -> Replay {
+        self.ask_to_stop();
+        self.thread
+            .take()
+            .expect("stopped only once")
+            .join()
+            .expect("the replay thread does not panic")
+    }
+
+    fn ask_to_stop(&self) {
+        self.steering.goal.lock().expect("the thread does not panic with the lock").stop = true;
+        self.steering.changed.notify_one();
+    }
+}
+
+impl Drop for Replayer {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.ask_to_stop();
+        }
+    }
+}
+
+fn run(steering: &Steering, mut replay: Replay, on_applied: &dyn Fn(Lsn)) -> Replay {
+    loop {
+        let goal = steering.goal.lock().expect("no holder of this lock panics");
+        let idle = |goal: &mut Goal| !goal.stop && goal.target <= replay.shared.applied();
+        let goal = steering.changed.wait_while(goal, idle).expect("no holder of this lock panics");
+        if goal.stop {
+            return replay;
+        }
+        let target = goal.target;
+        drop(goal);
+        let before = replay.shared.applied();
+        if let Err(error) = step(&mut replay, target, on_applied) {
+            tracing::error!(%error, applied = %replay.shared.applied(), "the mirror can't apply the journal; it stays readable where it is");
+            let mut goal = steering.goal.lock().expect("no holder of this lock panics");
+            goal.failed = Some(error.to_string());
+            let stopped = steering.changed.wait_while(goal, |goal| !goal.stop);
+            drop(stopped.expect("no holder of this lock panics"));
+            return replay;
+        }
+        if replay.shared.applied() == before {
+            // The journal ends below the target (it was cut): wait for a new one instead of turning in circles.
+            let mut goal = steering.goal.lock().expect("no holder of this lock panics");
+            if goal.target == target {
+                goal.target = before;
+            }
+        }
+    }
+}
+
+fn step(replay: &mut Replay, target: Lsn, on_applied: &dyn Fn(Lsn)) -> Result<(), ReplayError> {
+    let before = replay.shared.applied();
+    let reached = replay.advance(target)?;
+    if reached > before {
+        on_applied(reached);
+    }
+    replay.checkpoint(false)
+}

@@ -1,0 +1,177 @@
+//! The mirror's side of a seed: pages go straight into the database files, which SQLite has not opened yet.
+
+use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt, sync::Arc};
+
+use counterpart_core::{
+    DatabaseId, PageNo,
+    frame::SeedPages,
+    message::{SeedDatabase, SeedProgress},
+    session::{Event, LinkId},
+};
+use counterpart_journal::{ControlError, sync_dir, sync_file};
+use tokio::sync::mpsc;
+
+use crate::{
+    boot::{self, BootError},
+    control::CatalogEntry,
+    databases::file_path,
+    link::SeedIn,
+    shared::Shared,
+};
+
+/// Frames that may wait for the disk.
+const WAITING: usize = 8;
+
+/// Bytes after which what arrived is made durable, so that an interrupted seed goes on from there.
+const DURABLE_EVERY: usize = 64 << 20;
+
+/// Why a seed can't be received.
+#[derive(Debug, thiserror::Error)]
+enum ReceiveError {
+    #[error("the seed can't be written: {0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
+    Wipe(#[from] BootError),
+}
+
+struct Receiver {
+    shared: Arc<Shared>,
+    link: LinkId,
+    progress: SeedProgress,
+    announced: HashMap<DatabaseId, SeedDatabase>,
+    /// The database being written.
+    file: Option<(DatabaseId, File)>,
+    undurable: usize,
+}
+
+/// Starts a thread that writes what arrives; the way to it. It answers `SeedProgressed` now and then, `SeedFinished`
+/// at the end, or `SeedFailed`.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    link: LinkId,
+    progress: SeedProgress,
+    databases: Vec<SeedDatabase>,
+) -> mpsc::Sender<SeedIn> {
+    let (sink, pages) = mpsc::channel(WAITING);
+    let announced = databases.into_iter().map(|database| (database.id, database)).collect();
+    let mut receiver = Receiver {
+        shared: Arc::clone(shared),
+        link,
+        progress,
+        announced,
+        file: None,
+        undurable: 0,
+    };
+    let body = move || {
+        if let Err(error) = receiver.run(pages) {
+            receiver.shared.inputs.event(Event::SeedFailed(link, error.to_string()));
+        }
+    };
+    let thread = std::thread::Builder::new().name("seed".to_owned()).spawn(body);
+    drop(thread.expect("the system gives a thread"));
+    sink
+}
+
+impl Receiver {
+    fn run(&mut self, mut pages: mpsc::Receiver<SeedIn>) -> Result<(), ReceiveError> {
+        self.make_room()?;
+        while let Some(arrived) = pages.blocking_recv() {
+            match arrived {
+                SeedIn::Pages(pages) => self.write(&pages)?,
+                SeedIn::Finish => {
+                    self.finish()?;
+                    if self.progress.copied_at <= self.progress.mark {
+                        // Nothing was written meanwhile, so there is nothing to redo: the copy is whole as it is.
+                        boot::reload(&self.shared, self.progress.mark)?;
+                    }
+                    self.shared.inputs.event(Event::SeedFinished(self.link));
+                    return Ok(());
+                }
+            }
+        }
+        // The link ended; what is durable stays, and the next link goes on from there.
+        Ok(())
+    }
+
+    /// Closes whatever is open. A seed that begins anew also empties the directory and takes over the catalog.
+    fn make_room(&self) -> Result<(), ReceiveError> {
+        self.shared.databases.close_all(boot::not_seeded());
+        let p = &self.progress;
+        if !p.done.is_empty() || p.database.is_some() {
+            return Ok(());
+        }
+        boot::discard_data(&self.shared)?;
+        let mark = self.progress.mark;
+        let mut entries: Vec<_> = self
+            .announced
+            .values()
+            .map(|d| CatalogEntry { id: d.id, name: d.name.clone() })
+            .collect();
+        entries.sort_by_key(|entry| entry.id);
+        let next = entries.last().map_or(1, |entry| entry.id.0 + 1);
+        self.shared.control.update(|control| {
+            control.databases = entries;
+            control.catalog_lsn = mark;
+            control.next_database = DatabaseId(next);
+            control.redo_after = mark;
+            control.commit_lsn = mark;
+        })?;
+        self.shared.set_applied(mark);
+        Ok(())
+    }
+
+    fn write(&mut self, pages: &SeedPages) -> Result<(), ReceiveError> {
+        let id = pages.database;
+        if !self.announced.contains_key(&id) {
+            // Made after the mark: all of it comes with the journal.
+            return Ok(());
+        }
+        if self.file.as_ref().is_none_or(|(open, _)| *open != id) {
+            self.leave_database()?;
+            let path = file_path(&self.shared.settings.data, id);
+            let file = File::options().create(true).truncate(false).write(true).open(path)?;
+            self.progress.database = Some(id);
+            self.progress.next_page = pages.first;
+            self.file = Some((id, file));
+        }
+        let (_, file) = self.file.as_ref().expect("it was just opened");
+        let size = pages.page_size.bytes() as u64;
+        file.write_all_at(&pages.bytes, u64::from(pages.first.0 - 1) * size)?;
+        self.progress.next_page = PageNo(pages.first.0 + pages.count());
+        self.progress.copied_at = self.progress.copied_at.max(pages.shown);
+        self.undurable += pages.bytes.len();
+        if self.undurable >= DURABLE_EVERY {
+            sync_file(&file_path(&self.shared.settings.data, id))?;
+            self.undurable = 0;
+            self.tell();
+        }
+        Ok(())
+    }
+
+    /// The database at hand is complete.
+    fn leave_database(&mut self) -> Result<(), ReceiveError> {
+        if let Some((id, file)) = self.file.take() {
+            drop(file);
+            sync_file(&file_path(&self.shared.settings.data, id))?;
+            self.progress.done.push(id);
+            self.progress.database = None;
+            self.progress.next_page = PageNo(1);
+            self.undurable = 0;
+            self.tell();
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), ReceiveError> {
+        self.leave_database()?;
+        Ok(sync_dir(&self.shared.settings.data)?)
+    }
+
+    fn tell(&self) {
+        let mut progress = self.progress.clone();
+        progress.journal_reset = true;
+        self.shared.inputs.event(Event::SeedProgressed(self.link, Box::new(progress)));
+    }
+}

@@ -1,0 +1,174 @@
+//! The principal's side of a seed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use counterpart_core::{
+    Lsn, PageNo,
+    frame::SeedPages,
+    message::{SeedDatabase, SeedProgress},
+    session::{Event, LinkId},
+};
+use counterpart_engine::{PageReader, Pages, SqlError};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{JoinError, spawn_blocking},
+};
+
+use crate::{
+    checkpoint::write_mark, databases::Hosted, link::SeedOut, refusal::Refusal, shared::Shared,
+};
+
+/// Bytes of pages in one frame.
+const STEP: usize = 2 << 20;
+
+/// Why a seed broke off. It goes on when the mirror joins again.
+#[derive(Debug, thiserror::Error)]
+enum SeedError {
+    #[error("the mark of the seed was not written: {0}")]
+    Mark(#[from] counterpart_journal::AppendError),
+    #[error("database {0} can't be read: {1}")]
+    Read(String, SqlError),
+    #[error("{0}")]
+    NotFinal(Refusal),
+    #[error("the connection ended")]
+    LinkEnded,
+    #[error("a task panicked: {0}")]
+    Panicked(#[from] JoinError),
+}
+
+/// Chooses the mark of a seed and lists what it copies; answers `SeedPrepared` or `SeedFailed`.
+pub(crate) fn prepare(shared: &Arc<Shared>, link: LinkId, resumed: Option<Box<SeedProgress>>) {
+    let shared = Arc::clone(shared);
+    let io = shared.io.clone();
+    io.spawn(async move {
+        match mark_and_list(&shared, resumed).await {
+            Ok((mark, databases)) => {
+                shared.inputs.event(Event::SeedPrepared { link, mark, databases })
+            }
+            Err(error) => shared.inputs.event(Event::SeedFailed(link, error.to_string())),
+        }
+    });
+}
+
+async fn mark_and_list(
+    shared: &Arc<Shared>,
+    resumed: Option<Box<SeedProgress>>,
+) -> Result<(Lsn, Vec<SeedDatabase>), SeedError> {
+    // The list is the catalog exactly at the mark: nobody creates or drops in between.
+    let _changes = shared.databases.changes.lock().await;
+    let mark = match resumed {
+        Some(progress) => progress.mark,
+        None => {
+            let mark = write_mark(shared).await?;
+            shared.confirmations.wait(mark).await.map_err(SeedError::NotFinal)?;
+            mark
+        }
+    };
+    let databases = shared.databases.all();
+    let listing = spawn_blocking(move || databases.iter().map(|hosted| describe(hosted)).collect());
+    let databases: Result<Vec<_>, _> = listing.await?;
+    Ok((mark, databases?))
+}
+
+fn describe(hosted: &Hosted) -> Result<SeedDatabase, SeedError> {
+    let failed = |error| SeedError::Read(hosted.name.to_string(), error);
+    let first = hosted
+        .engine
+        .page_reader()
+        .and_then(|mut reader| reader.read(PageNo(1), 1))
+        .map_err(failed)?;
+    Ok(SeedDatabase {
+        id: hosted.id,
+        name: hosted.name.clone(),
+        page_size: hosted.engine.page_size(),
+        pages: first.size_in_pages,
+    })
+}
+
+/// Sends what `progress` lacks; answers `SeedSent` or `SeedFailed`.
+pub(crate) fn send(
+    shared: &Arc<Shared>,
+    link: LinkId,
+    seeds: mpsc::Sender<SeedOut>,
+    progress: SeedProgress,
+) {
+    let shared = Arc::clone(shared);
+    let io = shared.io.clone();
+    io.spawn(async move {
+        match send_all(&shared, &seeds, &progress).await {
+            Ok(consistent_at) => shared.inputs.event(Event::SeedSent { link, consistent_at }),
+            // The link has told the driver already; a second word does no harm.
+            Err(error) => shared.inputs.event(Event::SeedFailed(link, error.to_string())),
+        }
+    });
+}
+
+async fn send_all(
+    shared: &Arc<Shared>,
+    seeds: &mpsc::Sender<SeedOut>,
+    progress: &SeedProgress,
+) -> Result<Lsn, SeedError> {
+    let mut shown = progress.copied_at.max(progress.mark);
+    for hosted in shared.databases.all() {
+        if progress.done.contains(&hosted.id) {
+            continue;
+        }
+        let from =
+            if progress.database == Some(hosted.id) { progress.next_page } else { PageNo(1) };
+        shown = shown.max(send_database(shared, seeds, &hosted, from).await?);
+    }
+    let (told, flushed) = oneshot::channel();
+    seeds.send(SeedOut::Flushed(told)).await.map_err(|_| SeedError::LinkEnded)?;
+    flushed.await.map_err(|_| SeedError::LinkEnded)?;
+    Ok(shown)
+}
+
+/// Sends one database's pages from `from` on; the newest position that any of them shows.
+async fn send_database(
+    shared: &Arc<Shared>,
+    seeds: &mpsc::Sender<SeedOut>,
+    hosted: &Arc<Hosted>,
+    from: PageNo,
+) -> Result<Lsn, SeedError> {
+    let failed = |error| SeedError::Read(hosted.name.to_string(), error);
+    let opening = Arc::clone(hosted);
+    let mut reader = spawn_blocking(move || opening.engine.page_reader()).await?.map_err(failed)?;
+    let (mut next, mut shown) = (from, Lsn::ZERO);
+    loop {
+        let (returned, pages) = spawn_blocking(move || read(reader, next)).await?;
+        reader = returned;
+        let pages = pages.map_err(failed)?;
+        let newest = hosted.visibility.newest().await;
+        shared.confirmations.wait(newest).await.map_err(SeedError::NotFinal)?;
+        shown = shown.max(newest);
+        if pages.bytes.is_empty() || hosted.is_retired() {
+            return Ok(shown);
+        }
+        next = PageNo(
+            next.0
+                + u32::try_from(pages.bytes.len() / hosted.engine.page_size().bytes())
+                    .expect("few"),
+        );
+        let (kind, payload) = spawn_blocking({
+            let pages = SeedPages {
+                database: hosted.id,
+                first: pages.first,
+                page_size: hosted.engine.page_size(),
+                shown: newest,
+                bytes: pages.bytes,
+            };
+            move || pages.encode(true)
+        })
+        .await?;
+        seeds
+            .send(SeedOut::Frame(kind, Bytes::from(payload)))
+            .await
+            .map_err(|_| SeedError::LinkEnded)?;
+    }
+}
+
+fn read(mut reader: PageReader, next: PageNo) -> (PageReader, Result<Pages, SqlError>) {
+    let pages = reader.read(next, STEP);
+    (reader, pages)
+}

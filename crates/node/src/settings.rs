@@ -1,0 +1,62 @@
+//! What one server is told at start-up. Resolved elsewhere; nothing here is read from the environment.
+
+use std::{path::PathBuf, time::Duration};
+
+/// Resolved settings of one server.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Where clients and operators reach this server, as partners are told (a URL).
+    pub client_url: String,
+    /// Where partners reach this server (`host:port`).
+    pub partner_address: String,
+    /// A partner that is silent for this long is lost.
+    pub partner_timeout: Duration,
+    /// Refuse writes rather than confirm them without a synchronized mirror.
+    pub require_mirror: bool,
+    /// Whether foreign keys are enforced on a connection that did not say otherwise.
+    pub foreign_keys: bool,
+    /// Bytes of a result before it is refused.
+    pub max_result_bytes: usize,
+    /// A statement may run for this long; `None`: for ever.
+    pub statement_timeout: Option<Duration>,
+    /// A transaction may be idle for this long before it is rolled back.
+    pub transaction_idle: Duration,
+    /// A write waits for its turn at most this long.
+    pub permit_wait: Duration,
+    /// Open transactions get this long to end before a failover rolls them back.
+    pub drain_wait: Duration,
+    /// Size of a journal segment in bytes.
+    pub segment_bytes: u64,
+    /// Journal bytes kept beyond what recovery needs.
+    pub retention_bytes: u64,
+    /// A checkpoint follows after this many bytes of journal.
+    pub checkpoint_bytes: u64,
+    /// A reader that pins the WAL is cut off at this age; `None` never.
+    pub reader_max_age: Option<Duration>,
+}
+
+impl Settings {
+    /// The defaults for a data directory, with loopback addresses.
+    #[must_use]
+    pub fn new(data: PathBuf) -> Settings {
+        Settings {
+            data,
+            client_url: "http://127.0.0.1:6480".to_owned(),
+            partner_address: "127.0.0.1:6481".to_owned(),
+            partner_timeout: Duration::from_secs(10),
+            require_mirror: false,
+            foreign_keys: false,
+            max_result_bytes: 64 << 20,
+            statement_timeout: Some(Duration::from_secs(60)),
+            transaction_idle: Duration::from_secs(5),
+            permit_wait: Duration::from_secs(30),
+            drain_wait: Duration::from_secs(2),
+            segment_bytes: 64 << 20,
+            retention_bytes: 1 << 30,
+            checkpoint_bytes: 64 << 20,
+            reader_max_age: None,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What all parts of one server share. Owns no task and decides nothing about roles: the driver does.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use counterpart_core::{Lsn, record::Draft};
+use counterpart_engine::{CaptureError, Connection};
+use counterpart_journal::{AppendError, Journal, disk::Disk};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
+
+use crate::{
+    admission::Admission, clock, confirm::Confirmations, control::ControlKeeper,
+    databases::Databases, databases::Hosted, driver::Inputs, refusal::Refusal, runs::Runs,
+    settings::Settings, stream::OpenTransactions,
+};
+
+/// See the module's head.
+pub struct Shared {
+    /// The settings it was started with.
+    pub settings: Settings,
+    /// The journal.
+    pub journal: Journal,
+    /// The disk under journal and control file.
+    pub disk: Arc<dyn Disk>,
+    /// The control file.
+    pub control: ControlKeeper,
+    /// The open databases.
+    pub databases: Databases,
+    /// Whether writes may begin.
+    pub admission: Admission,
+    /// What is final.
+    pub confirmations: Confirmations,
+    /// Streams with an open transaction.
+    pub transactions: OpenTransactions,
+    /// Large transactions on their way into the journal.
+    pub runs: Runs,
+    /// The driver's ear.
+    pub inputs: Inputs,
+    /// The runtime of all I/O.
+    pub io: Handle,
+    /// How far the local journal is hardened, as the driver knows it.
+    pub hardened: watch::Sender<Lsn>,
+    era: AtomicU64,
+    applied: AtomicU64,
+    acting: AtomicBool,
+    appended_bytes: AtomicU64,
+    streams: Mutex<Vec<Arc<Notify>>>,
+}
+
+/// What [`Shared`] is made of at start-up.
+pub struct Parts {
+    /// See [`Shared`].
+    pub settings: Settings,
+    /// See [`Shared`].
+    pub journal: Journal,
+    /// See [`Shared`].
+    pub disk: Arc<dyn Disk>,
+    /// See [`Shared`].
+    pub control: ControlKeeper,
+    /// See [`Shared`].
+    pub databases: Databases,
+    /// See [`Shared`].
+    pub admission: Admission,
+    /// See [`Shared`].
+    pub inputs: Inputs,
+    /// See [`Shared`].
+    pub io: Handle,
+}
+
+impl Shared {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Shared> {
+        let Parts { settings, journal, disk, control, databases, admission, inputs, io } = parts;
+        Arc::new(Shared {
+            settings,
+            journal,
+            disk,
+            control,
+            databases,
+            admission,
+            confirmations: Confirmations::default(),
+            transactions: OpenTransactions::default(),
+            runs: Runs::default(),
+            inputs,
+            io,
+            hardened: watch::Sender::new(Lsn::ZERO),
+            era: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
+            acting: AtomicBool::new(false),
+            appended_bytes: AtomicU64::new(0),
+            streams: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Counts the changes of role: a stream that worked in an earlier era has lost what it held.
+    #[must_use]
+    pub fn era(&self) -> u64 {
+        self.era.load(Ordering::SeqCst)
+    }
+
+    /// A new era begins.
+    pub fn begin_era(&self) {
+        self.era.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Everything up to here is in the databases. On an acting server that is all there is.
+    #[must_use]
+    pub fn applied(&self) -> Lsn {
+        if self.acting.load(Ordering::SeqCst) {
+            return self.journal.last();
+        }
+        Lsn(self.applied.load(Ordering::SeqCst))
+    }
+
+    /// Says whether it does; returns what was the case before.
+    pub fn set_acting(&self, acting: bool) -> bool {
+        self.acting.swap(acting, Ordering::SeqCst)
+    }
+
+    /// The databases have come this far, forwards or (when their content was replaced) backwards.
+    pub fn set_applied(&self, lsn: Lsn) {
+        self.applied.store(lsn.0, Ordering::SeqCst);
+    }
+
+    /// Puts a draft into the journal and wakes whoever sends to mirrors.
+    ///
+    /// # Errors
+    /// When the journal takes no more.
+    pub fn append(&self, draft: Draft) -> Result<Lsn, AppendError> {
+        self.appended_bytes.fetch_add(draft.length() as u64, Ordering::Relaxed);
+        let lsn = self.journal.append(draft)?;
+        self.wake_senders();
+        Ok(lsn)
+    }
+
+    /// Bytes that this process has journaled as the acting principal.
+    #[must_use]
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the senders of records: there is more to send.
+    pub fn wake_senders(&self) {
+        for stream in self.streams.lock().expect("no holder of this lock panics").iter() {
+            stream.notify_one();
+        }
+    }
+
+    /// A sender that wants to be woken at every append, until it [leaves](Self::leave_senders).
+    pub fn join_senders(&self, wake: &Arc<Notify>) {
+        self.streams.lock().expect("no holder of this lock panics").push(Arc::clone(wake));
+    }
+
+    /// The sender needs no more waking.
+    pub fn leave_senders(&self, wake: &Arc<Notify>) {
+        self.streams
+            .lock()
+            .expect("no holder of this lock panics")
+            .retain(|known| !Arc::ptr_eq(known, wake));
+    }
+
+    /// Journals what `connection` has just committed, if anything; the caller holds the write permit.
+    ///
+    /// # Errors
+    /// When it could not be journaled. The transaction is then visible in SQLite but not durable, so this server
+    /// confirms nothing any more, neither it nor a read that could have seen it.
+    pub fn capture(
+        &self,
+        hosted: &Hosted,
+        connection: &Connection,
+    ) -> Result<Option<Lsn>, Refusal> {
+        let mut run = None;
+        let mut last = None;
+        let captured = hosted.engine.capture(connection, clock::unix_now(), &mut |draft: Draft| {
+            if draft.is_chunk() && run.is_none() {
+                run = Some(self.runs.begin());
+            }
+            last = Some(self.append(draft)?);
+            Ok::<(), AppendError>(())
+        });
+        drop(run);
+        match captured {
+            Ok(_) => {
+                if let Some(lsn) = last {
+                    hosted.note_change(lsn);
+                }
+                hosted.visibility.end_capture(last);
+                Ok(last)
+            }
+            Err(error) => {
+                let refusal = match error {
+                    CaptureError::Sink(error) => self.poison(&error.to_string()),
+                    other => self.poison(&other.to_string()),
+                };
+                // Whoever has seen it must not be answered: no position can be final any more.
+                hosted.visibility.end_capture(Some(Lsn(u64::MAX)));
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Nothing more can be journaled or confirmed. Reads of what is final go on; a restart recovers.
+    pub fn poison(&self, why: &str) -> Refusal {
+        let refusal = poisoned(why);
+        self.inputs.journal_failed(why.to_owned());
+        self.admission.set(crate::admission::Door::Closed(refusal.clone()));
+        self.confirmations.end(&refusal);
+        refusal
+    }
+}
+
+/// The journal failed.
+#[must_use]
+pub fn poisoned(why: &str) -> Refusal {
+    Refusal::new(
+        "JOURNAL_FAILED",
+        format!("this server can't write its journal any more: {why}"),
+        "look after its disk, then restart it; it recovers everything that was confirmed",
+    )
+}

@@ -1,0 +1,97 @@
+//! The status as the API gives it: the core's view, with what only this server can measure.
+
+use std::{sync::Arc, time::Duration};
+
+use counterpart_core::{
+    message::Role,
+    session::Outcome,
+    status::{Status, Writes},
+};
+use serde_json::{Value, json};
+
+use crate::{clock, driver::View, shared::Shared};
+
+/// The whole status. `started` is the uptime at which the server began to serve.
+pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Value {
+    let status = &view.status;
+    let journal = &shared.journal;
+    let mut mirroring = serde_json::to_value(status).expect("plain values have a JSON form");
+    mirroring["partners"] = partners(status);
+    if let Some(failure) = &view.apply_failure {
+        mirroring["last_error"] = json!({
+            "code": "APPLY_FAILED",
+            "what": failure,
+            "remedy": "restart this mirror; if that does not help, seed it again with `counterpart mirror start --replace`",
+        });
+    }
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "server": status.server,
+        "role": status.role,
+        "words": status.words,
+        "uptime_seconds": clock::uptime().saturating_sub(started).as_secs(),
+        "client_url": status.client_url,
+        "partner_address": status.partner_address,
+        "data_dir": shared.settings.data,
+        "admits_writes": status.role != Role::Mirror && matches!(status.writes, Writes::Open),
+        "serves_reads": shared.databases.is_available(),
+        "databases": shared.databases.count(),
+        "journal": {
+            "first": journal.first(),
+            "last": journal.last(),
+            "hardened": journal.hardened(),
+            "commit": shared.confirmations.commit_lsn(),
+            "redo_after": shared.control.read().redo_after,
+            "bytes": journal.size_bytes(),
+        },
+        "applied": shared.applied(),
+        "readers": readers(shared),
+        "mirroring": mirroring,
+    })
+}
+
+/// The partners in one form, whichever side looks: a principal's mirrors, or a mirror's principal.
+fn partners(status: &Status) -> Value {
+    let following = status.following.as_ref().zip(status.principal.as_ref()).map(|(following, principal)| {
+        json!({
+            "server": principal.server,
+            "role": Role::Principal,
+            "partner_address": principal.partner_address,
+            "client_url": principal.client_url,
+            "state": if status.parked.is_some() { json!("SUSPENDED") } else { json!(following.state) },
+            "connected": following.connected,
+            "behind": following.behind,
+            "redo_queue": following.redo_queue,
+            "last_heard": following.last_heard,
+            "seed": following.seed,
+        })
+    });
+    let mirrors = status.mirrors.iter().map(|mirror| {
+        let mut value = serde_json::to_value(mirror).expect("plain values have a JSON form");
+        value["server"] = json!(mirror.address.server);
+        value["role"] = json!(Role::Mirror);
+        value["partner_address"] = json!(mirror.address.partner_address);
+        value["client_url"] = json!(mirror.address.client_url);
+        value
+    });
+    mirrors.chain(following).collect()
+}
+
+/// Readers that hold a snapshot, and so keep the WAL from shrinking, oldest first.
+fn readers(shared: &Shared) -> Value {
+    let now = clock::unix_now();
+    let mut all = Vec::new();
+    for hosted in shared.databases.all() {
+        for reader in hosted.engine.readers() {
+            let age = now.0.saturating_sub(reader.since.0);
+            all.push((age, json!({ "database": hosted.name, "connection": reader.connection, "age_ms": age / 1000 })));
+        }
+    }
+    all.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
+    all.into_iter().map(|(_, reader)| reader).collect()
+}
+
+/// A command's success, as the API gives it.
+pub(crate) fn outcome(outcome: &Outcome) -> Value {
+    serde_json::to_value(outcome).expect("plain values have a JSON form")
+}

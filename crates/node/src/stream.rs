@@ -1,0 +1,253 @@
+//! A client's stream on one database: statements in, confirmed results out.
+//!
+//! Every answer leaves through [`ClientStream::answer`], which waits until everything that the answer could reveal is
+//! final. An error reveals too: a unique constraint tells of the row that it collided with.
+
+mod batch;
+mod held;
+mod job;
+
+use std::sync::Arc;
+
+pub use batch::{BatchOutcome, BatchSink, Condition, Step};
+use counterpart_core::Lsn;
+use counterpart_engine::{Description, SqlError, Statement, StatementResult};
+pub use held::OpenTransactions;
+use held::{HeldGuard, Slot};
+use job::{Batch, Describe, Desk, Execute, Flow, Job, Permit, Sequence};
+use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
+
+use crate::{admission::Door, databases::Hosted, refusal::Refusal, shared::Shared};
+
+impl From<&Refusal> for SqlError {
+    fn from(refusal: &Refusal) -> SqlError {
+        SqlError::new(refusal.code(), refusal.to_string())
+    }
+}
+
+/// One client's stream. Dropping it rolls back.
+pub struct ClientStream {
+    shared: Arc<Shared>,
+    slot: Arc<Slot>,
+}
+
+impl ClientStream {
+    pub(crate) fn new(shared: Arc<Shared>, hosted: Arc<Hosted>) -> ClientStream {
+        let slot = Slot::new(hosted, shared.era());
+        ClientStream { shared, slot }
+    }
+
+    /// Executes one statement.
+    ///
+    /// # Errors
+    /// SQLite's or ours, by code.
+    pub async fn execute(&mut self, statement: Statement) -> Result<StatementResult, SqlError> {
+        let limit = self.limit();
+        let job = self.answer(Execute { statement, limit, result: None }).await?;
+        job.result.expect("a job that is done has its result")
+    }
+
+    /// Executes the steps of a batch, each if its condition holds.
+    ///
+    /// # Errors
+    /// What hinders the batch as a whole; a failing step is part of the outcome.
+    pub async fn batch(&mut self, steps: Vec<Step>) -> Result<BatchOutcome, SqlError> {
+        let sink = batch::Collect::new(steps.len(), self.limit());
+        let job = self.answer(Batch { steps, ended: Vec::new(), sink, streams: false }).await?;
+        Ok(job.sink.outcome)
+    }
+
+    /// Executes a batch whose entries go to `sink` as they arise.
+    ///
+    /// # Errors
+    /// What hinders the batch as a whole.
+    pub async fn cursor(
+        &mut self,
+        steps: Vec<Step>,
+        sink: impl BatchSink + 'static,
+    ) -> Result<(), SqlError> {
+        self.answer(Batch { steps, ended: Vec::new(), sink, streams: true }).await?;
+        Ok(())
+    }
+
+    /// Executes the statements of a script; their rows are dropped.
+    ///
+    /// # Errors
+    /// That of the first statement that fails.
+    pub async fn sequence(&mut self, sql: Arc<str>) -> Result<(), SqlError> {
+        self.answer(Sequence { sql, at: 0 }).await?;
+        Ok(())
+    }
+
+    /// Says what a statement expects and yields.
+    ///
+    /// # Errors
+    /// Why it does not compile.
+    pub async fn describe(&mut self, sql: Arc<str>) -> Result<Description, SqlError> {
+        let job = self.answer(Describe { sql, result: None }).await?;
+        job.result.expect("a job that is done has its result")
+    }
+
+    /// Whether the stream is outside an explicit transaction.
+    ///
+    /// # Errors
+    /// When the stream can't be used any more.
+    pub async fn autocommit(&mut self) -> Result<bool, SqlError> {
+        let held = self.usable().await.map_err(|refusal| SqlError::from(&refusal))?;
+        Ok(!held.in_transaction())
+    }
+
+    /// Ends the stream and rolls back what is open.
+    pub async fn close(self) {
+        let mut held = self.slot.lock().await;
+        let rollback = move || held.release();
+        // Only a panic in SQLite's rollback could fail this, and then the connection is gone as well.
+        let _ended = spawn_blocking(rollback).await;
+    }
+
+    fn limit(&self) -> u64 {
+        self.shared.settings.max_result_bytes as u64
+    }
+
+    /// The slot, unless the stream has expired.
+    async fn usable(&self) -> Result<HeldGuard, Refusal> {
+        let mut held = self.slot.lock().await;
+        let era = self.shared.era();
+        if held.expired.is_none() {
+            if self.slot.hosted.is_retired() {
+                held.expire(Refusal::stream_expired(
+                    "the database of this stream was dropped or replaced",
+                ));
+            } else if held.era != era && held.connection.is_some() {
+                held.expire(Refusal::stream_expired("the server has changed its role"));
+            }
+        }
+        held.era = era;
+        match &held.expired {
+            Some(why) => Err(why.clone()),
+            None => Ok(held),
+        }
+    }
+
+    /// Does a job and waits until what it reveals is final.
+    async fn answer<J: Job>(&self, job: J) -> Result<J, SqlError> {
+        let (job, outcome) = self.perform(job).await?;
+        let newest = self.slot.hosted.visibility.newest().await;
+        let position = outcome
+            .as_ref()
+            .map_or(newest, |committed| committed.map_or(newest, |lsn| lsn.max(newest)));
+        self.shared
+            .confirmations
+            .wait(position)
+            .await
+            .map_err(|refusal| SqlError::from(&refusal))?;
+        outcome.map(|_committed| job)
+    }
+
+    /// Does a job, with the write permit once it needs it.
+    async fn perform<J: Job>(
+        &self,
+        mut job: J,
+    ) -> Result<(J, Result<Option<Lsn>, SqlError>), SqlError> {
+        let mut held = self.usable().await.map_err(|refusal| SqlError::from(&refusal))?;
+        let mut permit = match (&held.permit, self.shared.admission.now()) {
+            (Some(_), _) => Permit::Held,
+            (None, Door::Closed(refusal)) => Permit::Refused(refusal),
+            (None, _) if job.expects_write() => self.acquire(&mut held).await,
+            (None, _) => Permit::NotHeld,
+        };
+        loop {
+            let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
+            let worker = move || work(&shared, &slot, job, held, permit);
+            let Ok((returned, guard, outcome)) = spawn_blocking(worker).await else {
+                // The worker panicked: whether its commit reached the journal is unknown.
+                let refusal =
+                    self.shared.poison("a worker thread panicked while it executed a statement");
+                return Err((&refusal).into());
+            };
+            match outcome {
+                Ok((Flow::NeedsPermit, _)) => {
+                    (job, held) = (returned, guard);
+                    permit = self.acquire(&mut held).await;
+                }
+                Ok((Flow::Done, committed)) => return Ok((returned, Ok(committed))),
+                Err(error) => return Ok((returned, Err(error))),
+            }
+        }
+    }
+
+    async fn acquire(&self, held: &mut HeldGuard) -> Permit {
+        match wait_permit(&self.shared, &self.slot.hosted).await {
+            Ok(permit) => {
+                held.permit = Some(permit);
+                Permit::Held
+            }
+            Err(refusal) => Permit::Refused(refusal),
+        }
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        // A request may still be running on a worker: it holds the lock, and the slot goes with it.
+        if let Some(mut held) = self.slot.try_lock() {
+            held.release();
+        }
+    }
+}
+
+/// Waits for a database's write permit, in the order of asking.
+pub(crate) async fn wait_permit(
+    shared: &Shared,
+    hosted: &Hosted,
+) -> Result<OwnedSemaphorePermit, Refusal> {
+    let turn = async {
+        loop {
+            shared.admission.pass().await?;
+            let Ok(permit) = Arc::clone(&hosted.permit).acquire_owned().await else {
+                return Err(Refusal::stream_expired("the database was dropped or replaced"));
+            };
+            if shared.admission.is_open() {
+                return Ok(permit);
+            }
+        }
+    };
+    let limit = shared.settings.permit_wait;
+    timeout(limit, turn).await.unwrap_or_else(|_elapsed| {
+        Err(Refusal::new(
+            "SQLITE_BUSY",
+            format!(
+                "the write permit of database {} was not free within {} s",
+                hosted.name,
+                limit.as_secs()
+            ),
+            "try again, and keep transactions short",
+        ))
+    })
+}
+
+type Worked<J> = (J, HeldGuard, Result<(Flow, Option<Lsn>), SqlError>);
+
+/// A job's time on a worker thread.
+fn work<J: Job>(
+    shared: &Arc<Shared>,
+    slot: &Arc<Slot>,
+    mut job: J,
+    mut held: HeldGuard,
+    permit: Permit,
+) -> Worked<J> {
+    let outcome = (|| {
+        let connection = held.connection(&slot.hosted)?;
+        let mut desk = Desk { connection, permit, hosted: &slot.hosted, shared, committed: None };
+        let flow = job.step(&mut desk)?;
+        Ok((flow, desk.committed))
+    })();
+    if !matches!(outcome, Ok((Flow::NeedsPermit, _))) {
+        held.settle(&slot.hosted);
+        slot.touch();
+        if held.in_transaction() {
+            shared.transactions.note(slot);
+        }
+    }
+    (job, held, outcome)
+}

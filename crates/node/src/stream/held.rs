@@ -1,0 +1,161 @@
+//! What a stream holds while it is used: a connection, perhaps the write permit.
+//!
+//! Invariants:
+//! - the permit is held exactly while a statement that writes runs, and through an explicit transaction that writes;
+//! - a connection that carries a stream's mark, or an open transaction, stays with the stream;
+//! - every other connection goes back to the pool after each request.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicU64, Ordering},
+};
+
+use counterpart_engine::{Connection, SqlError, StreamScope};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit};
+
+use crate::{clock, databases::Hosted, refusal::Refusal};
+
+/// A stream's resources, shared with the reaper that ends idle transactions.
+pub struct Slot {
+    /// The database it works on.
+    pub hosted: Arc<Hosted>,
+    held: Arc<Mutex<Held>>,
+    /// When the last request ended, in ms of uptime.
+    touched: AtomicU64,
+}
+
+/// See the module's head.
+#[derive(Default)]
+pub struct Held {
+    /// The connection, if one is with the stream.
+    pub connection: Option<Connection>,
+    /// The write permit of the database.
+    pub permit: Option<OwnedSemaphorePermit>,
+    /// The stream's numbers while no connection is with it.
+    pub scope: StreamScope,
+    /// The server's era when the stream last worked; see [`crate::shared::Shared::era`].
+    pub era: u64,
+    /// Set when the stream can't be used any more.
+    pub expired: Option<Refusal>,
+}
+
+/// A locked slot that can travel to a worker thread.
+pub type HeldGuard = OwnedMutexGuard<Held>;
+
+impl Slot {
+    /// A slot that holds nothing yet.
+    #[must_use]
+    pub fn new(hosted: Arc<Hosted>, era: u64) -> Arc<Slot> {
+        let held = Arc::new(Mutex::new(Held { era, ..Held::default() }));
+        Arc::new(Slot { hosted, held, touched: AtomicU64::new(0) })
+    }
+
+    /// Locks the slot for one request.
+    pub async fn lock(&self) -> HeldGuard {
+        Arc::clone(&self.held).lock_owned().await
+    }
+
+    /// Locks the slot unless a request is running.
+    #[must_use]
+    pub fn try_lock(&self) -> Option<HeldGuard> {
+        Arc::clone(&self.held).try_lock_owned().ok()
+    }
+
+    /// Notes that a request has ended now.
+    pub fn touch(&self) {
+        self.touched.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// For how many ms no request has run.
+    #[must_use]
+    pub fn idle_ms(&self) -> u64 {
+        now_ms().saturating_sub(self.touched.load(Ordering::Relaxed))
+    }
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(clock::uptime().as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Held {
+    /// Whether an explicit transaction is open.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.connection.as_ref().is_some_and(Connection::in_transaction)
+    }
+
+    /// The stream's connection, taken from the pool if it has none.
+    ///
+    /// # Errors
+    /// When SQLite can't open another connection.
+    pub fn connection(&mut self, hosted: &Hosted) -> Result<&mut Connection, SqlError> {
+        if self.connection.is_none() {
+            let mut connection = hosted.engine.checkout()?;
+            connection.begin_scope(self.scope);
+            self.connection = Some(connection);
+        }
+        Ok(self.connection.as_mut().expect("just put there"))
+    }
+
+    /// After a request: gives back what the stream need not keep.
+    pub fn settle(&mut self, hosted: &Hosted) {
+        if self.in_transaction() {
+            return;
+        }
+        self.permit = None;
+        if let Some(mut connection) = self.connection.take() {
+            if connection.is_marked() {
+                self.connection = Some(connection);
+            } else {
+                self.scope = connection.end_scope();
+                hosted.engine.give_back(connection);
+            }
+        }
+    }
+
+    /// Ends whatever is open; the stream answers `why` from now on.
+    pub fn expire(&mut self, why: Refusal) {
+        self.release();
+        self.expired = Some(why);
+    }
+
+    /// Rolls back and drops connection and permit, in this order: nobody may write before the rollback is done.
+    pub fn release(&mut self) {
+        drop(self.connection.take());
+        self.permit = None;
+    }
+}
+
+/// All streams that have a transaction open.
+#[derive(Default)]
+pub struct OpenTransactions(std::sync::Mutex<Vec<Weak<Slot>>>);
+
+impl OpenTransactions {
+    /// Notes that a stream has a transaction open. Noting it again does no harm.
+    pub fn note(&self, slot: &Arc<Slot>) {
+        let mut open = self.lock();
+        if !open.iter().any(|known| Weak::as_ptr(known) == Arc::as_ptr(slot)) {
+            open.push(Arc::downgrade(slot));
+        }
+    }
+
+    /// The streams with an open transaction that no request is using, locked. Forgets those without one.
+    #[must_use]
+    pub fn resting(&self) -> Vec<(Arc<Slot>, HeldGuard)> {
+        let mut resting = Vec::new();
+        self.lock().retain(|known| {
+            let Some(slot) = known.upgrade() else { return false };
+            let Some(held) = slot.try_lock() else { return true };
+            let open = held.in_transaction();
+            if open {
+                resting.push((slot, held));
+            }
+            open
+        });
+        resting
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Slot>>> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}

@@ -1,0 +1,325 @@
+//! What runs on a worker thread: one statement after the other, until the job is done or needs the write permit.
+//!
+//! A job never waits for the permit on its thread: enough waiting writers would take all threads, and the one that
+//! could release the permit would find none. It returns, the permit is awaited elsewhere, and the job goes on.
+
+use std::sync::Arc;
+
+use counterpart_core::Lsn;
+use counterpart_engine::{
+    CollectingSink, Connection, RowSink, SqlError, Statement, StatementResult, Summary,
+};
+
+use super::batch::{BatchSink, Ended, Step};
+use crate::{databases::Hosted, refusal::Refusal, shared::Shared};
+
+/// Whether statements that write may run now.
+#[derive(Clone, Debug)]
+pub(super) enum Permit {
+    /// The stream holds the write permit.
+    Held,
+    /// It does not, but may ask for it.
+    NotHeld,
+    /// It can't have it, for this reason.
+    Refused(Refusal),
+}
+
+/// How far a job has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flow {
+    /// It is done.
+    Done,
+    /// The next statement writes; step again when the permit is there, or refused.
+    NeedsPermit,
+}
+
+/// A request's work on a connection.
+pub(super) trait Job: Send + 'static {
+    /// Whether the first statement is likely to write, so that the permit is better awaited beforehand.
+    fn expects_write(&self) -> bool;
+    /// Works on.
+    ///
+    /// # Errors
+    /// What ends the whole request.
+    fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError>;
+}
+
+/// What a job works with.
+pub(super) struct Desk<'a> {
+    pub(super) connection: &'a mut Connection,
+    pub(super) permit: Permit,
+    pub(super) hosted: &'a Arc<Hosted>,
+    pub(super) shared: &'a Arc<Shared>,
+    /// The newest commit of this job.
+    pub(super) committed: Option<Lsn>,
+}
+
+impl Desk<'_> {
+    /// Runs one statement; `None` if it needs the permit first.
+    fn run(
+        &mut self,
+        statement: &Statement,
+        sink: &mut dyn RowSink,
+    ) -> Result<Option<Summary>, SqlError> {
+        let class = self.connection.classify(&statement.sql)?;
+        if class.needs_permit() {
+            match &self.permit {
+                Permit::Held => {}
+                Permit::NotHeld => return Ok(None),
+                Permit::Refused(refusal) => return Err(refusal.into()),
+            }
+        }
+        self.connection.set_deadline(self.shared.settings.statement_timeout);
+        let outcome = self.connection.run(statement, sink);
+        if matches!(self.permit, Permit::Held) {
+            self.capture()?;
+        }
+        outcome.map(Some)
+    }
+
+    /// Journals what the last statement committed, if it did.
+    fn capture(&mut self) -> Result<(), SqlError> {
+        if self.connection.in_transaction() {
+            return Ok(());
+        }
+        match self.shared.capture(self.hosted, self.connection) {
+            Ok(lsn) => {
+                self.committed = lsn.or(self.committed);
+                Ok(())
+            }
+            Err(refusal) => Err((&refusal).into()),
+        }
+    }
+
+    /// Waits until what the connection's snapshot shows is final, before the first of it leaves the server.
+    fn wait_readable(&self) -> Result<(), SqlError> {
+        let newest = self.shared.io.block_on(self.hosted.visibility.newest());
+        self.shared.confirmations.wait_blocking(newest).map_err(|refusal| (&refusal).into())
+    }
+
+    pub(super) fn describe(
+        &mut self,
+        sql: &str,
+    ) -> Result<counterpart_engine::Description, SqlError> {
+        self.connection.describe(sql)
+    }
+}
+
+/// Whether a statement's first word is one of those that only read. A guess: what decides is SQLite's own view.
+fn seems_to_read(sql: &str) -> bool {
+    let word: String =
+        sql.trim_start().chars().take_while(char::is_ascii_alphabetic).take(8).collect();
+    [
+        "select",
+        "values",
+        "pragma",
+        "explain",
+        "with",
+        "begin",
+        "rollback",
+        "savepoint",
+        "release",
+        "commit",
+        "end",
+        "",
+    ]
+    .iter()
+    .any(|reads| word.eq_ignore_ascii_case(reads))
+}
+
+/// One statement.
+pub(super) struct Execute {
+    pub(super) statement: Statement,
+    pub(super) limit: u64,
+    pub(super) result: Option<Result<StatementResult, SqlError>>,
+}
+
+impl Job for Execute {
+    fn expects_write(&self) -> bool {
+        !seems_to_read(&self.statement.sql)
+    }
+
+    fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
+        let mut sink = CollectingSink::new(self.limit);
+        self.result = Some(match desk.run(&self.statement, &mut sink) {
+            Ok(None) => return Ok(Flow::NeedsPermit),
+            Ok(Some(summary)) => {
+                Ok(StatementResult { columns: sink.columns, rows: sink.rows, summary })
+            }
+            Err(error) => Err(error),
+        });
+        Ok(Flow::Done)
+    }
+}
+
+/// A script of statements whose rows nobody wants.
+pub(super) struct Sequence {
+    pub(super) sql: Arc<str>,
+    pub(super) at: usize,
+}
+
+struct NoRows;
+
+impl RowSink for NoRows {
+    fn columns(
+        &mut self,
+        _columns: &[counterpart_engine::Column],
+    ) -> Result<(), counterpart_engine::Stop> {
+        Ok(())
+    }
+
+    fn row(
+        &mut self,
+        _values: &[counterpart_engine::ValueRef<'_>],
+    ) -> Result<(), counterpart_engine::Stop> {
+        Ok(())
+    }
+}
+
+impl Job for Sequence {
+    fn expects_write(&self) -> bool {
+        !seems_to_read(&self.sql)
+    }
+
+    fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
+        let sql = Arc::clone(&self.sql);
+        while let Some((text, rest)) = desk.connection.next_statement(&sql[self.at..])? {
+            let statement = Statement { want_rows: false, ..Statement::new(text) };
+            if desk.run(&statement, &mut NoRows)?.is_none() {
+                return Ok(Flow::NeedsPermit);
+            }
+            self.at = sql.len() - rest.len();
+        }
+        Ok(Flow::Done)
+    }
+}
+
+/// A batch, whose entries go to a sink.
+pub(super) struct Batch<S> {
+    pub(super) steps: Vec<Step>,
+    pub(super) ended: Vec<Ended>,
+    pub(super) sink: S,
+    /// Rows leave the server while the batch still runs: wait before the first of each step.
+    pub(super) streams: bool,
+}
+
+struct StepSink<'a> {
+    step: usize,
+    sink: &'a mut dyn BatchSink,
+    gate: Option<&'a dyn Fn() -> Result<(), SqlError>>,
+}
+
+impl RowSink for StepSink<'_> {
+    fn columns(
+        &mut self,
+        columns: &[counterpart_engine::Column],
+    ) -> Result<(), counterpart_engine::Stop> {
+        self.sink.step_begin(self.step, columns)
+    }
+
+    fn row(
+        &mut self,
+        values: &[counterpart_engine::ValueRef<'_>],
+    ) -> Result<(), counterpart_engine::Stop> {
+        if let Some(wait) = self.gate.take() {
+            wait().map_err(counterpart_engine::Stop::Fail)?;
+        }
+        self.sink.row(values)
+    }
+}
+
+impl<S: BatchSink + 'static> Job for Batch<S> {
+    fn expects_write(&self) -> bool {
+        self.steps.first().is_some_and(|step| !seems_to_read(&step.statement.sql))
+    }
+
+    fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
+        while let Some(step) = self.steps.get(self.ended.len()) {
+            let holds = |c: &super::batch::Condition| {
+                c.holds(&self.ended, !desk.connection.in_transaction())
+            };
+            if !step.condition.as_ref().is_none_or(holds) {
+                self.ended.push(Ended::Skipped);
+                continue;
+            }
+            let index = self.ended.len();
+            match run_step(desk, index, &step.statement, &mut self.sink, self.streams) {
+                Ok(None) => return Ok(Flow::NeedsPermit),
+                Ok(Some(summary)) => {
+                    self.sink.step_end(index, &summary);
+                    self.ended.push(Ended::Ok);
+                }
+                Err(error) => {
+                    self.sink.step_error(index, &error);
+                    self.ended.push(Ended::Failed);
+                }
+            }
+        }
+        Ok(Flow::Done)
+    }
+}
+
+fn run_step(
+    desk: &mut Desk<'_>,
+    step: usize,
+    statement: &Statement,
+    sink: &mut dyn BatchSink,
+    streams: bool,
+) -> Result<Option<Summary>, SqlError> {
+    if !streams {
+        return desk.run(statement, &mut StepSink { step, sink, gate: None });
+    }
+    if desk.connection.classify(&statement.sql)?.needs_permit() {
+        return run_write_streamed(desk, step, statement, sink);
+    }
+    let (hosted, shared) = (Arc::clone(desk.hosted), Arc::clone(desk.shared));
+    let wait = move || {
+        let newest = shared.io.block_on(hosted.visibility.newest());
+        shared.confirmations.wait_blocking(newest).map_err(|refusal| SqlError::from(&refusal))
+    };
+    let summary = desk.run(statement, &mut StepSink { step, sink, gate: Some(&wait) })?;
+    desk.wait_readable()?;
+    Ok(summary)
+}
+
+/// A statement that writes and returns rows: they are kept until its commit is confirmed.
+fn run_write_streamed(
+    desk: &mut Desk<'_>,
+    step: usize,
+    statement: &Statement,
+    sink: &mut dyn BatchSink,
+) -> Result<Option<Summary>, SqlError> {
+    let mut rows = CollectingSink::new(desk.shared.settings.max_result_bytes as u64);
+    let Some(summary) = desk.run(statement, &mut rows)? else { return Ok(None) };
+    if let Some(lsn) = desk.committed {
+        desk.shared.confirmations.wait_blocking(lsn).map_err(|refusal| SqlError::from(&refusal))?;
+    }
+    let mut forward = || {
+        sink.step_begin(step, &rows.columns)?;
+        rows.rows.iter().try_for_each(|row| {
+            let values: Vec<_> = row.iter().map(counterpart_engine::Value::view).collect();
+            sink.row(&values)
+        })
+    };
+    match forward() {
+        Err(counterpart_engine::Stop::Fail(error)) => Err(error),
+        Ok(()) | Err(counterpart_engine::Stop::Enough) => Ok(Some(summary)),
+    }
+}
+
+/// What a statement expects and yields.
+pub(super) struct Describe {
+    pub(super) sql: Arc<str>,
+    pub(super) result: Option<Result<counterpart_engine::Description, SqlError>>,
+}
+
+impl Job for Describe {
+    fn expects_write(&self) -> bool {
+        false
+    }
+
+    fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
+        self.result = Some(desk.describe(&self.sql));
+        Ok(Flow::Done)
+    }
+}
