@@ -6,7 +6,10 @@
 //! - an UPDATE of a page that does not exist yet does nothing: always `INSERT OR REPLACE`;
 //! - truncation, a row `(N + 1, NULL)`, is forgotten when another page is written after it: it comes last;
 //! - once page 1 was rewritten, a statement on the main database can no longer be compiled in that transaction:
-//!   the copy is attached to an in-memory database;
+//!   the copy is attached to an in-memory database, and page 1 is written after all other pages, because reading
+//!   a page compares the schema's version and would load the schema while it is half-written;
+//! - a schema that a client damaged on the principal must not keep its pages from being mirrored: errors in it
+//!   are overlooked (`writable_schema`);
 //! - a page appended in this transaction cannot be read back in it: what later records build on is kept in a map,
 //!   and a transaction in chunks, whose pages do not fit a map, begins with nothing before it;
 //! - page 1 says whether the file is in WAL mode: bytes 18 and 19 stay 2;
@@ -27,7 +30,7 @@ use counterpart_core::{
 use rusqlite::{OpenFlags, OptionalExtension, ffi};
 
 use crate::{
-    database::{OpenError, configure},
+    database::{OpenError, configure, overlook_schema_errors},
     error::SqlError,
 };
 
@@ -37,6 +40,9 @@ pub(crate) const MAP_LIMIT: usize = 32 << 20;
 const WRITE_PAGE: &str =
     "INSERT OR REPLACE INTO sqlite_dbpage(pgno, data, schema) VALUES (?1, ?2, 'copy')";
 const READ_PAGE: &str = "SELECT data FROM sqlite_dbpage WHERE schema = 'copy' AND pgno = ?1";
+const SIZE: &str = "PRAGMA copy.page_count";
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const COMMIT: &str = "COMMIT";
 
 /// Why records could not be applied. What was visible before still is; nothing of the failed batch is.
 #[derive(Debug, thiserror::Error)]
@@ -125,13 +131,14 @@ impl Applier {
             let name = path.to_str().ok_or_else(|| {
                 SqlError::new("SQLITE_CANTOPEN", "the path of a database must be UTF-8")
             })?;
+            overlook_schema_errors(&db)?;
             db.execute("ATTACH ?1 AS copy", [name])?;
-            configure(&db)?;
-            db.execute_batch("PRAGMA copy.synchronous=OFF")?;
+            configure(&db, "PRAGMA copy.synchronous=OFF")?;
             let mode = db.query_row("PRAGMA copy.journal_mode", [], |row| row.get(0))?;
             let page_size = db.query_row("PRAGMA copy.page_size", [], |row| row.get(0))?;
-            db.prepare_cached(WRITE_PAGE)?;
-            db.prepare_cached(READ_PAGE)?;
+            for statement in [WRITE_PAGE, READ_PAGE, SIZE, BEGIN, COMMIT] {
+                db.prepare_cached(statement)?;
+            }
             forbid_auto_vacuum(&db)?;
             Ok((db, page_size, mode))
         };
@@ -243,7 +250,7 @@ impl Applier {
         if ends {
             self.end_transaction(lsn, header.size_in_pages)
         } else if self.is_full() {
-            self.write_map()
+            self.write_map(false)
         } else {
             Ok(())
         }
@@ -295,36 +302,36 @@ impl Applier {
     }
 
     /// Begins the SQLite transaction if it is not open.
-    fn begin(&mut self) -> Result<&mut OpenTransaction, ApplyError> {
-        if self.open.is_none() {
-            self.db.execute_batch("BEGIN IMMEDIATE")?;
-            // From here on `abort` rolls back.
-            let open = self.open.insert(OpenTransaction { size_before: 0, highest: 0, pages: 0 });
-            open.size_before = self
-                .db
-                .prepare_cached("PRAGMA copy.page_count")?
-                .query_row([], |row| row.get(0))?;
+    fn begin(&mut self) -> Result<(), ApplyError> {
+        if self.open.is_some() {
+            return Ok(());
         }
-        Ok(self.open.as_mut().expect("it was just begun"))
+        self.db.prepare_cached(BEGIN)?.execute([])?;
+        // From here on `abort` rolls back.
+        let open = self.open.insert(OpenTransaction { size_before: 0, highest: 0, pages: 0 });
+        open.size_before = self.db.prepare_cached(SIZE)?.query_row([], |row| row.get(0))?;
+        Ok(())
     }
 
-    /// Writes the gathered images into the open SQLite transaction.
-    fn write_map(&mut self) -> Result<(), ApplyError> {
+    /// Writes the gathered images into the open SQLite transaction; page 1 waits for the `last` call.
+    fn write_map(&mut self, last: bool) -> Result<(), ApplyError> {
         self.begin()?;
+        let page_one = if last { None } else { self.map.remove_entry(&1) };
         let mut pages: Vec<_> = self.map.drain().collect();
-        pages.sort_unstable_by_key(|(number, _)| *number);
+        pages.sort_unstable_by_key(|(number, _)| if *number == 1 { u32::MAX } else { *number });
+        self.map.extend(page_one);
         let open = self.open.as_mut().expect("it was begun above");
         let mut statement = self.db.prepare_cached(WRITE_PAGE)?;
         for (number, image) in &pages {
             statement.execute((number, &image[..]))?;
+            open.highest = open.highest.max(*number);
         }
-        open.highest = open.highest.max(pages.last().map_or(0, |(number, _)| *number));
         open.pages += pages.len() as u64;
         Ok(())
     }
 
     fn commit_pushed(&mut self, lsn: Lsn, size: u32) -> Result<(), ApplyError> {
-        self.write_map()?;
+        self.write_map(true)?;
         let open = self.open.as_ref().expect("writing began it");
         if open.highest > size {
             let what = format!("it has page {} and leaves {size}", open.highest);
@@ -338,7 +345,7 @@ impl Applier {
             statement.execute((size + 1, rusqlite::types::Null))?;
         }
         drop(statement);
-        self.db.execute_batch("COMMIT")?;
+        self.db.prepare_cached(COMMIT)?.execute([])?;
         let written = self.open.take().map_or(0, |open| open.pages);
         self.applied.lsn = lsn;
         self.applied.transactions += std::mem::take(&mut self.pushed_transactions);

@@ -158,7 +158,7 @@ impl Connection {
         let seen = self.guard.seen();
         // Pragmas act while they are compiled, so even a statement that never runs may have left something.
         self.marked |= seen.marks;
-        let Some((stmt, used)) = compiled.map_err(|error| self.guard.explain(error))? else {
+        let Some((stmt, used)) = compiled.map_err(|error| self.explain(error))? else {
             return Err(SqlError::new(
                 code::NO_STATEMENT,
                 "SQL string does not contain any statement",

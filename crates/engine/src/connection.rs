@@ -213,6 +213,9 @@ impl Connection {
         let (key, mut prepared) = self.take(&statement.sql)?;
         let outcome = self.run_prepared(&mut prepared, statement, sink);
         prepared.stmt.reset();
+        if outcome.is_err() && !prepared.stmt.is_readonly() {
+            self.settle_wal_hook();
+        }
         self.after_run();
         if prepared.keep {
             self.put(key, prepared);
@@ -355,7 +358,7 @@ impl Connection {
     }
 
     /// SQLite's error in the words of whoever caused it.
-    fn explain(&self, error: SqlError) -> SqlError {
+    pub(crate) fn explain(&self, error: SqlError) -> SqlError {
         if let Some(sentence) = self.hooks.take_refused_commit() {
             return SqlError::full(sentence);
         }
@@ -363,6 +366,17 @@ impl Connection {
             return SqlError::timeout();
         }
         self.guard.explain(error)
+    }
+
+    /// Lets SQLite call the WAL hook for a commit of a statement that failed. `INSERT OR FAIL` commits what it did
+    /// before it failed, and SQLite calls the hook only at the end of the next statement that succeeds: until
+    /// then the commit would be visible and not captured.
+    fn settle_wal_hook(&mut self) {
+        if !self.in_transaction()
+            && let Err(error) = self.db.execute_batch("BEGIN; COMMIT")
+        {
+            tracing::debug!(%error, "asking for the WAL hook after a failed statement");
+        }
     }
 
     fn after_run(&mut self) {

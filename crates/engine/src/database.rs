@@ -99,28 +99,41 @@ impl Shared {
 
     /// A connection set up as every connection of a served database must be, but without a guard.
     pub(crate) fn open_connection(&self) -> Result<rusqlite::Connection, SqlError> {
-        let db = open_raw(&self.path)?;
+        let db = open_raw(&self.path, &format!("PRAGMA cache_size=-{}", self.options.cache_kib))?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, self.options.foreign_keys)?;
-        db.pragma_update(None, "cache_size", -i64::from(self.options.cache_kib))?;
         Ok(db)
     }
 }
 
 /// Opens an existing file without creating it and without ever checkpointing by itself.
-fn open_raw(path: &Path) -> Result<rusqlite::Connection, SqlError> {
+fn open_raw(path: &Path, settings: &str) -> Result<rusqlite::Connection, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = rusqlite::Connection::open_with_flags(path, flags)?;
-    configure(&db)?;
+    configure(&db, settings)?;
     Ok(db)
 }
 
-/// The settings that every connection to a served database has.
-pub(crate) fn configure(db: &rusqlite::Connection) -> Result<(), SqlError> {
+/// The settings that every connection to a served database has, and `more`.
+pub(crate) fn configure(db: &rusqlite::Connection, more: &str) -> Result<(), SqlError> {
     // The last connection's close would copy the WAL into the file whether or not its events are final.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.set_prepared_statement_cache_capacity(16);
-    db.execute_batch("PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0")?;
-    Ok(())
+    let settings = format!("PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0; {more}");
+    match db.execute_batch(&settings).map_err(SqlError::from) {
+        // These pragmas load the schema, and a client may have damaged it; another must be able to mend it.
+        Err(error) if error.code.starts_with("SQLITE_CORRUPT") => {
+            overlook_schema_errors(db)?;
+            db.execute_batch(&settings)?;
+            Ok(db.execute_batch("PRAGMA writable_schema=RESET")?)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Lets a connection of the server work on a database whose schema a client has damaged: its pages must still be
+/// captured, applied, read and checkpointed.
+pub(crate) fn overlook_schema_errors(db: &rusqlite::Connection) -> Result<(), SqlError> {
+    Ok(db.execute_batch("PRAGMA writable_schema=ON")?)
 }
 
 /// A served database.
@@ -140,7 +153,8 @@ impl Database {
     /// # Errors
     /// [`OpenError`] when it is missing, is not a database, or cannot be in WAL mode.
     pub fn open(path: &Path, id: DatabaseId, options: Options) -> Result<Database, OpenError> {
-        let keeper = open_raw(path).map_err(|cause| OpenError::sqlite(path, cause))?;
+        let keeper = open_raw(path, "").map_err(|cause| OpenError::sqlite(path, cause))?;
+        overlook_schema_errors(&keeper).map_err(|cause| OpenError::sqlite(path, cause))?;
         let (page_size, size_in_pages) = prepare_file(path, &keeper)?;
         let shared = Arc::new(Shared {
             path: path.to_owned(),

@@ -171,7 +171,7 @@ impl GuardState {
                 let has_argument = pragma_value.is_some();
                 let writes = matches!(name, "incremental_vacuum" | "optimize")
                     || (has_argument && WRITING_PRAGMAS.contains(&name));
-                seen.marks |= has_argument && !PASSING_PRAGMAS.contains(&name);
+                seen.marks |= has_argument && (temp || !PASSING_PRAGMAS.contains(&name));
                 seen.pragma = Some(Pragma { has_argument, writes });
             }
             AuthAction::Transaction { operation } => seen.transaction = Some(operation),

@@ -9,7 +9,7 @@ use counterpart_core::{PageNo, PageSize};
 use rusqlite::OptionalExtension;
 
 use crate::{
-    database::{Database, Shared},
+    database::{Database, Shared, overlook_schema_errors},
     error::SqlError,
     readers::{Interrupter, ReaderSlot},
 };
@@ -56,6 +56,7 @@ impl Database {
     /// What SQLite says.
     pub fn page_reader(&self) -> Result<PageReader, SqlError> {
         let db = self.shared.open_connection()?;
+        overlook_schema_errors(&db)?;
         // Pages are read once, in order: a cache would only cost.
         db.pragma_update(None, "cache_size", 16)?;
         let slot = self.shared.readers.register(Interrupter::new(&db));

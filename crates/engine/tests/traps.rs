@@ -323,6 +323,87 @@ fn redo_mends_a_torn_file() {
 }
 
 #[test]
+fn a_schema_that_a_client_damages_is_mirrored_like_anything_else() {
+    let (mut principal, mut applier, mirror) = grown();
+    let seen = principal.records.len();
+    let mut open = principal.database.checkout().unwrap();
+    principal
+        .run(
+            &mut open,
+            "PRAGMA writable_schema=ON; CREATE TABLE u(a); INSERT INTO sqlite_schema VALUES \
+             ('table', 'x', 'x', 99999, 'CREATE TABLE x(this is not; SQL'); PRAGMA schema_version=77;",
+        )
+        .unwrap();
+    applier.apply(&principal.records[seen..]).unwrap();
+    let seen = principal.records.len();
+    // This connection overlooks the damage, too.
+    principal.run(&mut open, "UPDATE t SET v = 5; PRAGMA user_version=9").unwrap();
+    applier.apply(&principal.records[seen..]).unwrap();
+    let mut other = principal.database.checkout().unwrap();
+    assert_eq!(code(&mut other, "SELECT * FROM t"), "SQLITE_CORRUPT");
+    query(&mut other, "PRAGMA writable_schema=ON");
+    query(&mut other, "SELECT * FROM t");
+    assert!(principal.database.checkpoint().unwrap().complete);
+    assert_same(&principal.pages(), &pages(&mirror));
+    let path = mirror.path().to_owned();
+    drop((mirror, applier));
+    drop(Database::open(&path, DatabaseId(1), Options::default()).unwrap());
+    drop(Applier::open(&path).unwrap());
+}
+
+#[test]
+fn a_statement_that_commits_and_fails_is_captured() {
+    let (mut principal, mut applier, mirror) = grown();
+    let seen = principal.records.len();
+    let mut c = principal.database.checkout().unwrap();
+    principal.run(&mut c, "CREATE TABLE u(a UNIQUE)").unwrap();
+    let error = principal.run(&mut c, "INSERT OR FAIL INTO u VALUES (1), (2), (1)").unwrap_err();
+    assert_eq!(error.code, "SQLITE_CONSTRAINT_UNIQUE");
+    assert_eq!(principal.records.len(), seen + 2);
+    applier.apply(&principal.records[seen..]).unwrap();
+    assert_same(&principal.pages(), &pages(&mirror));
+}
+
+/// Reading a delta's base compiles anew when the schema's version changed. If page 1 were written first, the schema
+/// would be loaded from a mixture of old and new pages.
+#[test]
+fn a_transaction_in_chunks_may_change_the_schema_and_bring_deltas() {
+    let (mut principal, applier, mirror) = grown();
+    let mut applier = applier.with_map_limit(1);
+    let tables = (0..200).map(|n| format!("CREATE TABLE u{n}(a, b, c, d, e, f, g, h);"));
+    let seen = principal.records.len();
+    principal.sql(&format!("BEGIN; {} COMMIT", tables.collect::<String>()));
+    let before = pages(&mirror);
+    let after = principal.pages();
+    let size = u32::try_from(after.len()).unwrap();
+    let last = principal.records[seen..].iter().flat_map(Record::pages).map(|page| {
+        let mut image = vec![0; 4096];
+        page.decode(PageSize::DEFAULT, None, &mut image).unwrap();
+        (page.number, image)
+    });
+    let mut chunk = TransactionDraft::new(DatabaseId(1), PageSize::DEFAULT, UnixMicros(0));
+    let mut cut = None;
+    // Noise makes the first record a chunk; the real images are its pages, repeated.
+    let images: Vec<_> = last.collect();
+    let noise: Vec<u8> = before.iter().flatten().copied().cycle().take(4096 * 40).collect();
+    for _ in 0..20 {
+        for (number, image) in &images {
+            cut = cut.or(chunk.push_page(*number, image));
+        }
+        for (number, image) in (5..).zip(noise.chunks(4096)) {
+            cut = cut.or(chunk.push_page(PageNo(number), image));
+        }
+    }
+    let cut = cut.expect("so much noise fills a chunk");
+    applier.push(&seal(100, cut)).unwrap();
+    let mut next = before[20].clone();
+    next[..9].fill(1);
+    let base: &[u8] = &noise[(20 - 4) * 4096..(21 - 4) * 4096];
+    applier.push(&delta_record(101, 21, base, &next, size)).unwrap();
+    assert_eq!(pages(&mirror)[20], next);
+}
+
+#[test]
 fn readers_of_the_copy_keep_their_snapshots() {
     let (mut principal, mut applier, mirror) = grown();
     let mut reader = mirror.checkout().unwrap();
