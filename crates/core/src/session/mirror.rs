@@ -330,7 +330,7 @@ impl Core {
 
     /// The principal says what state the pair is in.
     fn told(&mut self, state: PairState) {
-        self.upstream.told = Some(state);
+        let before = self.upstream.told.replace(state);
         let synchronized = match state {
             PairState::Synchronized => true,
             PairState::PendingFailover => self.d.was_synchronized,
@@ -338,7 +338,8 @@ impl Core {
         };
         if state == PairState::Synchronized {
             self.upstream.retry = Retry::default();
-            if self.upstream.catching_up.take().is_some() {
+            self.upstream.catching_up = None;
+            if before == Some(PairState::Synchronizing) {
                 self.log(Level::Info, "up and running");
             }
         }

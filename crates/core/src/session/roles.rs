@@ -65,7 +65,10 @@ impl Core {
         match self.member_mut(server) {
             Some(known) => known.address = member.address,
             None => {
-                self.peers.push(super::Peer::new(&member, self.now.ticks));
+                let mut peer = super::Peer::new(&member, self.now.ticks);
+                // It is told to join by the command's second half; asking it now would find a stranger.
+                peer.retry.next = self.now.ticks.after(self.config.reconnect_most);
+                self.peers.push(peer);
                 self.d.partners.push(member);
             }
         }

@@ -21,8 +21,16 @@ impl Core {
         no(
             Code::WrongRole,
             format!("This server is {}, not the principal.", self.d.role),
-            "Run the command on the principal.",
+            &self.to_the_principal("Run the command on the principal"),
         )
+    }
+
+    /// A remedy that leads to the principal, with its address where that is known.
+    fn to_the_principal(&self, remedy: &str) -> String {
+        match self.known_principal() {
+            Some(principal) => format!("{remedy}, {}.", principal.client_url),
+            None => format!("{remedy}."),
+        }
     }
 
     /// The partner that a command means.
@@ -301,17 +309,11 @@ impl Core {
     }
 
     fn mirror_refusal(&self) -> Refusal {
-        if self.d.deposed.is_some() {
-            return Refusal::new(
-                Code::Deposed,
-                "This server was deposed; another one is the principal.",
-                "Write to the principal.",
-            );
-        }
+        // Clients act on the code: whether this server was the principal once makes no difference to them.
         Refusal::new(
             Code::ReadOnlyMirror,
-            "This server is a mirror and read-only.",
-            "Write to the principal.",
+            "This server is a mirror and takes no writes.",
+            self.to_the_principal("Write to the principal"),
         )
     }
 

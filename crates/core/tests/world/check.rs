@@ -1,0 +1,141 @@
+//! The checkers: what clients were told against what disks hold.
+
+use std::collections::BTreeMap;
+
+use counterpart_core::{
+    Epoch, Lsn, ServerId,
+    message::{Role, Safety},
+};
+
+use super::{Rec, World};
+
+/// Everything that was ever written and confirmed, as seen from outside.
+#[derive(Default)]
+pub struct Truth {
+    names: BTreeMap<(Epoch, Lsn), u64>,
+    /// Confirmed and not known to be lost with the operator's word.
+    pub confirmed: Vec<Rec>,
+    pub confirmations: u64,
+    /// Who took office in which term, and whether by a promotion.
+    pub offices: Vec<(u32, ServerId, bool)>,
+}
+
+impl Truth {
+    /// (epoch, LSN) names one event forever.
+    pub fn wrote(&mut self, rec: Rec) {
+        let known = self.names.insert((rec.epoch, rec.lsn), rec.id);
+        assert!(
+            known.is_none_or(|id| id == rec.id),
+            "{:?} was written twice",
+            (rec.epoch, rec.lsn)
+        );
+    }
+}
+
+impl World {
+    /// A client was told that its write is safe. Judged by the disks alone.
+    pub(super) fn check_confirm(&mut self, index: usize, rec: Rec) {
+        let node = &self.nodes[index];
+        let on_disk = &node.disk.durable;
+        assert!(node.disk.hardened >= rec.lsn, "{}: confirmed before it was hardened", node.name);
+        assert_ne!(on_disk.role, Role::Mirror, "{}: a mirror confirms nothing", node.name);
+        assert_eq!(on_disk.epoch, rec.epoch, "{}: confirms only in its written epoch", node.name);
+        assert!(on_disk.pending_handover.is_none(), "{}: confirms nothing in doubt", node.name);
+        if on_disk.safety == Safety::Full {
+            for member in on_disk.partners.iter().filter(|member| member.synchronized) {
+                let mirror = self.by_server(member.address.server).expect("a server of this world");
+                assert!(
+                    self.holds(mirror, rec),
+                    "{} confirmed {:?} while its disk says that {} is synchronized, which lacks it",
+                    self.nodes[index].name,
+                    (rec.epoch, rec.lsn),
+                    self.nodes[mirror].name
+                );
+            }
+        }
+        self.truth.confirmations += 1;
+        // Where an operator promoted one server while another was in office, or took office unseen, the two
+        // are principals apart: the operator was told, and one of them will park. After planned failovers
+        // alone there is never a second one.
+        let (term, server) = (rec.epoch.term, rec.epoch.server);
+        let own_forced = self.truth.offices.contains(&(term, server, true));
+        let apart = self.truth.offices.iter().any(|&(other_term, other, forced)| {
+            other_term >= term && (other_term, other) != (term, server) && (forced || own_forced)
+        });
+        let higher = self.nodes.iter().find(|node| {
+            node.disk.durable.role == Role::Principal && node.disk.durable.epoch > rec.epoch
+        });
+        assert!(apart || higher.is_none(), "two principals confirm after a planned failover");
+        if !apart {
+            self.truth.confirmed.push(rec);
+        }
+        let line = format!("client: {} is confirmed", rec.lsn);
+        self.note(index, &line);
+    }
+
+    /// Whether a server has this very event, hardened, in its journal or its databases.
+    pub fn holds(&self, index: usize, rec: Rec) -> bool {
+        let disk = &self.nodes[index].disk;
+        let journal = disk.journal.get(rec.lsn).filter(|_| rec.lsn <= disk.hardened);
+        journal.or(disk.content.get(rec.lsn)).is_some_and(|found| found.id == rec.id)
+    }
+
+    /// A promoted server takes office. What a principal holds whose disk says that commits waited for this
+    /// server must be here; what else is missing is lost with the operator's word.
+    pub(super) fn check_promotion(&mut self, index: usize) {
+        let server = self.nodes[index].server;
+        let own = self.nodes[index].disk.durable.epoch;
+        let confirmed = std::mem::take(&mut self.truth.confirmed);
+        let (kept, lost): (Vec<Rec>, Vec<Rec>) =
+            confirmed.into_iter().partition(|&rec| self.holds(index, rec));
+        for (other, node) in self.nodes.iter().enumerate() {
+            let durable = &node.disk.durable;
+            let waited = durable.role == Role::Principal
+                && durable.safety == Safety::Full
+                && durable.epoch >= own
+                && durable.partners.iter().any(|m| m.address.server == server && m.synchronized);
+            for rec in lost.iter().filter(|_| waited) {
+                assert!(
+                    !self.holds(other, *rec),
+                    "promoting {} loses {:?} although {}'s disk says that commits waited for it",
+                    self.nodes[index].name,
+                    (rec.epoch, rec.lsn),
+                    node.name
+                );
+            }
+        }
+        self.truth.confirmed = kept;
+    }
+
+    /// Every confirmed event is on the principal of the highest epoch.
+    pub fn check_nothing_lost(&self) -> usize {
+        let newest = (0..self.nodes.len())
+            .filter(|&index| self.nodes[index].disk.durable.role != Role::Mirror)
+            .max_by_key(|&index| self.nodes[index].disk.durable.epoch)
+            .expect("someone serves");
+        for rec in &self.truth.confirmed {
+            assert!(
+                self.holds(newest, *rec),
+                "{:?} was confirmed and {} does not have it",
+                (rec.epoch, rec.lsn),
+                self.nodes[newest].name
+            );
+        }
+        newest
+    }
+
+    /// What a mirror shows is a prefix of what its principal has.
+    pub fn check_prefix(&self, mirror: usize, principal: usize) {
+        let (shown, truth) = (&self.nodes[mirror].disk.content, &self.nodes[principal].disk);
+        for rec in &shown.recs {
+            let other = truth.content.get(rec.lsn).or(truth.journal.get(rec.lsn));
+            assert!(
+                other.is_none_or(|other| other.id == rec.id) && rec.lsn <= truth.journal.end(),
+                "{} shows {:?}, which {} never had",
+                self.nodes[mirror].name,
+                (rec.epoch, rec.lsn),
+                self.nodes[principal].name
+            );
+        }
+    }
+}
