@@ -218,6 +218,12 @@ impl Database {
         self.shared.page_size
     }
 
+    /// Its size in pages after the last captured commit, or when it was opened or rebased: for estimates.
+    #[must_use]
+    pub fn size_in_pages(&self) -> u32 {
+        self.shared.size_in_pages.load(Relaxed)
+    }
+
     /// Whether clients' connections refuse to write the main database.
     #[must_use]
     pub fn is_read_only(&self) -> bool {

@@ -221,6 +221,7 @@ fn pragma_refusal(name: &str, value: Option<&str>) -> Option<String> {
         ("wal_autocheckpoint", _) => {
             "the server checkpoints by itself, and only what is durable on it and its mirrors"
         }
+        ("locking_mode", Some(mode)) if mode.eq_ignore_ascii_case("normal") => return None,
         ("locking_mode", _) => "the server itself must be able to read the database at any time",
         ("mmap_size", _) => "a disk error in mapped memory would end the server",
         ("temp_store_directory" | "data_store_directory", _) => {

@@ -376,31 +376,33 @@ fn a_transaction_in_chunks_may_change_the_schema_and_bring_deltas() {
     let before = pages(&mirror);
     let after = principal.pages();
     let size = u32::try_from(after.len()).unwrap();
-    let last = principal.records[seen..].iter().flat_map(Record::pages).map(|page| {
-        let mut image = vec![0; 4096];
-        page.decode(PageSize::DEFAULT, None, &mut image).unwrap();
-        (page.number, image)
-    });
-    let mut chunk = TransactionDraft::new(DatabaseId(1), PageSize::DEFAULT, UnixMicros(0));
-    let mut cut = None;
-    // Noise makes the first record a chunk; the real images are its pages, repeated.
-    let images: Vec<_> = last.collect();
-    let noise: Vec<u8> = before.iter().flatten().copied().cycle().take(4096 * 40).collect();
-    for _ in 0..20 {
+    let images: Vec<_> = principal.records[seen..]
+        .iter()
+        .flat_map(Record::pages)
+        .map(|page| {
+            let mut image = vec![0; 4096];
+            page.decode(PageSize::DEFAULT, None, &mut image).unwrap();
+            (page.number, image)
+        })
+        .collect();
+    assert!(images.iter().any(|(number, _)| *number == PageNo(1)), "the schema changed");
+    // The transaction's images, again and again until they fill a chunk; table pages make it full sooner.
+    let mut draft = TransactionDraft::new(DatabaseId(1), PageSize::DEFAULT, UnixMicros(0));
+    let mut chunk = None;
+    while chunk.is_none() {
         for (number, image) in &images {
-            cut = cut.or(chunk.push_page(*number, image));
+            chunk = chunk.or(draft.push_page(*number, image));
         }
-        for (number, image) in (5..).zip(noise.chunks(4096)) {
-            cut = cut.or(chunk.push_page(PageNo(number), image));
+        for (number, image) in (5..).zip(&before[4..30]) {
+            chunk = chunk.or(draft.push_page(PageNo(number), image));
         }
     }
-    let cut = cut.expect("so much noise fills a chunk");
-    applier.push(&seal(100, cut)).unwrap();
+    applier.push(&seal(100, chunk.expect("it was filled"))).unwrap();
     let mut next = before[20].clone();
     next[..9].fill(1);
-    let base: &[u8] = &noise[(20 - 4) * 4096..(21 - 4) * 4096];
-    applier.push(&delta_record(101, 21, base, &next, size)).unwrap();
-    assert_eq!(pages(&mirror)[20], next);
+    applier.push(&delta_record(101, 21, &before[20], &next, size)).unwrap();
+    let now = pages(&mirror);
+    assert_eq!((now.len(), &now[20]), (after.len(), &next));
 }
 
 #[test]
