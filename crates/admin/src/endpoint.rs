@@ -119,11 +119,11 @@ impl Endpoint {
             Endpoint::Health => get("/health", "Health", "200 while the server is alive"),
             Endpoint::HealthPrincipal => {
                 get("/health/principal", "Health", "200 where writes are taken")
-                    .refuses(&["NOT_PRINCIPAL", "WRITES_REFUSED"])
+                    .refuses(&["HEALTH_NOT_PRINCIPAL", "HEALTH_WRITES_REFUSED"])
             }
             Endpoint::HealthMirror => {
                 get("/health/mirror", "Health", "200 on a mirror that serves reads")
-                    .refuses(&["NOT_MIRROR", "READS_REFUSED"])
+                    .refuses(&["HEALTH_NOT_MIRROR", "HEALTH_READS_REFUSED"])
             }
             Endpoint::ListDatabases
             | Endpoint::CreateDatabase
@@ -240,7 +240,15 @@ impl Endpoint {
                 "Outcome",
                 "Swaps the roles with a synchronized mirror; loses nothing",
             )
-            .refuses(&["NOT_SYNCHRONIZED", "PARTNER_NOT_FOUND"]),
+            .refuses(&[
+                "WRONG_ROLE",
+                "WRONG_STATE",
+                "UNKNOWN_PARTNER",
+                "PARTNER_NOT_NAMED",
+                "PARTNER_LOST",
+                "TIMED_OUT",
+                "BUSY",
+            ]),
             Endpoint::AssessPromotion => {
                 get(PROMOTION, "Outcome", "What a promotion would mean now, and what it may lose")
             }
@@ -256,19 +264,24 @@ impl Endpoint {
                 "Done",
                 "Suspends a mirror, or all",
             )
-            .refuses(&["PARTNER_NOT_FOUND"]),
+            .refuses(&["WRONG_ROLE", "WRONG_STATE", "UNKNOWN_PARTNER"]),
             Endpoint::Resume => post(
                 "/api/v1/mirroring/resume",
                 "WhichPartner",
                 "Done",
                 "Resumes a suspended mirror, or all",
             )
-            .refuses(&["PARTNER_NOT_FOUND"]),
+            .refuses(&["WRONG_ROLE", "WRONG_STATE", "UNKNOWN_PARTNER"]),
             Endpoint::StopMirroring => delete(
                 "/api/v1/mirroring",
                 "Ends mirroring; both servers are standalone afterwards",
             )
-            .refuses(&["INVALID_QUERY", "PARTNER_NOT_FOUND"]),
+            .refuses(&[
+                "INVALID_QUERY",
+                "WRONG_ROLE",
+                "UNKNOWN_PARTNER",
+                "PARTNER_NOT_NAMED",
+            ]),
             other => unreachable!("{other:?} is not about mirroring"),
         }
     }

@@ -40,7 +40,7 @@ impl IntoResponse for Problem {
 
 /// The HTTP status of a code.
 ///
-/// Named codes come first, then families by their ending. What is left is a server in the wrong state for what
+/// Named codes come first, then families. What is left is a server in the wrong state for what
 /// was asked, and that is 409: the same request may be right at another moment.
 pub fn status_of(code: &str) -> StatusCode {
     match code {
@@ -48,17 +48,20 @@ pub fn status_of(code: &str) -> StatusCode {
         | "INVALID_QUERY"
         | "INVALID_PATH"
         | "INVALID_DATABASE_NAME"
-        | "IMPORT_INVALID"
-        | "IMPORT_BROKEN_OFF"
         | "INVALID_ADDRESS"
-        | "INVALID_SAFETY" => StatusCode::BAD_REQUEST,
+        | "INVALID_SAFETY"
+        | "IMPORT_BROKEN_OFF"
+        | "PARTNER_NOT_NAMED" => StatusCode::BAD_REQUEST,
         "CROSS_ORIGIN" => StatusCode::FORBIDDEN,
+        "UNKNOWN_PARTNER" => StatusCode::NOT_FOUND,
         "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
         "SERVER_FAULT" | "STAGING_FAILED" => StatusCode::INTERNAL_SERVER_ERROR,
-        "PARTNER_UNREACHABLE" => StatusCode::BAD_GATEWAY,
-        "NOT_PRINCIPAL" | "NOT_MIRROR" | "WRITES_REFUSED" | "READS_REFUSED" | "SERVER_STOPPING"
-        | "SERVER_STARTING" | "POISONED" | "MIRROR_REQUIRED" => StatusCode::SERVICE_UNAVAILABLE,
+        "PARTNER_UNREACHABLE" | "PARTNER_LOST" => StatusCode::BAD_GATEWAY,
+        "SERVER_STOPPING" | "SERVER_STARTING" | "NOT_READY" | "MIRROR_REQUIRED"
+        | "JOURNAL_FAILED" => StatusCode::SERVICE_UNAVAILABLE,
+        "TIMED_OUT" => StatusCode::GATEWAY_TIMEOUT,
         "DISK_FULL" => StatusCode::INSUFFICIENT_STORAGE,
+        _ if code.starts_with("HEALTH_") => StatusCode::SERVICE_UNAVAILABLE,
         _ if code.ends_with("_NOT_FOUND") => StatusCode::NOT_FOUND,
         _ if code.ends_with("_TOO_LARGE") => StatusCode::PAYLOAD_TOO_LARGE,
         _ if code.ends_with("_INVALID") => StatusCode::BAD_REQUEST,
@@ -78,7 +81,10 @@ mod tests {
             ("DATABASE_NOT_FOUND", 404),
             ("DATABASE_EXISTS", 409),
             ("ROLE_TAKEN", 409),
-            ("NOT_SYNCHRONIZED", 409),
+            ("WRONG_STATE", 409),
+            ("NOT_PRINCIPAL", 409),
+            ("UNKNOWN_PARTNER", 404),
+            ("HEALTH_NOT_PRINCIPAL", 503),
             ("READ_ONLY_MIRROR", 409),
             ("IMPORT_INVALID", 400),
             ("REQUEST_TOO_LARGE", 413),
@@ -86,7 +92,7 @@ mod tests {
             ("SERVER_STOPPING", 503),
             ("JOURNAL_POISONED", 503),
             ("PARTNER_UNREACHABLE", 502),
-            ("FAILOVER_TIMEOUT", 504),
+            ("TIMED_OUT", 504),
             ("SERVER_FAULT", 500),
         ] {
             assert_eq!(status_of(code).as_u16(), status, "{code}");

@@ -124,3 +124,34 @@ pub fn host_and_port(text: String) -> Result<String, Problem> {
         "give HOST:PORT, for example 10.0.0.2:6481",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_address_that_is_accepted_is_a_host_and_a_port(text in ".{0,40}") {
+            if let Ok(address) = host_and_port(text.clone()) {
+                let (host, port) = address.rsplit_once(':').unwrap();
+                prop_assert_eq!(&address, &text);
+                prop_assert!(!host.is_empty() && port.parse::<u16>().unwrap() > 0);
+            }
+        }
+
+        #[test]
+        fn hosts_with_ports_are_accepted(host in "[a-z0-9.-]{1,30}", port in 1u16..) {
+            let address = format!("{host}:{port}");
+            prop_assert!(host_and_port(address).is_ok());
+        }
+
+        #[test]
+        fn no_body_makes_the_readers_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            // Random bytes are no request; all that matters is that both say so.
+            prop_assert!(serde_json::from_slice::<Join>(&body).map(Join::checked).is_err());
+            prop_assert!(serde_json::from_slice::<Partner>(&body).map(Partner::checked).is_err());
+        }
+    }
+}

@@ -71,7 +71,9 @@ impl Failure {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Failure {
-        let (code, what, remedy) = (code.into(), what.into(), remedy.into());
+        // Sentences arrive with and without their full stop; they are joined with others here and there.
+        let sentence = |text: String| text.strip_suffix('.').map(str::to_owned).unwrap_or(text);
+        let (code, what, remedy) = (code.into(), sentence(what.into()), sentence(remedy.into()));
         Failure { exit, code, what, remedy, step: None }
     }
 

@@ -29,14 +29,14 @@ pub async fn principal<O: Operations>(State(ops): State<Arc<O>>) -> Answer<Healt
     let role = role(&status);
     if !matches!(role, "principal" | "standalone") {
         return Err(Problem::new(
-            "NOT_PRINCIPAL",
+            "HEALTH_NOT_PRINCIPAL",
             format!("this server takes no writes: its role is {role}"),
             "send writes to the principal",
         ));
     }
     if !says(&status, "admits_writes") {
         return Err(Problem::new(
-            "WRITES_REFUSED",
+            "HEALTH_WRITES_REFUSED",
             format!("this server is {role} but takes no writes now"),
             "see last_error in GET /api/v1/status",
         ));
@@ -50,14 +50,14 @@ pub async fn mirror<O: Operations>(State(ops): State<Arc<O>>) -> Answer<Health> 
     let role = role(&status);
     if role != "mirror" {
         return Err(Problem::new(
-            "NOT_MIRROR",
+            "HEALTH_NOT_MIRROR",
             format!("this server is no mirror: its role is {role}"),
             "ask the mirror",
         ));
     }
     if !says(&status, "serves_reads") {
         return Err(Problem::new(
-            "READS_REFUSED",
+            "HEALTH_READS_REFUSED",
             "this mirror serves no reads now",
             "wait until it is seeded; see GET /api/v1/status",
         ));

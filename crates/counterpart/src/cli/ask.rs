@@ -25,7 +25,7 @@ pub fn partner_id(client: &Client, meant: Option<&str>) -> Result<Option<String>
     found.map(|id| Some(id.to_owned())).ok_or_else(|| {
         Failure::new(
             Exit::Refused,
-            "PARTNER_NOT_FOUND",
+            "UNKNOWN_PARTNER",
             format!("{} has no partner {meant}", client.url()),
             "give a partner's identity, URL or partner address as `counterpart status` shows it",
         )

@@ -16,10 +16,12 @@ pub fn bytes(bytes: u64) -> String {
 
 /// A span of time: `40 ms`, `3.2 s`, `2 min 5 s`, `3 h 10 min`, `12 d 4 h`.
 pub fn seconds(seconds: f64) -> String {
-    let whole = seconds.max(0.0) as u64;
+    // What is not a number counts as nothing.
+    let seconds = seconds.max(0.0);
+    let whole = seconds as u64;
     match whole {
-        0 if seconds < 1.0 => format!("{:.0} ms", seconds.max(0.0) * 1000.0),
-        0..60 => format!("{seconds:.1} s"),
+        0 => format!("{:.0} ms", seconds * 1000.0),
+        1..60 => format!("{seconds:.1} s"),
         60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
         3_600..86_400 => format!("{} h {} min", whole / 3_600, whole % 3_600 / 60),
         _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3_600),

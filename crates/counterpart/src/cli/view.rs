@@ -20,7 +20,7 @@ pub fn decimal(value: &Value, pointers: &[&str]) -> Option<f64> {
 
 /// A server's or partner's identity.
 pub fn server(value: &Value) -> Option<&str> {
-    text(value, &["/server"])
+    text(value, &["/server", "/address/server"])
 }
 
 /// A server's role.
@@ -30,12 +30,20 @@ pub fn role(status: &Value) -> &str {
 
 /// Where clients and operators reach a server or partner.
 pub fn client_url(value: &Value) -> Option<&str> {
-    text(value, &["/client_url"])
+    text(value, &["/client_url", "/address/client_url"])
 }
 
 /// Where partners reach a server or partner: what it advertises, else where it listens.
 pub fn partner_address(value: &Value) -> Option<&str> {
-    text(value, &["/partner_address", "/partner_advertise", "/partner_listen"])
+    text(
+        value,
+        &[
+            "/partner_address",
+            "/address/partner_address",
+            "/mirroring/partner_address",
+            "/partner_listen",
+        ],
+    )
 }
 
 /// The session, if there is one.
@@ -43,9 +51,11 @@ pub fn session(status: &Value) -> Option<&str> {
     text(status, &["/mirroring/session"]).filter(|id| id.bytes().any(|b| b != b'0'))
 }
 
-/// The partners of a server.
+/// The partners of a server: its mirrors, or its principal.
 pub fn partners(status: &Value) -> &[Value] {
-    status.pointer("/mirroring/partners").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    let listed = ["/mirroring/partners", "/mirroring/mirrors"];
+    let found = listed.iter().find_map(|pointer| status.pointer(pointer)?.as_array());
+    found.map_or(&[], Vec::as_slice)
 }
 
 /// The partner with this identity.

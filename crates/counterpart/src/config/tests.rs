@@ -138,13 +138,17 @@ fn every_setting_has_its_own_variable_and_flag() {
 proptest! {
     #[test]
     fn no_file_makes_the_reader_panic(text in ".*") {
-        let _ = layer::from_toml(&text, Path::new("x.toml"));
+        if let Err(failure) = layer::from_toml(&text, Path::new("x.toml")) {
+            prop_assert!(failure.what.contains("x.toml"), "{}", failure.what);
+        }
     }
 
     #[test]
     fn no_value_makes_the_checks_panic(key in 0usize..Key::ALL.len(), value in ".*") {
         let name = Key::ALL[key].variable();
-        let _ = loaded(&["--data", "d"], &[(&name, &value)]);
+        if let Err(failure) = loaded(&["--data", "d"], &[(&name, &value)]) {
+            prop_assert!(failure.what.contains(&name), "{}", failure.what);
+        }
     }
 
     #[test]

@@ -90,7 +90,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_parsers_panic(text in ".*") {
-            let _ = (duration(&text), size(&text));
+            for refusal in [duration(&text).err(), size(&text).err()].into_iter().flatten() {
+                prop_assert!(refusal.starts_with('"'), "it quotes what was given: {}", refusal);
+            }
         }
 
         #[test]

@@ -3,7 +3,7 @@
 use counterpart_core::SessionId;
 use serde_json::json;
 
-use super::check::Side;
+use super::{super::view, check::Side};
 use crate::exit::{Exit, Failure};
 
 const JOIN: &str = "/api/v1/mirroring/join";
@@ -26,7 +26,7 @@ pub fn join(
     joined.map(|_done| ()).map_err(|failure| match failure.exit {
         Exit::Refused => failure,
         // It may have joined before the answer was lost.
-        _ => undone(failure, cancel(mirror)),
+        _ => undone(failure, cancel(session, mirror)),
     })
 }
 
@@ -46,14 +46,14 @@ pub fn enable(
     });
     let enabled = principal.client.post("/api/v1/mirroring/partners", &body);
     enabled.map(|_done| ()).map_err(|failure| match failure.exit {
-        Exit::Refused => undone(failure, cancel(mirror)),
+        Exit::Refused => undone(failure, cancel(session, mirror)),
         // It may have enabled before the answer was lost.
-        _ => undone(failure, disable(principal, mirror)),
+        _ => undone(failure, disable(session, principal, mirror)),
     })
 }
 
 /// Takes everything back: the principal forgets the mirror, the mirror its join.
-pub fn disable(principal: &Side, mirror: &Side) -> Result<(), Failure> {
+pub fn disable(session: SessionId, principal: &Side, mirror: &Side) -> Result<(), Failure> {
     let path = format!("/api/v1/mirroring?partner={}", mirror.server);
     let stopped = match principal.client.delete(&path) {
         Ok(_done) => Ok(()),
@@ -61,16 +61,24 @@ pub fn disable(principal: &Side, mirror: &Side) -> Result<(), Failure> {
         Err(failure) if failure.exit == Exit::Refused => Ok(()),
         Err(failure) => Err(failure),
     };
-    cancel(mirror).and(stopped)
+    cancel(session, mirror).and(stopped)
 }
 
-fn cancel(mirror: &Side) -> Result<(), Failure> {
+fn cancel(session: SessionId, mirror: &Side) -> Result<(), Failure> {
     match mirror.client.delete(JOIN) {
         Ok(_done) => Ok(()),
-        // There is no join to take back: likewise.
-        Err(failure) if failure.exit == Exit::Refused => Ok(()),
+        Err(failure) if failure.exit == Exit::Refused => leave(session, mirror),
         Err(failure) => Err(failure),
     }
+}
+
+/// There is no join to take back: it never happened, or it is too late. The mirror's own word decides.
+fn leave(session: SessionId, mirror: &Side) -> Result<(), Failure> {
+    let status = mirror.client.status()?;
+    if view::session(&status) != Some(session.to_string().as_str()) {
+        return Ok(());
+    }
+    mirror.client.delete("/api/v1/mirroring").map(|_done| ())
 }
 
 /// `failure`, with what became of the undoing.

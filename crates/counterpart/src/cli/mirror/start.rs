@@ -79,7 +79,7 @@ pub fn start(args: &StartArgs, patience: Patience, screen: &mut Screen) -> Resul
             if failure.code != "MIRROR_NOT_CONNECTED" {
                 return failure;
             }
-            enable::undone(failure, enable::disable(&principal, &mirror))
+            enable::undone(failure, enable::disable(session, &principal, &mirror))
         })
     })?;
     if !args.no_wait {

@@ -144,8 +144,10 @@ fn bar(screen: &Screen) -> ProgressBar {
 
 /// Rate and time left are the server's own figures: it knows what is compressed and what is left.
 fn show(bar: &ProgressBar, partner: &Value) {
-    let done = view::number(partner, &["/progress/bytes_done", "/progress/done"]);
-    let total = view::number(partner, &["/progress/bytes_total", "/progress/total"]);
+    let done =
+        view::number(partner, &["/progress/bytes_done", "/progress/done", "/seed/pages_done"]);
+    let total =
+        view::number(partner, &["/progress/bytes_total", "/progress/total", "/seed/pages_total"]);
     bar.set_length(total.unwrap_or(0));
     bar.set_position(done.unwrap_or(0));
     bar.set_message(progress_line(partner).unwrap_or_default());

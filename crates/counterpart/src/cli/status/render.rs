@@ -16,6 +16,9 @@ pub fn status(status: &Value, asked: &str, screen: &Screen) -> String {
         lines.push(String::new());
         lines.extend(partner_lines(partner, screen));
     }
+    if let Some(following) = status.pointer("/mirroring/following") {
+        lines.extend(following_lines(following, status));
+    }
     for reader in status["readers"].as_array().into_iter().flatten() {
         lines.extend(reader_line(reader));
     }
@@ -25,9 +28,11 @@ pub fn status(status: &Value, asked: &str, screen: &Screen) -> String {
         lines.push(String::new());
         lines.extend(error_lines(&what, &remedy, screen));
     }
-    if let Some(line) = failover_line(status) {
+    let last = [failover_line(status), promotion_line(status), commands_line(status)];
+    let last: Vec<String> = last.into_iter().flatten().collect();
+    if !last.is_empty() {
         lines.push(String::new());
-        lines.push(line);
+        lines.extend(last);
     }
     lines.join("\n")
 }
@@ -42,13 +47,19 @@ fn heading(status: &Value, screen: &Screen) -> String {
         },
         str::to_owned,
     );
-    let exposed = status.pointer("/mirroring/exposed").and_then(Value::as_bool).unwrap_or(false);
-    let tone = match text(status, &["/mirroring/state"]) {
-        Some("DISCONNECTED") => Tone::Bad,
+    let exposed = ["/mirroring/exposed", "/mirroring/exposed_since"].iter().any(|pointer| {
+        status
+            .pointer(pointer)
+            .is_some_and(|value| !value.is_null() && *value != Value::Bool(false))
+    });
+    let states = view::partners(status).iter().filter_map(|partner| text(partner, &["/state"]));
+    let states: Vec<&str> = text(status, &["/mirroring/state"]).into_iter().chain(states).collect();
+    let tone = match states.as_slice() {
         _ if exposed => Tone::Bad,
-        Some("SYNCHRONIZED") => Tone::Good,
-        Some(_) => Tone::Warning,
-        None => Tone::Strong,
+        [] => Tone::Strong,
+        states if states.contains(&"DISCONNECTED") => Tone::Bad,
+        states if states.iter().all(|state| *state == "SYNCHRONIZED") => Tone::Good,
+        _ => Tone::Warning,
     };
     screen.toned(tone, &words)
 }
@@ -126,7 +137,12 @@ fn partner_lines(partner: &Value, screen: &Screen) -> Vec<String> {
     line("positions", (!positions.is_empty()).then(|| positions.join(", ")));
     line("send queue", queue(partner, "send_queue"));
     line("redo queue", queue(partner, "redo_queue"));
-    line("lag", queue(partner, "lag"));
+    line(
+        "lag",
+        queue(partner, "lag").or_else(|| {
+            number(partner, &["/lag_millis"]).map(|millis| human::seconds(millis as f64 / 1000.0))
+        }),
+    );
     line(
         "last contact",
         decimal(partner, &["/last_contact_seconds"]).map(|s| format!("{} ago", human::seconds(s))),
@@ -138,12 +154,25 @@ fn partner_lines(partner: &Value, screen: &Screen) -> Vec<String> {
     lines
 }
 
-/// Events, bytes and seconds, as an object `{events, bytes, seconds}` or as fields `<name>_events` and so on.
+/// A mirror's own view of what it follows.
+fn following_lines(following: &Value, status: &Value) -> Vec<String> {
+    let Some(connected) = following["connected"].as_bool() else { return Vec::new() };
+    let principal = text(status, &["/mirroring/principal/client_url"]).unwrap_or("its principal");
+    let verb = if connected { "follows" } else { "has lost" };
+    let count = |name: &str| number(following, &[name]).map(human::count);
+    let behind = count("/behind").map(|n| format!(", {n} events behind")).unwrap_or_default();
+    let redo = count("/redo_queue").map(|n| format!(", {n} to apply")).unwrap_or_default();
+    vec![format!("  following   {verb} {principal}{behind}{redo}")]
+}
+
+/// Events, bytes and seconds: as an object `{events, bytes, seconds}`, or as a number of events `<name>` beside
+/// `<name>_bytes` and so on.
 fn queue(partner: &Value, name: &str) -> Option<String> {
     let at = |field: &str| [format!("/{name}/{field}"), format!("/{name}_{field}")];
     let whole = |field: &str| number(partner, &at(field).each_ref().map(String::as_str));
+    let plain = number(partner, &[&format!("/{name}")]);
     let parts = [
-        whole("events").map(|events| format!("{} events", human::count(events))),
+        whole("events").or(plain).map(|events| format!("{} events", human::count(events))),
         whole("bytes").map(human::bytes),
         decimal(partner, &at("seconds").each_ref().map(String::as_str)).map(human::seconds),
     ];
@@ -151,8 +180,14 @@ fn queue(partner: &Value, name: &str) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// How far a seed or catch-up has come: bytes done and in all, rate, time left.
+/// How far a seed or catch-up has come: bytes (or else pages) done and in all, rate, time left.
 pub fn progress(partner: &Value) -> Option<String> {
+    if let Some(total) = number(partner, &["/seed/pages_total"]) {
+        let done = number(partner, &["/seed/pages_done"]).unwrap_or(0);
+        let (done_text, total_text) = (human::count(done), human::count(total));
+        let percent = 100.0 * done as f64 / total.max(1) as f64;
+        return Some(format!("{done_text} of {total_text} pages ({percent:.0} %)"));
+    }
     let progress = partner.get("progress").filter(|progress| progress.is_object())?;
     let done = number(progress, &["/bytes_done", "/done"])?;
     let total = number(progress, &["/bytes_total", "/total"]).filter(|total| *total > 0);
@@ -195,11 +230,26 @@ fn error_lines(what: &str, remedy: &str, screen: &Screen) -> Vec<String> {
 fn failover_line(status: &Value) -> Option<String> {
     let now = status.pointer("/mirroring/failover_now").filter(|now| !now.is_null())?;
     if let Some(words) = now.as_str().or_else(|| text(now, &["/words"])) {
-        return Some(format!("Fail over now: {words}"));
+        // The server's words may begin like this already.
+        let rest = words.strip_prefix("Fail over now: ").unwrap_or(words);
+        return Some(format!("Fail over now: {rest}"));
     }
     let lost = number(now, &["/lost_events", "/lost"])?;
     let time = decimal(now, &["/about_ms", "/milliseconds", "/ms"])?;
     Some(format!("Fail over now: {lost} lost, about {time:.0} ms"))
+}
+
+/// On a mirror: what a promotion may lose.
+fn promotion_line(status: &Value) -> Option<String> {
+    text(status, &["/mirroring/promotion/words"]).map(|words| format!("Promote now: {words}"))
+}
+
+/// The commands that would be accepted now.
+fn commands_line(status: &Value) -> Option<String> {
+    let commands = status.pointer("/mirroring/commands")?.as_array()?;
+    let allowed = commands.iter().filter(|command| command["allowed"] == true);
+    let names: Vec<&str> = allowed.filter_map(|command| command["command"].as_str()).collect();
+    (!names.is_empty()).then(|| format!("Allowed now: {}", names.join(", ")))
 }
 
 #[cfg(test)]

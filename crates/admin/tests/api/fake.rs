@@ -1,0 +1,191 @@
+//! Operations without a server behind them: they note what they were asked and answer as they were told to.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use counterpart_core::{DatabaseId, DatabaseName, Lsn, ServerId};
+use counterpart_node::{
+    Operations, Refusal,
+    operations::{
+        DatabaseDetails, DatabaseSummary, Export, JoinRequest, PartnerRequest, PeerIdentity,
+    },
+};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+
+/// The fake.
+pub struct Fake {
+    /// What every operation refuses with, if set.
+    pub refusal: Mutex<Option<Refusal>>,
+    /// What was asked, in order.
+    pub calls: Mutex<Vec<String>>,
+    pub status: Mutex<Value>,
+    /// What an export sends, and the length that it announces.
+    pub export: Mutex<(u64, Vec<Result<Bytes, Refusal>>)>,
+    pub staging: tempfile::TempDir,
+    staged: AtomicU32,
+    /// `suspend` waits for this, if `hold_suspend` is set.
+    pub release: Notify,
+    pub hold_suspend: Mutex<bool>,
+}
+
+impl Fake {
+    pub fn new() -> Fake {
+        Fake {
+            refusal: Mutex::default(),
+            calls: Mutex::default(),
+            status: Mutex::new(json!({
+                "version": "0.1.0", "server": "00000000000000aa", "role": "principal",
+                "admits_writes": true, "serves_reads": true, "databases": 1, "mirroring": null,
+            })),
+            export: Mutex::new((6, vec![Ok(Bytes::from("abc")), Ok(Bytes::from("def"))])),
+            staging: tempfile::tempdir().unwrap(),
+            staged: AtomicU32::new(0),
+            release: Notify::new(),
+            hold_suspend: Mutex::new(false),
+        }
+    }
+
+    pub fn refuse(&self, refusal: Refusal) {
+        *self.refusal.lock().unwrap() = Some(refusal);
+    }
+
+    pub fn set_status(&self, status: Value) {
+        *self.status.lock().unwrap() = status;
+    }
+
+    pub fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    /// Files in the staging directory.
+    pub fn staged_files(&self) -> usize {
+        std::fs::read_dir(self.staging.path()).unwrap().count()
+    }
+
+    fn called<T>(&self, call: String, answer: T) -> Result<T, Refusal> {
+        self.calls.lock().unwrap().push(call);
+        match &*self.refusal.lock().unwrap() {
+            Some(refusal) => Err(refusal.clone()),
+            None => Ok(answer),
+        }
+    }
+}
+
+fn summary(name: &DatabaseName) -> DatabaseSummary {
+    DatabaseSummary { name: name.clone(), id: DatabaseId(1), size_bytes: 8192, last_lsn: Lsn(7) }
+}
+
+impl Operations for Fake {
+    async fn status(&self) -> Value {
+        self.status.lock().unwrap().clone()
+    }
+
+    fn databases(&self) -> Vec<DatabaseSummary> {
+        vec![summary(&DatabaseName::main())]
+    }
+
+    async fn database(&self, name: DatabaseName) -> Result<DatabaseDetails, Refusal> {
+        let details = DatabaseDetails {
+            summary: summary(&name),
+            page_size: 4096,
+            pages: 2,
+            free_pages: 0,
+            wal_bytes: 0,
+            tables: vec!["t".to_owned()],
+        };
+        self.called(format!("database {name}"), details)
+    }
+
+    async fn create_database(&self, name: DatabaseName) -> Result<DatabaseSummary, Refusal> {
+        self.called(format!("create {name}"), summary(&name))
+    }
+
+    async fn drop_database(&self, name: DatabaseName) -> Result<(), Refusal> {
+        self.called(format!("drop {name}"), ())
+    }
+
+    fn staging_path(&self, bytes: u64) -> Result<PathBuf, Refusal> {
+        let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        self.called(format!("stage {bytes}"), self.staging.path().join(number.to_string()))
+    }
+
+    async fn import_database(
+        &self,
+        name: DatabaseName,
+        staged: PathBuf,
+    ) -> Result<DatabaseSummary, Refusal> {
+        let content = std::fs::read(&staged).unwrap();
+        std::fs::remove_file(&staged).unwrap();
+        self.called(format!("import {name} {}", content.len()), summary(&name))
+    }
+
+    async fn export_database(&self, name: DatabaseName) -> Result<Export, Refusal> {
+        let (length, pieces) = std::mem::take(&mut *self.export.lock().unwrap());
+        let (sender, receiver) = mpsc::channel(pieces.len().max(1));
+        for piece in pieces {
+            sender.try_send(piece).unwrap();
+        }
+        self.called(format!("export {name}"), Export { length, pieces: receiver })
+    }
+
+    async fn probe(&self, partner_address: String) -> Result<PeerIdentity, Refusal> {
+        let peer = PeerIdentity {
+            server: ServerId(0xbb),
+            version: "0.1.0".to_owned(),
+            role: "standalone".to_owned(),
+            client_url: "http://b:6480".to_owned(),
+        };
+        self.called(format!("probe {partner_address}"), peer)
+    }
+
+    async fn check_join(&self, replace: bool, bytes: u64) -> Result<(), Refusal> {
+        self.called(format!("check-join {replace} {bytes}"), ())
+    }
+
+    async fn join(&self, request: JoinRequest) -> Result<(), Refusal> {
+        self.called(format!("join {} {}", request.session, request.replace), ())
+    }
+
+    async fn cancel_join(&self) -> Result<(), Refusal> {
+        self.called("cancel-join".to_owned(), ())
+    }
+
+    async fn add_partner(&self, request: PartnerRequest) -> Result<(), Refusal> {
+        self.called(format!("add-partner {} {:?}", request.server, request.safety), ())
+    }
+
+    async fn failover(&self, to: Option<ServerId>) -> Result<Value, Refusal> {
+        self.called(format!("failover {to:?}"), json!({ "words": "swapped" }))
+    }
+
+    async fn assess_promotion(&self) -> Result<Value, Refusal> {
+        self.called("assess".to_owned(), json!({ "words": "0 lost" }))
+    }
+
+    async fn promote(&self) -> Result<Value, Refusal> {
+        self.called("promote".to_owned(), json!({ "words": "promoted" }))
+    }
+
+    async fn suspend(&self, partner: Option<ServerId>) -> Result<(), Refusal> {
+        if *self.hold_suspend.lock().unwrap() {
+            self.calls.lock().unwrap().push("suspend began".to_owned());
+            self.release.notified().await;
+        }
+        self.called(format!("suspend {partner:?}"), ())
+    }
+
+    async fn resume(&self, partner: Option<ServerId>) -> Result<(), Refusal> {
+        self.called(format!("resume {partner:?}"), ())
+    }
+
+    async fn stop_mirroring(&self, partner: Option<ServerId>) -> Result<(), Refusal> {
+        self.called(format!("stop {partner:?}"), ())
+    }
+}
