@@ -85,6 +85,7 @@ pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
         shared.databases.insert(hosted);
     }
     shared.set_applied(up_to);
+    shared.confirmations.advance(up_to);
     shared.databases.set_unavailable(None);
     Ok(())
 }

@@ -22,6 +22,7 @@ use counterpart_core::{
 pub use inputs::{Input, Inputs, View};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
+    task::JoinHandle,
     time::{Duration, sleep},
 };
 
@@ -47,6 +48,9 @@ pub struct Driver {
     apply_goal: Lsn,
     /// The databases are being brought to a position.
     reloading: bool,
+    /// Changes of role so far, and the newest one while it runs.
+    changes: u64,
+    changing: Option<JoinHandle<()>>,
     /// Ends the checkpoints of an acting principal.
     checkpoints: Option<Arc<Notify>>,
     saver: perform::Saver,
@@ -78,6 +82,8 @@ impl Driver {
             replayer: None,
             apply_goal: Lsn::ZERO,
             reloading: false,
+            changes: 0,
+            changing: None,
             checkpoints: None,
             saver,
             seed_marks: HashMap::new(),
@@ -153,6 +159,7 @@ impl Driver {
                 let _gone = reply
                     .send(View { status: self.core.status(&Measured::default()), apply_failure });
             }
+            Input::Changed(number, changed) => self.changed(number, changed, actions),
             Input::Reloaded(lsn) => self.reloaded(lsn, actions),
             Input::RedoAdvanced => self.retain(),
             Input::Stop(_) => unreachable!("the loop handles it"),

@@ -4,21 +4,18 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod client;
+pub mod clock;
 pub mod pair;
 pub mod proxy;
 pub mod server;
 pub mod workload;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use clock::now;
 
 /// How long a state may take to come about before a test fails. Generous: two cores run many tests at once.
 pub const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The clock of the tests.
-#[allow(clippy::disallowed_methods)]
-pub fn now() -> Instant {
-    Instant::now()
-}
 
 /// Waits until `probe` gives something, and returns it.
 ///

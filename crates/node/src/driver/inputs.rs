@@ -12,6 +12,8 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
+use super::roles::Changed;
+
 /// One thing for the driver to handle.
 pub enum Input {
     /// Something that the core is told as it is.
@@ -26,6 +28,8 @@ pub enum Input {
     Command(Command, oneshot::Sender<Result<Outcome, CommandError>>),
     /// Somebody wants to see how things are.
     Look(oneshot::Sender<View>),
+    /// The change of role with this number is done.
+    Changed(u64, Changed),
     /// The databases were brought to this position.
     Reloaded(Lsn),
     /// Redo starts later from now on.

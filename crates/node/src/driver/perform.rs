@@ -162,13 +162,12 @@ fn client_refusal(
     refusal: &counterpart_core::message::Refusal,
     principal: Option<&str>,
 ) -> Refusal {
+    let remedy = refusal.remedy.trim_end_matches('.');
     let remedy = match principal {
-        Some(url) if !refusal.remedy.contains(url) => {
-            format!("{} (the principal is at {url})", refusal.remedy)
-        }
-        _ => refusal.remedy.clone(),
+        Some(url) if !remedy.contains(url) => format!("{remedy} (the principal is at {url})"),
+        _ => remedy.to_owned(),
     };
-    Refusal::new(refusal.code.as_str(), refusal.what.clone(), remedy)
+    Refusal::new(refusal.code.as_str(), refusal.what.trim_end_matches('.'), remedy)
 }
 
 /// Writes the session's durable state, in order, on a thread of its own.

@@ -1,6 +1,7 @@
 //! Changing what this server does: acting (principal or standalone) or following (mirror).
 //!
-//! A change runs as a task of its own and ends with `Became`; the core begins no second one before that.
+//! A change runs as a task of its own, one after the other: the core may ask for the next before the last is done, as
+//! when a starting principal learns that it was deposed.
 
 use std::sync::Arc;
 
@@ -38,6 +39,14 @@ pub(super) enum RoleError {
     Refused(Refusal),
     #[error("a task panicked: {0}")]
     Panicked(#[from] JoinError),
+}
+
+/// How a change of role ended.
+pub enum Changed {
+    /// The server acts.
+    Acting(Role),
+    /// It follows; its databases show this position.
+    Mirror(Lsn),
 }
 
 impl Driver {
@@ -82,41 +91,66 @@ impl Driver {
     /// Becomes principal or standalone in `epoch`.
     pub(super) fn become_acting(&mut self, epoch: Epoch, principal: bool, discard: bool) {
         let (shared, replayer) = (Arc::clone(&self.shared), self.replayer.take());
-        let stop = Arc::new(Notify::new());
-        if let Some(before) = self.checkpoints.replace(Arc::clone(&stop)) {
-            before.notify_one();
-        }
         let role = if principal { Role::Principal } else { Role::Standalone };
-        self.shared.io.spawn(async move {
-            match act(&shared, replayer, epoch, discard).await {
-                Ok(()) => {
-                    shared.io.spawn(checkpoint::keep_checkpointing(Arc::clone(&shared), stop));
-                    shared.inputs.event(Event::Became(role));
-                }
-                Err(error) => fatal(&shared, &error.to_string()),
-            }
+        self.change(async move {
+            act(&shared, replayer, epoch, discard).await?;
+            Ok(Changed::Acting(role))
         });
     }
 
     /// Becomes a mirror.
     pub(super) fn become_mirror(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        self.change(async move { Ok(Changed::Mirror(step_down(&shared).await?)) });
+    }
+
+    /// Runs a change of role after the one before it, which it makes obsolete.
+    fn change(
+        &mut self,
+        change: impl Future<Output = Result<Changed, RoleError>> + Send + 'static,
+    ) {
         if let Some(stop) = self.checkpoints.take() {
             stop.notify_one();
         }
-        let control = self.shared.control.read();
-        // Without whole databases there is nothing to replay into; a seed comes first.
-        self.replayer = control.is_whole().then(|| follow(&self.shared));
-        drop(control);
-        let shared = Arc::clone(&self.shared);
-        self.shared.io.spawn(async move {
-            match step_down(&shared).await {
-                Ok(applied) => {
-                    shared.inputs.event(Event::Applied(applied));
-                    shared.inputs.event(Event::Became(Role::Mirror));
-                }
+        self.changes += 1;
+        let (number, before, shared) =
+            (self.changes, self.changing.take(), Arc::clone(&self.shared));
+        self.changing = Some(self.shared.io.spawn(async move {
+            if let Some(before) = before
+                && let Err(panicked) = before.await
+            {
+                fatal(&shared, &panicked.to_string());
+            }
+            match change.await {
+                Ok(changed) => shared.inputs.send(Input::Changed(number, changed)),
                 Err(error) => fatal(&shared, &error.to_string()),
             }
-        });
+        }));
+    }
+
+    /// A change of role is done; the core hears of it unless it has asked for another one since.
+    pub(super) fn changed(&mut self, number: u64, changed: Changed, actions: &mut Vec<Action>) {
+        if number != self.changes {
+            return;
+        }
+        let role = match changed {
+            Changed::Acting(role) => {
+                let stop = Arc::new(Notify::new());
+                self.checkpoints = Some(Arc::clone(&stop));
+                self.shared
+                    .io
+                    .spawn(checkpoint::keep_checkpointing(Arc::clone(&self.shared), stop));
+                role
+            }
+            Changed::Mirror(applied) => {
+                // Without whole databases there is nothing to replay into; a seed comes first.
+                let whole = self.shared.control.read().is_whole();
+                self.replayer = whole.then(|| follow(&self.shared));
+                self.step(Event::Applied(applied), actions);
+                Role::Mirror
+            }
+        };
+        self.step(Event::Became(role), actions);
     }
 
     /// Waits until no write is in flight.
