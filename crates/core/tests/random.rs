@@ -53,6 +53,8 @@ fn build(dice: &mut Dice) -> World {
         world.add_partner(0, mirror, safety, require);
         world.run();
         world.join(mirror, 0, false, false);
+        // The operator saw the command succeed.
+        while world.work(mirror, Thread::Persist) {}
         if dice.one_in(2) {
             world.run();
         }
@@ -76,8 +78,9 @@ fn move_something(world: &mut World, dice: &mut Dice) {
             }
         }
         4 | 5 => {
-            let threads = [Thread::Persist, Thread::Engine, Thread::Journal, Thread::Net];
-            world.work(index, threads[dice.below(4)]);
+            let threads =
+                [Thread::Persist, Thread::Engine, Thread::Journal, Thread::Seed, Thread::Net];
+            world.work(index, threads[dice.below(5)]);
         }
         _ => {
             let ids: Vec<u64> = world.conns.keys().copied().collect();

@@ -29,7 +29,8 @@ pub enum Action {
     StopStreaming(LinkId),
     /// Principal: choose the mark for a seed. With a progress: go on from its mark, which the journal has.
     PrepareSeed(LinkId, Option<Box<SeedProgress>>),
-    /// Principal: send the pages that this progress lacks, then say `SeedSent`.
+    /// Principal: send the pages that this progress lacks, then say `SeedSent`. Every snapshot that pages are
+    /// read from must be at or above the mark and at or below the commit LSN; wait for it if need be.
     SendSeed(LinkId, Box<SeedProgress>),
     /// Mirror: be ready for the pages of a seed that go on from this progress.
     ReceiveSeed(LinkId, Box<SeedProgress>),
@@ -64,6 +65,7 @@ pub enum Action {
     /// What happens to clients' writes from now on.
     SetAdmission(Admission),
     /// Wait until no write is in flight, ending interactive transactions after a bounded time; then `Drained`.
+    /// Until writes are admitted again nothing may be appended, no mark either: `PrepareSeed` waits.
     Drain,
 
     /// Raise or clear an alarm.

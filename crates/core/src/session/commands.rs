@@ -185,10 +185,16 @@ impl Core {
             return Err(busy());
         }
         let changed = self.d.safety != safety;
+        if changed {
+            // What was confirmed under the old safety says nothing about the new one: synchronize again. The
+            // marks go first, also those of mirrors that are away.
+            for index in 0..self.peers.len() {
+                self.stop_waiting(self.peers[index].server, true);
+            }
+        }
         (self.d.safety, self.d.require_mirror) = (safety, require_mirror);
         self.persist();
         if changed {
-            // What was confirmed under the old safety says nothing about the new one: synchronize again.
             self.rejoin_all();
         }
         DONE
@@ -202,7 +208,6 @@ impl Core {
             };
             let (Some(link), true) = (link, state != PairState::Suspended) else { continue };
             self.turn(server, Cause::Joined, "the safety changed");
-            self.stop_waiting(server, true);
             if let Some(peer) = self.peer_mut(server) {
                 (peer.streaming, peer.stream_from, peer.seed) = (false, None, None);
             }

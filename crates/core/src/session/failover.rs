@@ -83,7 +83,12 @@ impl Core {
         if self.hardened < last || there < last || self.commit < last {
             return;
         }
-        assert!(self.hardened == last, "the driver said that the journal ends at {last}");
+        if self.hardened > last {
+            let what =
+                format!("The journal grew beyond {last}, where the drain said that it ends.");
+            let remedy = "This server stays the principal; try again.";
+            return self.abort_failover(Refusal::new(Code::Unexpected, what, remedy));
+        }
         let epoch = self.d.epoch.taken_over(target);
         self.d.pending_handover = Some(PendingHandover { target, last, epoch });
         // On disk first: a principal that forgot that it handed over would go on confirming.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ids::{Lsn, ServerId, UnixMicros},
     message::{
-        About, Code, Envelope, Message, PROTOCOL_MAX, Plan, Refusal, Role, SeedDatabase,
+        About, Code, Envelope, Message, PROTOCOL_MAX, Plan, Refusal, Role, Safety, SeedDatabase,
         SeedProgress, Welcome,
     },
     quorum,
@@ -401,7 +401,10 @@ impl Core {
             .flat_map(|durable| &durable.partners)
             .filter(|member| member.synchronized)
             .map(|member| self.peer(member.address.server).map_or(Lsn::ZERO, |peer| peer.hardened));
-        let commit = quorum::commit_lsn(self.d.safety, self.hardened, awaited.chain(marked));
+        // The same goes for the safety: it is full as long as the disk may still say so.
+        let full = self.hold.possible().chain([&self.d]).any(|d| d.safety == Safety::Full);
+        let safety = if full { Safety::Full } else { Safety::Off };
+        let commit = quorum::commit_lsn(safety, self.hardened, awaited.chain(marked));
         if commit <= self.commit {
             return;
         }

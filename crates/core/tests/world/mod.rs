@@ -114,6 +114,7 @@ pub enum Thread {
     Persist,
     Journal,
     Engine,
+    Seed,
     Net,
 }
 
@@ -136,6 +137,8 @@ pub struct Node {
     pub seed_number: u64,
     /// The operator promoted it and it has not taken office yet.
     pub promoting: bool,
+    /// Drained: nothing is appended until writes are admitted again.
+    pub drained: bool,
     /// What was received last, for replaying.
     pub received: Vec<(LinkId, Frame)>,
 }
@@ -207,6 +210,7 @@ impl World {
             replies: Vec::new(),
             seed_number: self.nodes.len() as u64 * 77 + 1,
             promoting: false,
+            drained: false,
             received: Vec::new(),
         });
     }
@@ -256,7 +260,7 @@ impl World {
         self.note(index, "crash");
         let node = &mut self.nodes[index];
         node.core = None;
-        node.promoting = false;
+        (node.promoting, node.drained) = (false, false);
         if node.write_epoch.is_some() {
             // Only what is final reaches the database files of an acting server.
             let shown = node.commit.max(node.disk.content.base);
@@ -443,7 +447,9 @@ impl World {
 
     fn run_once(&mut self) -> bool {
         for index in 0..self.nodes.len() {
-            for thread in [Thread::Persist, Thread::Engine, Thread::Journal, Thread::Net] {
+            for thread in
+                [Thread::Persist, Thread::Engine, Thread::Journal, Thread::Seed, Thread::Net]
+            {
                 if !self.nodes[index].held.contains(&thread) && self.work(index, thread) {
                     return true;
                 }

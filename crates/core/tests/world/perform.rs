@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use counterpart_core::{
     DatabaseId, DatabaseName, Lsn, PageNo, PageSize,
     message::{Role, SeedDatabase, SeedProgress},
-    session::{Action, Event, LinkId},
+    session::{Action, Admission, Event, LinkId},
 };
 
 use super::{Conn, Disk, Frame, Job, Rec, Run, Thread, World, link_id};
@@ -24,10 +24,8 @@ impl World {
         match action {
             Action::Persist(ticket, durable) => job(Thread::Persist, Job::Persist(ticket, durable)),
             Action::Dial(dial, address) => job(Thread::Net, Job::Dial(dial, address)),
-            Action::PrepareSeed(link, resume) => {
-                job(Thread::Engine, Job::PrepareSeed(link, resume))
-            }
-            Action::SendSeed(link, from) => job(Thread::Engine, Job::SendSeed(link, from)),
+            Action::PrepareSeed(link, resume) => job(Thread::Seed, Job::PrepareSeed(link, resume)),
+            Action::SendSeed(link, from) => job(Thread::Seed, Job::SendSeed(link, from)),
             Action::FinishSeed(link, _) => job(Thread::Engine, Job::FinishSeed(link)),
             Action::TruncateJournal(to) => job(Thread::Journal, Job::Truncate(to)),
             Action::ResetJournal(after) => job(Thread::Journal, Job::Reset(after)),
@@ -61,7 +59,10 @@ impl World {
                 }
             }
             Action::SetCommitLsn(lsn) => self.committed(index, lsn),
-            Action::SetAdmission(admission) => node.admission = Some(admission),
+            Action::SetAdmission(admission) => {
+                node.drained &= admission == Admission::Hold;
+                node.admission = Some(admission);
+            }
             Action::Reply(_, answer) => node.replies.push(format!("{answer:?}")),
             Action::Alarm(_) | Action::Log(..) => {}
         }
@@ -94,10 +95,30 @@ impl World {
 
     /// Does a thread's next job. Returns whether there was one that could be done.
     pub fn work(&mut self, index: usize, thread: Thread) -> bool {
-        let Some(job) = self.nodes[index].jobs.get_mut(&thread).and_then(VecDeque::pop_front)
-        else {
-            return false;
-        };
+        let waiting = self.nodes[index].jobs.get(&thread).map_or(0, VecDeque::len);
+        for _ in 0..waiting {
+            let queue = self.nodes[index].jobs.get_mut(&thread).expect("counted above");
+            let Some(job) = queue.pop_front() else { return false };
+            if self.is_ready(index, &job) {
+                self.do_job(index, job);
+                return true;
+            }
+            self.nodes[index].jobs.entry(thread).or_default().push_back(job);
+        }
+        false
+    }
+
+    /// Seeds wait for the engine's role, for the end of a drain, and for the commit LSN; nothing else waits.
+    fn is_ready(&self, index: usize, job: &Job) -> bool {
+        let node = &self.nodes[index];
+        match job {
+            Job::PrepareSeed(..) => node.write_epoch.is_some() && !node.drained,
+            Job::SendSeed(_, from) => node.commit >= from.mark,
+            _ => true,
+        }
+    }
+
+    fn do_job(&mut self, index: usize, job: Job) {
         match job {
             Job::Persist(ticket, durable) => {
                 let before = self.nodes[index].disk.durable.epoch.term;
@@ -139,12 +160,14 @@ impl World {
                 self.event(index, Event::Applied(to));
             }
             Job::Drain => {
-                let end = self.nodes[index].disk.journal.end();
+                let node = &mut self.nodes[index];
+                node.drained = node.admission == Some(Admission::Hold);
+                let end = node.disk.journal.end();
                 self.event(index, Event::Drained(end));
             }
             Job::Dial(dial, address) => self.do_dial(index, dial, &address),
-            Job::PrepareSeed(link, resume) => return self.do_prepare_seed(index, link, resume),
-            Job::SendSeed(link, from) => return self.do_send_seed(index, link, from),
+            Job::PrepareSeed(link, resume) => self.do_prepare_seed(index, link, resume),
+            Job::SendSeed(link, from) => self.do_send_seed(index, link, from),
             Job::FinishSeed(link) => {
                 let disk = &mut self.nodes[index].disk;
                 if let Some(pages) = disk.seed.take() {
@@ -153,7 +176,6 @@ impl World {
                 self.event(index, Event::SeedFinished(link));
             }
         }
-        true
     }
 
     fn do_become(
@@ -217,19 +239,10 @@ impl World {
 
     // Seeds: one database whose pages come in two halves.
 
-    fn do_prepare_seed(
-        &mut self,
-        index: usize,
-        link: LinkId,
-        resume: Option<Box<SeedProgress>>,
-    ) -> bool {
+    fn do_prepare_seed(&mut self, index: usize, link: LinkId, resume: Option<Box<SeedProgress>>) {
         let id = self.next_id;
         let node = &mut self.nodes[index];
-        let Some(epoch) = node.write_epoch else {
-            // The engine is not ready yet: later.
-            node.jobs.entry(Thread::Engine).or_default().push_back(Job::PrepareSeed(link, resume));
-            return node.jobs[&Thread::Engine].len() > 1;
-        };
+        let epoch = node.write_epoch.expect("waited for");
         let mark = if let Some(progress) = resume {
             progress.mark
         } else {
@@ -245,16 +258,10 @@ impl World {
         let database =
             SeedDatabase { id: DatabaseId(1), name, page_size: PageSize::DEFAULT, pages: 10 };
         self.event(index, Event::SeedPrepared { link, mark, databases: vec![database] });
-        true
     }
 
-    fn do_send_seed(&mut self, index: usize, link: LinkId, from: Box<SeedProgress>) -> bool {
+    fn do_send_seed(&mut self, index: usize, link: LinkId, from: Box<SeedProgress>) {
         let node = &mut self.nodes[index];
-        if node.commit < from.mark {
-            // Pages must show the mark and nothing that is not final: wait for the commit LSN.
-            node.jobs.entry(Thread::Engine).or_default().push_back(Job::SendSeed(link, from));
-            return node.jobs[&Thread::Engine].len() > 1;
-        }
         let consistent_at = node.commit;
         let mut pages = node.disk.content.clone();
         pages.truncate(consistent_at);
@@ -265,7 +272,6 @@ impl World {
             self.put(link, Frame::Seed(Some(pages), consistent_at));
         }
         self.event(index, Event::SeedSent { link, consistent_at });
-        true
     }
 
     pub(super) fn receive_seed(&mut self, to: usize, link: LinkId, pages: Option<Run>, shown: Lsn) {
