@@ -1,8 +1,14 @@
 //! The command line: which commands there are. What each takes stands in its own file.
 
+use std::{ffi::OsString, process::ExitCode};
+
 use clap::{Args, Parser, Subcommand};
 
-use crate::{cli, config, exit};
+use crate::{
+    cli::{self, screen::Screen},
+    config,
+    exit::{self, Exit, Failure},
+};
 
 /// An exact, live copy of a server's databases on a second machine, ready to take over.
 #[derive(Parser)]
@@ -42,6 +48,30 @@ pub enum Command {
     Completions(cli::completions::CompletionsArgs),
     /// Print the version
     Version(cli::version::VersionArgs),
+}
+
+/// Parses the process's arguments. Help, the version and a wrong call end here, with the exit code to end with.
+pub fn parse() -> Result<Cli, ExitCode> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let json = arguments.iter().any(|argument| argument == "--json");
+    Cli::try_parse_from(arguments).map_err(|error| {
+        if json && error.use_stderr() {
+            let failure = wrong_call(&error);
+            Screen::of_process(true).failure(&failure);
+            return failure.exit.into();
+        }
+        // With the terminal gone there is nobody to tell; the exit code still does.
+        let _gone = error.print();
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8))
+    })
+}
+
+/// clap's message as a failure, for scripts that asked for JSON.
+fn wrong_call(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let what = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = what.trim_start_matches("error: ").split_whitespace().collect();
+    Failure::new(Exit::Usage, "WRONG_CALL", words.join(" "), "see the same command with --help")
 }
 
 /// What `demo` takes.

@@ -20,6 +20,8 @@ mod view;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod tests;
 
 use clap::Args;
 

@@ -12,15 +12,15 @@ mod wiring;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use args::{Cli, Command};
 use cli::screen::Screen;
 use exit::Failure;
 
 fn main() -> ExitCode {
-    // A wrong call ends in here, with clap's words and exit code 2.
-    let Cli { command } = Cli::parse();
+    let Cli { command } = match args::parse() {
+        Ok(cli) => cli,
+        Err(ended) => return ended,
+    };
     let mut screen = Screen::of_process(command.wants_json());
     match run(command, &mut screen) {
         Ok(()) => ExitCode::SUCCESS,

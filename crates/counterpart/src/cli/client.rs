@@ -129,13 +129,15 @@ impl Client {
     }
 
     fn broken(&self, error: &ureq::Error) -> Failure {
-        if let ureq::Error::Protocol(error) = error {
-            return self.nonsense(&error.to_string());
-        }
+        let why = match error {
+            ureq::Error::Protocol(error) => return self.nonsense(&error.to_string()),
+            ureq::Error::Io(error) => error.to_string(),
+            other => other.to_string(),
+        };
         Failure::new(
             Exit::Unreachable,
             "SERVER_UNREACHABLE",
-            format!("cannot reach the server at {}: {error}", self.base),
+            format!("cannot reach the server at {}: {why}", self.base),
             "check that it runs and that the address is right (--server or COUNTERPART_SERVER)",
         )
     }

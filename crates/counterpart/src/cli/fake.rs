@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 /// What it knows.
 #[derive(Default)]
 struct Script {
-    /// By `METHOD path`: the answers in order; the last one stays.
+    /// By `METHOD path`: the answers in order; the last one stays. `{"$raw": text}` is sent as that text.
     answers: HashMap<String, Vec<(u16, Value)>>,
     /// `METHOD path`, with the body where there was one.
     asked: Vec<(String, Value)>,
@@ -99,11 +99,16 @@ async fn answer(
 ) -> impl IntoResponse {
     let request = format!("{method} {uri}");
     let mut script = script.lock().unwrap();
-    script.asked.push((request.clone(), serde_json::from_slice(&body).unwrap_or(Value::Null)));
+    let body = serde_json::from_slice(&body).unwrap_or_else(|_| json!({ "bytes": body.len() }));
+    script.asked.push((request.clone(), body));
     let (status, value) = match script.answers.get_mut(&request) {
         Some(answers) if answers.len() > 1 => answers.remove(0),
         Some(answers) => answers[0].clone(),
         None => (404, json!({ "unknown": request })),
     };
-    (StatusCode::from_u16(status).unwrap(), axum::Json(value))
+    let status = StatusCode::from_u16(status).unwrap();
+    match value["$raw"].as_str() {
+        Some(raw) => (status, raw.to_owned()).into_response(),
+        None => (status, axum::Json(value)).into_response(),
+    }
 }

@@ -89,9 +89,21 @@ impl Resolved {
         Resolved(Key::ALL.into_iter().map(entry).collect())
     }
 
-    /// One per setting.
-    pub fn entries(&self) -> &[Entry] {
-        &self.0
+    /// One per setting, with the defaults that follow from other settings written out.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.0.iter().map(|entry| {
+            let follows = match entry.key {
+                Key::Advertise => self.known_port(Key::Listen).map(|at| format!("http://{at}")),
+                Key::PartnerAdvertise => self.known_port(Key::PartnerListen).map(str::to_owned),
+                _ => None,
+            };
+            Entry { text: entry.text.clone().or(follows), ..entry.clone() }
+        })
+    }
+
+    /// The text of an address, unless its port is chosen only when the server starts.
+    fn known_port(&self, key: Key) -> Option<&str> {
+        self.text(key).filter(|address| !address.ends_with(":0"))
     }
 
     /// Everything checked.
@@ -196,11 +208,23 @@ impl Resolved {
         let entry = self.entry(key);
         entry.text.as_deref().map(parse).transpose().map_err(|why| {
             let row = key.row();
-            invalid(
-                format!("{} (from {}): {why}", row.name, entry.origin),
-                format!("give {}", row.value.unwrap_or("on or off")),
-            )
+            invalid(format!("{} (from {}): {why}", row.name, entry.origin), example(row.value))
         })
+    }
+}
+
+/// What to give instead of a value that makes no sense.
+fn example(value: Option<&str>) -> String {
+    match value {
+        Some("TIME") => "give a whole number with ms, s, m, h or d, for example 10s".to_owned(),
+        Some("SIZE") => {
+            "give a number of bytes, or one with KiB, MiB or GiB, for example 64MiB".to_owned()
+        }
+        Some("ADDR") => "give IP:PORT, for example 127.0.0.1:6480".to_owned(),
+        Some("URL") => "give http://HOST:PORT, without a path".to_owned(),
+        Some("LEVEL") => "give error, warn, info, debug or trace".to_owned(),
+        Some(other) => format!("give {}", other.replace('|', " or ")),
+        None => "give on or off".to_owned(),
     }
 }
 

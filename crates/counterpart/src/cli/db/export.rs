@@ -83,3 +83,22 @@ fn broke_off(why: &str) -> Failure {
         "run the command again; the server's log says more",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(content: &[u8], length: u64) -> Result<(), String> {
+        let dir = tempfile::tempdir().unwrap();
+        let screen = Screen::of_test(true, io::sink());
+        let mut content = Watched::new(content, length, &screen);
+        write(&mut content, length, &dir.path().join("a")).map_err(|failure| failure.code)
+    }
+
+    #[test]
+    fn a_database_that_comes_short_is_no_export() {
+        assert_eq!(written(b"abc", 3), Ok(()));
+        assert_eq!(written(b"", 0), Ok(()));
+        assert_eq!(written(b"abc", 4), Err("EXPORT_BROKEN_OFF".to_owned()));
+    }
+}
