@@ -2,7 +2,8 @@
 //! two steps of any thread, and operators who fail over, promote, suspend and change the safety. The world's
 //! checkers judge every confirmation and every promotion; at the end everything heals and must come level.
 //!
-//! A failing seed is printed; replay it with `SEED=n cargo test --test random`.
+//! A failing seed is printed; replay it with `SEED=n cargo test --test random`, which traces every action. More
+//! schedules: `FIRST=1000 RUNS=20000`.
 
 mod world;
 
@@ -207,8 +208,9 @@ fn no_schedule_loses_what_was_confirmed() {
     if let Ok(seed) = std::env::var("SEED") {
         return run_seed(seed.parse().unwrap(), 1_500, &mut tally);
     }
-    let runs = std::env::var("RUNS").map_or(1_500, |runs| runs.parse().unwrap());
-    for seed in 0..runs {
+    let number = |name: &str, or: u64| std::env::var(name).map_or(or, |n| n.parse().unwrap());
+    let (first, runs) = (number("FIRST", 0), number("RUNS", 400));
+    for seed in first..first + runs {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             run_seed(seed, 1_500, &mut tally);
         }));

@@ -263,7 +263,7 @@ impl World {
         (node.promoting, node.drained) = (false, false);
         if node.write_epoch.is_some() {
             // Only what is final reaches the database files of an acting server.
-            let shown = node.commit.max(node.disk.content.base);
+            let shown = node.commit.max(node.disk.content.base).max(node.disk.journal.base);
             node.disk.content.truncate(shown);
         }
         node.jobs.clear();
@@ -508,6 +508,8 @@ impl Node {
         } else {
             disk.content.end().min(end)
         };
+        // A journal begins only after what the database files hold.
+        let told = told.max(disk.journal.base);
         let commit = if mirror { told.max(applied) } else { told }.min(end);
         self.commit = commit;
         Recovered {
