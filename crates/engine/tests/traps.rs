@@ -164,6 +164,25 @@ fn frames_of_a_spilled_transaction_that_was_rolled_back_are_not_captured() {
 }
 
 #[test]
+fn spilled_pages_beyond_the_end_that_the_transaction_leaves_are_not_captured() {
+    let mut principal = Principal::new();
+    let copy = principal.copy("mirror.db");
+    let mut c = principal.database.checkout().unwrap();
+    let setup = "PRAGMA auto_vacuum=1; VACUUM; CREATE TABLE t(v); PRAGMA cache_size=2";
+    principal.run(&mut c, setup).unwrap();
+    principal
+        .run(&mut c, "BEGIN; INSERT INTO t VALUES (randomblob(300000)); DELETE FROM t; COMMIT")
+        .unwrap();
+    let last = principal.records.last().unwrap();
+    let size = last.header().size_in_pages;
+    assert!(size < 10);
+    assert!(last.pages().all(|page| page.number.0 <= size));
+    Applier::open(&copy).unwrap().apply(&principal.records).unwrap();
+    let mirror = Database::open(&copy, DatabaseId(1), Options::default()).unwrap();
+    assert_same(&principal.pages(), &pages(&mirror));
+}
+
+#[test]
 fn a_restarted_wal_is_captured_from_its_beginning() {
     let mut principal = Principal::new();
     principal.sql("CREATE TABLE t(v); INSERT INTO t VALUES (1)");
