@@ -47,24 +47,27 @@ fn updates(c: &mut Connection, mut after: impl FnMut(&Connection, u64)) {
     }
 }
 
-fn main() {
-    let directory = tempfile::tempdir().unwrap();
-    let database = open(&directory.path().join("principal.db"));
-    let mut records = Vec::new();
-    let mut c = database.checkout().unwrap();
-    run(&mut c, "create table acc(id integer primary key, bal int, filler text)");
-    capture(&database, &c, &mut records);
+/// The table of the figures, 100,000 rows of about 84 bytes.
+fn load(c: &mut Connection, mut after: impl FnMut(&Connection)) {
+    run(c, "create table acc(id integer primary key, bal int, filler text)");
+    after(c);
     run(
-        &mut c,
+        c,
         "with recursive n(i) as (select 1 union all select i+1 from n where i<100000)
          insert into acc select i, 0, printf('%084d', i) from n",
     );
-    capture(&database, &c, &mut records);
-    let loaded = records.len();
+    after(c);
+}
 
+/// Single-row commits with capture; returns the records and how many of them are the load.
+fn measure_capture(database: &Database) -> (Vec<Record>, usize) {
+    let mut records = Vec::new();
+    let mut c = database.checkout().unwrap();
+    load(&mut c, |c| capture(database, c, &mut records));
+    let loaded = records.len();
     let start = Instant::now();
     updates(&mut c, |c, n| {
-        capture(&database, c, &mut records);
+        capture(database, c, &mut records);
         if n % 5_000 == 0 {
             database.checkpoint().unwrap();
         }
@@ -72,26 +75,24 @@ fn main() {
     report("update + capture + encode + seal", COMMITS as f64, "commits", start);
     let bytes: usize = records[loaded..].iter().map(|record| record.bytes().len()).sum();
     println!("{:<44} {:>12} B", "record of a one-row update", bytes as u64 / COMMITS);
-    drop(c);
+    (records, loaded)
+}
 
-    let plain = open(&directory.path().join("plain.db"));
-    let mut p = plain.checkout().unwrap();
-    run(&mut p, "create table acc(id integer primary key, bal int, filler text)");
-    run(
-        &mut p,
-        "with recursive n(i) as (select 1 union all select i+1 from n where i<100000)
-         insert into acc select i, 0, printf('%084d', i) from n",
-    );
+fn measure_plain(database: &Database) {
+    let mut c = database.checkout().unwrap();
+    load(&mut c, |_| {});
     let start = Instant::now();
-    updates(&mut p, |_, n| {
+    updates(&mut c, |_, n| {
         if n % 5_000 == 0 {
-            plain.checkpoint().unwrap();
+            database.checkpoint().unwrap();
         }
     });
     report("the same without capture", COMMITS as f64, "commits", start);
+}
 
+fn measure_apply(directory: &Path, records: &[Record], loaded: usize) {
     for batch in [1, 16, 256, 4096] {
-        let path = directory.path().join(format!("mirror{batch}.db"));
+        let path = directory.join(format!("mirror{batch}.db"));
         let mirror = open(&path);
         let mut applier = Applier::open(&path).unwrap();
         applier.apply(&records[..loaded]).unwrap();
@@ -105,13 +106,14 @@ fn main() {
         let what = format!("apply, {batch} transactions at a time");
         report(&what, COMMITS as f64, "transactions", start);
     }
-
-    let mut redo = RedoFile::open(&directory.path().join("redo.db"), PageSize::DEFAULT).unwrap();
+    let mut redo = RedoFile::open(&directory.join("redo.db"), PageSize::DEFAULT).unwrap();
     let start = Instant::now();
     records.iter().for_each(|record| redo.push(record).unwrap());
     redo.finish().unwrap();
     report("redo", records.len() as f64, "transactions", start);
+}
 
+fn measure_bulk(database: &Database) {
     let mut c = database.checkout().unwrap();
     run(&mut c, "create table big(v)");
     run(
@@ -120,16 +122,11 @@ fn main() {
          insert into big select randomblob(4000000) from n",
     );
     let start = Instant::now();
-    let mut count = 0u64;
-    let captured = database
-        .capture(&c, UnixMicros(1), &mut |draft| {
-            count += draft.length() as u64;
-            Ok::<_, Infallible>(())
-        })
-        .unwrap();
-    report("capture of a 512 MB transaction", count as f64 / 1e6, "MB", start);
-    println!("{captured:?}");
+    let captured = database.capture(&c, UnixMicros(1), &mut |_| Ok::<_, Infallible>(()));
+    let bytes = captured.unwrap().expect("the load was committed").bytes;
+    report("capture of a 512 MB transaction", bytes as f64 / 1e6, "MB", start);
     database.checkpoint().unwrap();
+
     let start = Instant::now();
     let mut reader = database.page_reader().unwrap();
     let (mut from, mut total) = (PageNo(1), 0usize);
@@ -142,7 +139,9 @@ fn main() {
         from = PageNo(from.0 + u32::try_from(pages.bytes.len() / 4096).unwrap());
     }
     report("seed reader", total as f64 / 1e6, "MB", start);
+}
 
+fn measure_reads(database: &Database) {
     let mut c = database.checkout().unwrap();
     let start = Instant::now();
     let mut id = 1i64;
@@ -152,4 +151,15 @@ fn main() {
         c.execute(&Statement::with("select bal, filler from acc where id=?", args), 1000).unwrap();
     }
     report("point read", 300_000.0, "reads", start);
+}
+
+fn main() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let database = open(&directory.join("principal.db"));
+    let (records, loaded) = measure_capture(&database);
+    measure_plain(&open(&directory.join("plain.db")));
+    measure_apply(directory, &records, loaded);
+    measure_bulk(&database);
+    measure_reads(&database);
 }
