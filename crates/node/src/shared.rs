@@ -118,6 +118,12 @@ impl Shared {
         Lsn(self.applied.load(Ordering::SeqCst))
     }
 
+    /// Whether this server executes writes itself, as principal or standalone.
+    #[must_use]
+    pub fn is_acting(&self) -> bool {
+        self.acting.load(Ordering::SeqCst)
+    }
+
     /// Says whether it does; returns what was the case before.
     pub fn set_acting(&self, acting: bool) -> bool {
         self.acting.swap(acting, Ordering::SeqCst)

@@ -181,6 +181,11 @@ async fn act(
     epoch: Epoch,
     discard: bool,
 ) -> Result<(), RoleError> {
+    if shared.is_acting() && !discard {
+        // Standalone becomes principal or the other way round: the epoch is the same, and clients write on.
+        shared.journal.set_epoch(epoch);
+        return Ok(());
+    }
     let preparing = Arc::clone(shared);
     spawn_blocking(move || -> Result<(), RoleError> {
         let mut replay =
