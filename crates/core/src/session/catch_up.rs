@@ -89,3 +89,117 @@ fn common(offer: Offer<'_>, mirror: &About, mirror_end: Lsn) -> Lsn {
     };
     offer.history.common(end, &mirror.history, mirror_end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        epoch::Epoch,
+        ids::{ServerId, SessionId},
+        message::Role,
+    };
+
+    fn history(entries: &[(u32, u64)]) -> EpochHistory {
+        let mut history = EpochHistory::default();
+        for &(term, began) in entries {
+            let server = ServerId(u64::from(term));
+            history.begin(Epoch { term, start: 1, server }, Lsn(began));
+        }
+        history
+    }
+
+    fn mirror(entries: &[(u32, u64)], end: u64, applied: u64, data: DataState) -> About {
+        About {
+            server: ServerId(9),
+            session: SessionId(1),
+            role: Role::Mirror,
+            epoch: Epoch::default(),
+            history: history(entries),
+            end: Lsn(end),
+            hardened: Lsn(end),
+            applied: Lsn(applied),
+            data,
+            deposed: false,
+            partner_address: String::new(),
+            client_url: String::new(),
+            build: String::new(),
+        }
+    }
+
+    fn chosen(ours: &[(u32, u64)], hardened: u64, after: u64, mirror: &About) -> CatchUp {
+        let history = history(ours);
+        let offer = Offer { history: &history, hardened: Lsn(hardened), journal_after: Lsn(after) };
+        choose(offer, mirror)
+    }
+
+    #[test]
+    fn a_mirror_within_the_journal_gets_the_journal() {
+        let mirror = mirror(&[(1, 0)], 40, 40, DataState::Consistent);
+        assert_eq!(chosen(&[(1, 0)], 80, 40, &mirror), CatchUp::Journal { after: Lsn(40) });
+    }
+
+    #[test]
+    fn a_mirror_behind_the_journal_is_seeded() {
+        let mirror = mirror(&[(1, 0)], 40, 40, DataState::Consistent);
+        let way = chosen(&[(1, 0)], 80, 41, &mirror);
+        assert_eq!(way, CatchUp::Seed { truncate_to: Lsn(40), resume: None });
+    }
+
+    #[test]
+    fn a_mirror_ahead_of_the_local_fsync_keeps_what_it_has() {
+        let mirror = mirror(&[(1, 0)], 90, 70, DataState::Consistent);
+        assert_eq!(chosen(&[(1, 0)], 80, 0, &mirror), CatchUp::Journal { after: Lsn(90) });
+    }
+
+    #[test]
+    fn an_unconfirmed_tail_is_cut_and_an_applied_one_is_not() {
+        let tail = mirror(&[(1, 0)], 60, 50, DataState::Consistent);
+        let ours = [(1, 0), (2, 50)];
+        assert_eq!(chosen(&ours, 80, 0, &tail), CatchUp::Journal { after: Lsn(50) });
+        let shown = mirror(&[(1, 0)], 60, 51, DataState::Consistent);
+        assert_eq!(chosen(&ours, 80, 0, &shown), CatchUp::Diverged { common: Lsn(50) });
+    }
+
+    #[test]
+    fn a_deposed_principal_keeps_even_what_it_never_confirmed() {
+        let mut old = mirror(&[(1, 0)], 60, 50, DataState::Consistent);
+        old.deposed = true;
+        let ours = [(1, 0), (2, 50)];
+        assert_eq!(chosen(&ours, 80, 0, &old), CatchUp::Diverged { common: Lsn(50) });
+        old.end = Lsn(50);
+        assert_eq!(chosen(&ours, 80, 0, &old), CatchUp::Journal { after: Lsn(50) });
+    }
+
+    fn seeding(mark: u64, copied_at: u64, whole: Option<u64>) -> DataState {
+        let mut progress = SeedProgress::begun(Lsn(mark));
+        progress.journal_reset = true;
+        progress.copied_at = Lsn(copied_at);
+        progress.consistent_at = whole.map(Lsn);
+        DataState::Seeding(Box::new(progress))
+    }
+
+    #[test]
+    fn a_seed_goes_on_while_the_journal_reaches_its_end() {
+        let mirror = mirror(&[(1, 0)], 30, 20, seeding(20, 25, None));
+        assert!(matches!(
+            chosen(&[(1, 0)], 80, 30, &mirror),
+            CatchUp::Seed { truncate_to: Lsn(30), resume: Some(_) }
+        ));
+        assert!(matches!(chosen(&[(1, 0)], 80, 31, &mirror), CatchUp::Seed { resume: None, .. }));
+    }
+
+    #[test]
+    fn a_seed_that_copied_what_never_became_final_begins_anew() {
+        let mirror = mirror(&[(1, 0)], 30, 20, seeding(20, 60, None));
+        assert!(matches!(
+            chosen(&[(1, 0), (2, 50)], 80, 0, &mirror),
+            CatchUp::Seed { resume: None, .. }
+        ));
+    }
+
+    #[test]
+    fn a_seed_with_all_its_pages_needs_only_the_journal() {
+        let mirror = mirror(&[(1, 0)], 30, 20, seeding(20, 40, Some(40)));
+        assert_eq!(chosen(&[(1, 0)], 80, 0, &mirror), CatchUp::Journal { after: Lsn(30) });
+    }
+}

@@ -311,6 +311,7 @@ impl Core {
             }
             Message::SeedBegin { mark, .. } => self.seed_begun(id, mark, message),
             Message::SeedDone { consistent_at } if following && self.d.seeding.is_some() => {
+                self.commit = self.commit.max(consistent_at);
                 self.emit(Action::FinishSeed(id, consistent_at));
                 self.upstream_seed_done(consistent_at);
             }

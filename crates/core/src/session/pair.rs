@@ -117,3 +117,50 @@ impl fmt::Display for PairState {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAUSES: [Cause; 9] = [
+        Cause::Joined,
+        Cause::CaughtUp,
+        Cause::Lost,
+        Cause::Suspend,
+        Cause::Resume,
+        Cause::ResumeLinked,
+        Cause::Failover,
+        Cause::FailoverAborted,
+        Cause::HandoverRefuted,
+    ];
+
+    #[test]
+    fn only_a_synchronized_pair_fails_over_and_only_a_synchronizing_one_becomes_synchronized() {
+        for state in PairState::ALL {
+            let fails_over = state.next(Cause::Failover).is_some();
+            assert_eq!(fails_over, state == PairState::Synchronized, "{state}");
+            let catches_up = state.next(Cause::CaughtUp).is_some();
+            assert_eq!(catches_up, state == PairState::Synchronizing, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_pending_failover_is_left_only_by_knowing_its_outcome() {
+        for cause in CAUSES {
+            let left = PairState::PendingFailover.next(cause).is_some();
+            let known = matches!(cause, Cause::FailoverAborted | Cause::HandoverRefuted);
+            assert_eq!(left, known, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn every_state_is_reached_and_left() {
+        for state in PairState::ALL {
+            let reached = PairState::ALL.iter().any(|from| {
+                CAUSES.iter().any(|&cause| from.next(cause).is_some_and(|(to, _)| to == state))
+            });
+            let left = CAUSES.iter().any(|&cause| state.next(cause).is_some());
+            assert!(reached && left, "{state}");
+        }
+    }
+}

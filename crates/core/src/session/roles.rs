@@ -55,7 +55,8 @@ impl Core {
         self.d
             .ended
             .retain(|ended| ended.partner != Some(server) || ended.session != self.d.session);
-        if self.d.role == Role::Standalone {
+        let first = self.d.role == Role::Standalone;
+        if first {
             self.d.role = Role::Principal;
             self.d.session = session;
             self.d.ended.retain(|ended| ended.session != session);
@@ -73,7 +74,9 @@ impl Core {
             }
         }
         self.persist();
-        self.emit(Action::BecomePrincipal(self.d.epoch));
+        if first {
+            self.emit(Action::BecomePrincipal(self.d.epoch));
+        }
         self.tell_members();
     }
 

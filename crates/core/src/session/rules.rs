@@ -242,11 +242,16 @@ impl Core {
         let last_contact = self.upstream.heard.or(self.d.last_contact);
         let missing = self.upstream.hardened.since(position);
         let loss = match (was_synchronized, safety, missing) {
+            _ if self.d.deposed.is_some() => Loss::Unknown,
             (true, Safety::Full, _) => Loss::Nothing,
             (_, _, 0) => Loss::Unknown,
             (_, _, events) => Loss::AtLeast(events),
         };
         let words = match loss {
+            _ if self.d.deposed.is_some() => format!(
+                "This server was deposed: it has what it served up to {position}, and lacks everything that the server \
+                 which deposed it confirmed since."
+            ),
             Loss::Nothing => format!(
                 "0 lost: commits waited for this mirror, which has everything up to {position}. Only what the principal \
                  confirmed alone since the last contact, if it went on, is not here."

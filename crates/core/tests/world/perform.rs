@@ -167,7 +167,7 @@ impl World {
             }
             Job::Dial(dial, address) => self.do_dial(index, dial, &address),
             Job::PrepareSeed(link, resume) => self.do_prepare_seed(index, link, resume),
-            Job::SendSeed(link, from) => self.do_send_seed(index, link, from),
+            Job::SendSeed(link, from) => self.do_send_seed(index, link, &from),
             Job::FinishSeed(link) => {
                 let disk = &mut self.nodes[index].disk;
                 if let Some(pages) = disk.seed.take() {
@@ -260,7 +260,7 @@ impl World {
         self.event(index, Event::SeedPrepared { link, mark, databases: vec![database] });
     }
 
-    fn do_send_seed(&mut self, index: usize, link: LinkId, from: Box<SeedProgress>) {
+    fn do_send_seed(&mut self, index: usize, link: LinkId, from: &SeedProgress) {
         let node = &mut self.nodes[index];
         let consistent_at = node.commit;
         let mut pages = node.disk.content.clone();
