@@ -72,6 +72,7 @@ pub enum Content {
 
 /// What is known about an endpoint.
 pub struct Route {
+    pub endpoint: Endpoint,
     pub method: Method,
     pub path: &'static str,
     pub summary: &'static str,
@@ -82,235 +83,218 @@ pub struct Route {
     pub refusals: &'static [&'static str],
 }
 
-impl Endpoint {
-    /// All of them. A variant that is missing here is never constructed, which the compiler reports.
-    pub const ALL: [Endpoint; 22] = [
+/// The table.
+const TABLE: [Route; 22] = [
+    get(
         Endpoint::Status,
-        Endpoint::ListDatabases,
+        "/api/v1/status",
+        "Status",
+        "Role, state, positions, partners and errors",
+    ),
+    get(Endpoint::ListDatabases, DATABASES, "DatabaseList", "All databases, by name"),
+    post(
         Endpoint::CreateDatabase,
-        Endpoint::DescribeDatabase,
-        Endpoint::DropDatabase,
-        Endpoint::ImportDatabase,
-        Endpoint::ExportDatabase,
+        DATABASES,
+        "NewDatabase",
+        "DatabaseSummary",
+        "Makes an empty database",
+    )
+    .gives(201)
+    .refuses(&["INVALID_DATABASE_NAME", "DATABASE_EXISTS", "READ_ONLY_MIRROR", "DISK_FULL"]),
+    get(Endpoint::DescribeDatabase, DATABASE, "DatabaseDetails", "One database in detail")
+        .refuses(&["INVALID_DATABASE_NAME", "DATABASE_NOT_FOUND"]),
+    delete(Endpoint::DropDatabase, DATABASE, "Drops a database, with all its content").refuses(&[
+        "INVALID_DATABASE_NAME",
+        "DATABASE_NOT_FOUND",
+        "DATABASE_PROTECTED",
+        "READ_ONLY_MIRROR",
+    ]),
+    Route {
+        endpoint: Endpoint::ImportDatabase,
+        method: Method::Put,
+        path: CONTENT,
+        summary: "Makes a database from a SQLite file; it must not exist, or be an empty `main`",
+        request: Content::SqliteFile,
+        success: (201, Content::Json("DatabaseSummary")),
+        refusals: &[
+            "INVALID_DATABASE_NAME",
+            "IMPORT_INVALID",
+            "IMPORT_BROKEN_OFF",
+            "DATABASE_EXISTS",
+            "READ_ONLY_MIRROR",
+            "DISK_FULL",
+        ],
+    },
+    Route {
+        endpoint: Endpoint::ExportDatabase,
+        method: Method::Get,
+        path: CONTENT,
+        summary: "A consistent snapshot as a plain SQLite file, while writes go on",
+        request: Content::Nothing,
+        success: (200, Content::SqliteFile),
+        refusals: &["INVALID_DATABASE_NAME", "DATABASE_NOT_FOUND"],
+    },
+    post(
         Endpoint::Probe,
+        "/api/v1/mirroring/probe",
+        "Probe",
+        "PeerIdentity",
+        "Dials a partner address and says who answers",
+    )
+    .refuses(&[
+        "INVALID_ADDRESS",
+        "PARTNER_UNREACHABLE",
+        "PARTNER_IS_SELF",
+        "INCOMPATIBLE_VERSION",
+    ]),
+    post(
         Endpoint::CheckJoin,
-        Endpoint::Join,
-        Endpoint::CancelJoin,
+        "/api/v1/mirroring/check-join",
+        "CheckJoin",
+        "Done",
+        "Whether this server could become a mirror; changes nothing",
+    )
+    .refuses(&["WRONG_ROLE", "ROLE_TAKEN", "NOT_EMPTY", "DISK_FULL"]),
+    post(Endpoint::Join, JOIN, "Join", "Done", "Makes this server a mirror of a principal")
+        .refuses(&["INVALID_ADDRESS", "WRONG_ROLE", "ROLE_TAKEN", "NOT_EMPTY", "DISK_FULL"]),
+    delete(Endpoint::CancelJoin, JOIN, "Takes back a join that the principal never confirmed")
+        .refuses(&["TOO_LATE"]),
+    post(
         Endpoint::AddPartner,
+        "/api/v1/mirroring/partners",
+        "Partner",
+        "Done",
+        "Makes this server the principal of a mirror that has joined",
+    )
+    .refuses(&[
+        "INVALID_ADDRESS",
+        "INVALID_SAFETY",
+        "WRONG_ROLE",
+        "ROLE_TAKEN",
+        "SESSION_MISMATCH",
+    ]),
+    post(
         Endpoint::Failover,
+        "/api/v1/mirroring/failover",
+        "Failover",
+        "Outcome",
+        "Swaps the roles with a synchronized mirror; loses nothing",
+    )
+    .refuses(&[
+        "WRONG_ROLE",
+        "WRONG_STATE",
+        "UNKNOWN_PARTNER",
+        "PARTNER_NOT_NAMED",
+        "PARTNER_LOST",
+        "TIMED_OUT",
+        "BUSY",
+    ]),
+    get(
         Endpoint::AssessPromotion,
+        PROMOTION,
+        "Outcome",
+        "What a promotion would mean now, and what it may lose",
+    )
+    .refuses(&["WRONG_ROLE", "WRONG_STATE"]),
+    post(
         Endpoint::Promote,
+        PROMOTION,
+        "Nothing",
+        "Outcome",
+        "Makes this disconnected mirror the principal; may lose what never reached it",
+    )
+    .refuses(&["WRONG_ROLE", "WRONG_STATE", "NOT_CONSISTENT", "BUSY"]),
+    post(
         Endpoint::Suspend,
+        "/api/v1/mirroring/suspend",
+        "WhichPartner",
+        "Done",
+        "Suspends a mirror, or all",
+    )
+    .refuses(&["WRONG_ROLE", "WRONG_STATE", "UNKNOWN_PARTNER"]),
+    post(
         Endpoint::Resume,
+        "/api/v1/mirroring/resume",
+        "WhichPartner",
+        "Done",
+        "Resumes a suspended mirror, or all",
+    )
+    .refuses(&["WRONG_ROLE", "WRONG_STATE", "UNKNOWN_PARTNER"]),
+    delete(
         Endpoint::StopMirroring,
-        Endpoint::Health,
-        Endpoint::HealthPrincipal,
-        Endpoint::HealthMirror,
-        Endpoint::OpenApi,
-    ];
+        "/api/v1/mirroring",
+        "Ends mirroring; both servers are standalone afterwards",
+    )
+    .refuses(&["INVALID_QUERY", "WRONG_ROLE", "UNKNOWN_PARTNER", "PARTNER_NOT_NAMED"]),
+    get(Endpoint::Health, "/health", "Health", "200 while the server is alive"),
+    get(Endpoint::HealthPrincipal, "/health/principal", "Health", "200 where writes are taken")
+        .refuses(&["HEALTH_NOT_PRINCIPAL", "HEALTH_WRITES_REFUSED"]),
+    get(Endpoint::HealthMirror, "/health/mirror", "Health", "200 on a mirror that serves reads")
+        .refuses(&["HEALTH_NOT_MIRROR", "HEALTH_READS_REFUSED"]),
+    get(Endpoint::OpenApi, "/api/v1/openapi.json", "OpenApi", "This document"),
+];
 
-    /// This endpoint's row of the table.
-    pub fn route(self) -> Route {
-        match self {
-            Endpoint::Status => {
-                get("/api/v1/status", "Status", "Role, state, positions, partners and errors")
-            }
-            Endpoint::OpenApi => get("/api/v1/openapi.json", "OpenApi", "This document"),
-            Endpoint::Health => get("/health", "Health", "200 while the server is alive"),
-            Endpoint::HealthPrincipal => {
-                get("/health/principal", "Health", "200 where writes are taken")
-                    .refuses(&["HEALTH_NOT_PRINCIPAL", "HEALTH_WRITES_REFUSED"])
-            }
-            Endpoint::HealthMirror => {
-                get("/health/mirror", "Health", "200 on a mirror that serves reads")
-                    .refuses(&["HEALTH_NOT_MIRROR", "HEALTH_READS_REFUSED"])
-            }
-            Endpoint::ListDatabases
-            | Endpoint::CreateDatabase
-            | Endpoint::DescribeDatabase
-            | Endpoint::DropDatabase
-            | Endpoint::ImportDatabase
-            | Endpoint::ExportDatabase => self.database_route(),
-            _ => self.mirroring_route(),
-        }
-    }
+const DATABASES: &str = "/api/v1/databases";
+const DATABASE: &str = "/api/v1/databases/{name}";
+const CONTENT: &str = "/api/v1/databases/{name}/content";
+const JOIN: &str = "/api/v1/mirroring/join";
+const PROMOTION: &str = "/api/v1/mirroring/promotion";
 
-    fn database_route(self) -> Route {
-        const ALL: &str = "/api/v1/databases";
-        const ONE: &str = "/api/v1/databases/{name}";
-        const CONTENT: &str = "/api/v1/databases/{name}/content";
-        match self {
-            Endpoint::ListDatabases => get(ALL, "DatabaseList", "All databases, by name"),
-            Endpoint::CreateDatabase => {
-                post(ALL, "NewDatabase", "DatabaseSummary", "Makes an empty database")
-                    .gives(201)
-                    .refuses(&[
-                        "INVALID_DATABASE_NAME",
-                        "DATABASE_EXISTS",
-                        "READ_ONLY_MIRROR",
-                        "DISK_FULL",
-                    ])
-            }
-            Endpoint::DescribeDatabase => get(ONE, "DatabaseDetails", "One database in detail")
-                .refuses(&["INVALID_DATABASE_NAME", "DATABASE_NOT_FOUND"]),
-            Endpoint::DropDatabase => delete(ONE, "Drops a database, with all its content")
-                .refuses(&[
-                    "INVALID_DATABASE_NAME",
-                    "DATABASE_NOT_FOUND",
-                    "DATABASE_PROTECTED",
-                    "READ_ONLY_MIRROR",
-                ]),
-            Endpoint::ImportDatabase => Route {
-                method: Method::Put,
-                path: CONTENT,
-                summary: "Makes a database from a SQLite file; it must not exist, or be an empty `main`",
-                request: Content::SqliteFile,
-                success: (201, Content::Json("DatabaseSummary")),
-                refusals: &[
-                    "INVALID_DATABASE_NAME",
-                    "IMPORT_INVALID",
-                    "IMPORT_BROKEN_OFF",
-                    "DATABASE_EXISTS",
-                    "READ_ONLY_MIRROR",
-                    "DISK_FULL",
-                ],
-            },
-            Endpoint::ExportDatabase => Route {
-                success: (200, Content::SqliteFile),
-                ..get(
-                    CONTENT,
-                    "",
-                    "A consistent snapshot as a plain SQLite file, while writes go on",
-                )
-            }
-            .refuses(&["INVALID_DATABASE_NAME", "DATABASE_NOT_FOUND"]),
-            other => unreachable!("{other:?} is not about databases"),
-        }
-    }
+impl Endpoint {
+    /// All routes. An endpoint that has none is never constructed, which the compiler reports; one that has two
+    /// would make the router panic in every test.
+    pub const ROUTES: &[Route] = &TABLE;
 
-    fn mirroring_route(self) -> Route {
-        const JOIN: &str = "/api/v1/mirroring/join";
-        const PROMOTION: &str = "/api/v1/mirroring/promotion";
-        match self {
-            Endpoint::Probe => post(
-                "/api/v1/mirroring/probe",
-                "Probe",
-                "PeerIdentity",
-                "Dials a partner address and says who answers",
-            )
-            .refuses(&[
-                "INVALID_ADDRESS",
-                "PARTNER_UNREACHABLE",
-                "PARTNER_IS_SELF",
-                "VERSION_MISMATCH",
-            ]),
-            Endpoint::CheckJoin => post(
-                "/api/v1/mirroring/check-join",
-                "CheckJoin",
-                "Done",
-                "Whether this server could become a mirror; changes nothing",
-            )
-            .refuses(&["ROLE_TAKEN", "NOT_EMPTY", "DISK_FULL"]),
-            Endpoint::Join => {
-                post(JOIN, "Join", "Done", "Makes this server a mirror of a principal").refuses(&[
-                    "INVALID_ADDRESS",
-                    "ROLE_TAKEN",
-                    "NOT_EMPTY",
-                    "DISK_FULL",
-                ])
-            }
-            Endpoint::CancelJoin => {
-                delete(JOIN, "Takes back a join that the principal never confirmed")
-            }
-            Endpoint::AddPartner => post(
-                "/api/v1/mirroring/partners",
-                "Partner",
-                "Done",
-                "Makes this server the principal of a mirror that has joined",
-            )
-            .refuses(&[
-                "INVALID_ADDRESS",
-                "INVALID_SAFETY",
-                "ROLE_TAKEN",
-                "SESSION_MISMATCH",
-            ]),
-            Endpoint::Failover => post(
-                "/api/v1/mirroring/failover",
-                "Failover",
-                "Outcome",
-                "Swaps the roles with a synchronized mirror; loses nothing",
-            )
-            .refuses(&[
-                "WRONG_ROLE",
-                "WRONG_STATE",
-                "UNKNOWN_PARTNER",
-                "PARTNER_NOT_NAMED",
-                "PARTNER_LOST",
-                "TIMED_OUT",
-                "BUSY",
-            ]),
-            Endpoint::AssessPromotion => {
-                get(PROMOTION, "Outcome", "What a promotion would mean now, and what it may lose")
-            }
-            Endpoint::Promote => post(
-                PROMOTION,
-                "Nothing",
-                "Outcome",
-                "Makes this disconnected mirror the principal; may lose what never reached it",
-            ),
-            Endpoint::Suspend => post(
-                "/api/v1/mirroring/suspend",
-                "WhichPartner",
-                "Done",
-                "Suspends a mirror, or all",
-            )
-            .refuses(&["WRONG_ROLE", "WRONG_STATE", "UNKNOWN_PARTNER"]),
-            Endpoint::Resume => post(
-                "/api/v1/mirroring/resume",
-                "WhichPartner",
-                "Done",
-                "Resumes a suspended mirror, or all",
-            )
-            .refuses(&["WRONG_ROLE", "WRONG_STATE", "UNKNOWN_PARTNER"]),
-            Endpoint::StopMirroring => delete(
-                "/api/v1/mirroring",
-                "Ends mirroring; both servers are standalone afterwards",
-            )
-            .refuses(&[
-                "INVALID_QUERY",
-                "WRONG_ROLE",
-                "UNKNOWN_PARTNER",
-                "PARTNER_NOT_NAMED",
-            ]),
-            other => unreachable!("{other:?} is not about mirroring"),
-        }
+    /// This endpoint's route.
+    pub fn route(self) -> &'static Route {
+        TABLE.iter().find(|route| route.endpoint == self).expect("every endpoint has a route")
     }
 }
 
 impl Route {
-    fn refuses(self, codes: &'static [&'static str]) -> Route {
-        Route { refusals: codes, ..self }
+    const fn refuses(mut self, codes: &'static [&'static str]) -> Route {
+        self.refusals = codes;
+        self
     }
 
-    fn gives(self, status: u16) -> Route {
-        Route { success: (status, self.success.1), ..self }
+    const fn gives(mut self, status: u16) -> Route {
+        self.success.0 = status;
+        self
     }
 }
 
-fn get(path: &'static str, gives: &'static str, summary: &'static str) -> Route {
-    let success = (200, Content::Json(gives));
-    Route { method: Method::Get, path, summary, request: Content::Nothing, success, refusals: &[] }
+const fn get(
+    endpoint: Endpoint,
+    path: &'static str,
+    gives: &'static str,
+    summary: &'static str,
+) -> Route {
+    Route {
+        endpoint,
+        method: Method::Get,
+        path,
+        summary,
+        request: Content::Nothing,
+        success: (200, Content::Json(gives)),
+        refusals: &[],
+    }
 }
 
-fn post(
+const fn post(
+    endpoint: Endpoint,
     path: &'static str,
     takes: &'static str,
     gives: &'static str,
     summary: &'static str,
 ) -> Route {
-    Route { method: Method::Post, request: Content::Json(takes), ..get(path, gives, summary) }
+    let mut route = get(endpoint, path, gives, summary);
+    route.method = Method::Post;
+    route.request = Content::Json(takes);
+    route
 }
 
-fn delete(path: &'static str, summary: &'static str) -> Route {
-    Route { method: Method::Delete, ..get(path, "Done", summary) }
+const fn delete(endpoint: Endpoint, path: &'static str, summary: &'static str) -> Route {
+    let mut route = get(endpoint, path, "Done", summary);
+    route.method = Method::Delete;
+    route
 }

@@ -30,8 +30,8 @@ use endpoint::Endpoint;
 /// that is not a route is answered here, in the error shape.
 pub fn router<O: Operations>(ops: Arc<O>) -> Router {
     let mut router = Router::new();
-    for endpoint in Endpoint::ALL {
-        router = router.route(endpoint.route().path, handlers::of::<O>(endpoint));
+    for route in Endpoint::ROUTES {
+        router = router.route(route.path, handlers::of::<O>(route.endpoint));
     }
     router
         .route("/api", any(handlers::unknown_route))

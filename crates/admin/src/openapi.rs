@@ -15,10 +15,9 @@ use crate::{
 #[must_use]
 pub fn document() -> Value {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
-    for endpoint in Endpoint::ALL {
-        let route = endpoint.route();
+    for route in Endpoint::ROUTES {
         let methods = paths.entry(route.path).or_default();
-        methods.insert(route.method.key().to_owned(), operation(endpoint, &route));
+        methods.insert(route.method.key().to_owned(), operation(route));
     }
     json!({
         "openapi": "3.1.0",
@@ -32,11 +31,11 @@ pub fn document() -> Value {
     })
 }
 
-fn operation(endpoint: Endpoint, route: &Route) -> Value {
+fn operation(route: &Route) -> Value {
     let mut operation = json!({
-        "operationId": format!("{endpoint:?}"),
+        "operationId": format!("{:?}", route.endpoint),
         "summary": route.summary,
-        "parameters": parameters(endpoint, route),
+        "parameters": parameters(route),
         "responses": responses(route),
     });
     if route.request != Content::Nothing {
@@ -47,12 +46,12 @@ fn operation(endpoint: Endpoint, route: &Route) -> Value {
     operation
 }
 
-fn parameters(endpoint: Endpoint, route: &Route) -> Value {
+fn parameters(route: &Route) -> Value {
     if route.path.contains("{name}") {
         let schema = json!({ "$ref": "#/components/schemas/DatabaseName" });
         return json!([{ "name": "name", "in": "path", "required": true, "schema": schema }]);
     }
-    if endpoint == Endpoint::StopMirroring {
+    if route.endpoint == Endpoint::StopMirroring {
         let schema = json!({ "$ref": "#/components/schemas/ServerId" });
         return json!([{ "name": "partner", "in": "query", "required": false, "schema": schema }]);
     }

@@ -23,7 +23,7 @@ pub fn run(args: &FailoverArgs, screen: &mut Screen) -> Result<(), Failure> {
     let outcome = client.post("/api/v1/mirroring/failover", &json!({ "to": to }))?;
     let words = view::text(&outcome, &["/words", "/what"]);
     screen.line(words.unwrap_or("the roles are swapped; nothing was lost"))?;
-    if let Some(url) = view::text(&outcome, &["/principal_url", "/client_url"]) {
+    if let Some(url) = view::text(&outcome, &["/failed_over/client_url", "/client_url"]) {
         screen.line(format!("the principal is now {url}"))?;
     }
     screen.value(&outcome)

@@ -161,7 +161,10 @@ fn a_partner_is_named_by_identity_url_or_address() {
     let server = FakeServer::start();
     server.answers("GET /api/v1/status", ok(pair_status()));
     let failover = "POST /api/v1/mirroring/failover";
-    server.answers(failover, ok(json!({ "words": "swapped", "principal_url": "http://b:6480" })));
+    server.answers(
+        failover,
+        ok(json!({ "words": "swapped", "failed_over": { "client_url": "http://b:6480" } })),
+    );
     for name in ["00000000000000bb", "http://b:6480/", "b:6481"] {
         let printed = run(&server, &["failover", "--to", name]).unwrap();
         assert_eq!(printed, "swapped\nthe principal is now http://b:6480\n");

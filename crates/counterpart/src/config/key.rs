@@ -27,6 +27,8 @@ pub enum Key {
 
 /// What is known about a setting.
 pub struct Row {
+    /// Which one.
+    key: Key,
     /// Name of the flag and of the key in the file.
     pub name: &'static str,
     /// What the value is, for help texts. `None`: a switch, on or off.
@@ -37,127 +39,142 @@ pub struct Row {
     pub help: &'static str,
 }
 
-impl Key {
-    /// All settings, in the order of help texts. A variant that is missing is reported by the compiler.
-    pub const ALL: [Key; 19] = [
-        Key::Data,
+/// The table, in the order of help texts.
+const TABLE: [Row; 19] = [
+    value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
+    value(
         Key::Listen,
+        "listen",
+        "ADDR",
+        Some("127.0.0.1:6480"),
+        "Where clients and operators connect; port 0 lets the system choose",
+    ),
+    value(
         Key::PartnerListen,
+        "partner-listen",
+        "ADDR",
+        Some("127.0.0.1:6481"),
+        "Where partners connect; port 0 lets the system choose",
+    ),
+    value(
         Key::Advertise,
+        "advertise",
+        "URL",
+        None,
+        "How clients and operators reach this server [default: http:// and the listen address]",
+    ),
+    value(
         Key::PartnerAdvertise,
+        "partner-advertise",
+        "HOST:PORT",
+        None,
+        "How partners reach this server [default: the partner listen address]",
+    ),
+    switch(
         Key::Insecure,
+        "insecure",
+        "Allow addresses other than loopback, although nothing is encrypted and nobody has to log in",
+    ),
+    value(
         Key::ForeignKeys,
+        "foreign-keys",
+        "on|off",
+        Some("off"),
+        "Whether new streams enforce foreign keys; off is SQLite's own default",
+    ),
+    value(
         Key::PartnerTimeout,
+        "partner-timeout",
+        "TIME",
+        Some("10s"),
+        "A partner that is silent for this long counts as disconnected; at least 1s",
+    ),
+    switch(
         Key::RequireMirror,
+        "require-mirror",
+        "Refuse writes while no mirror is synchronized, instead of going on exposed",
+    ),
+    value(
         Key::StreamIdle,
+        "stream-idle",
+        "TIME",
+        Some("5s"),
+        "A stream or transaction that is idle for this long is rolled back",
+    ),
+    value(
         Key::MaxRequestBytes,
+        "max-request-bytes",
+        "SIZE",
+        Some("16MiB"),
+        "Largest request of a client",
+    ),
+    value(
         Key::MaxResultBytes,
+        "max-result-bytes",
+        "SIZE",
+        Some("64MiB"),
+        "Largest result of a statement",
+    ),
+    value(
         Key::StatementTimeout,
+        "statement-timeout",
+        "TIME",
+        Some("60s"),
+        "A statement that runs for this long is ended; 0 = never",
+    ),
+    value(
         Key::RetentionBytes,
+        "retention-bytes",
+        "SIZE",
+        Some("1GiB"),
+        "Journal kept for mirrors that are away",
+    ),
+    value(
         Key::CheckpointBytes,
+        "checkpoint-bytes",
+        "SIZE",
+        Some("64MiB"),
+        "Journal between two checkpoints",
+    ),
+    value(
         Key::ReaderMaxAge,
-        Key::Log,
+        "reader-max-age",
+        "TIME",
+        Some("0"),
+        "A reader that holds a snapshot for this long is cut off; 0 = never",
+    ),
+    value(Key::Log, "log", "text|json", Some("text"), "Form of the log lines"),
+    value(
         Key::LogLevel,
+        "log-level",
+        "LEVEL",
+        Some("info"),
+        "Least level of the log lines: error, warn, info, debug or trace",
+    ),
+    value(
         Key::ReadyFile,
-    ];
+        "ready-file",
+        "PATH",
+        None,
+        "Write the addresses and the process id here once the server serves, as JSON",
+    ),
+];
+
+impl Key {
+    /// All settings, in the order of help texts.
+    pub const ALL: [Key; TABLE.len()] = {
+        let mut all = [Key::Data; TABLE.len()];
+        let mut index = 0;
+        while index < TABLE.len() {
+            all[index] = TABLE[index].key;
+            index += 1;
+        }
+        all
+    };
 
     /// This setting's row.
-    pub fn row(self) -> Row {
-        match self {
-            Key::Data => {
-                value("data", "DIR", None, "Directory of this server's databases and journal")
-            }
-            Key::Listen => value(
-                "listen",
-                "ADDR",
-                Some("127.0.0.1:6480"),
-                "Where clients and operators connect; port 0 lets the system choose",
-            ),
-            Key::PartnerListen => value(
-                "partner-listen",
-                "ADDR",
-                Some("127.0.0.1:6481"),
-                "Where partners connect; port 0 lets the system choose",
-            ),
-            Key::Advertise => value(
-                "advertise",
-                "URL",
-                None,
-                "How clients and operators reach this server [default: http:// and the listen address]",
-            ),
-            Key::PartnerAdvertise => value(
-                "partner-advertise",
-                "HOST:PORT",
-                None,
-                "How partners reach this server [default: the partner listen address]",
-            ),
-            Key::Insecure => switch(
-                "insecure",
-                "Allow addresses other than loopback, although nothing is encrypted and nobody has to log in",
-            ),
-            Key::ForeignKeys => value(
-                "foreign-keys",
-                "on|off",
-                Some("off"),
-                "Whether new streams enforce foreign keys; off is SQLite's own default",
-            ),
-            Key::PartnerTimeout => value(
-                "partner-timeout",
-                "TIME",
-                Some("10s"),
-                "A partner that is silent for this long counts as disconnected; at least 1s",
-            ),
-            Key::RequireMirror => switch(
-                "require-mirror",
-                "Refuse writes while no mirror is synchronized, instead of going on exposed",
-            ),
-            Key::StreamIdle => value(
-                "stream-idle",
-                "TIME",
-                Some("5s"),
-                "A stream or transaction that is idle for this long is rolled back",
-            ),
-            Key::MaxRequestBytes => {
-                value("max-request-bytes", "SIZE", Some("16MiB"), "Largest request of a client")
-            }
-            Key::MaxResultBytes => {
-                value("max-result-bytes", "SIZE", Some("64MiB"), "Largest result of a statement")
-            }
-            Key::StatementTimeout => value(
-                "statement-timeout",
-                "TIME",
-                Some("60s"),
-                "A statement that runs for this long is ended; 0 = never",
-            ),
-            Key::RetentionBytes => value(
-                "retention-bytes",
-                "SIZE",
-                Some("1GiB"),
-                "Journal kept for mirrors that are away",
-            ),
-            Key::CheckpointBytes => {
-                value("checkpoint-bytes", "SIZE", Some("64MiB"), "Journal between two checkpoints")
-            }
-            Key::ReaderMaxAge => value(
-                "reader-max-age",
-                "TIME",
-                Some("0"),
-                "A reader that holds a snapshot for this long is cut off; 0 = never",
-            ),
-            Key::Log => value("log", "text|json", Some("text"), "Form of the log lines"),
-            Key::LogLevel => value(
-                "log-level",
-                "LEVEL",
-                Some("info"),
-                "Least level of the log lines: error, warn, info, debug or trace",
-            ),
-            Key::ReadyFile => value(
-                "ready-file",
-                "PATH",
-                None,
-                "Write the addresses and the process id here once the server serves, as JSON",
-            ),
-        }
+    pub fn row(self) -> &'static Row {
+        TABLE.iter().find(|row| row.key == self).expect("every setting has a row; a test looks")
     }
 
     /// The setting with this name in a file.
@@ -171,15 +188,16 @@ impl Key {
     }
 }
 
-fn value(
+const fn value(
+    key: Key,
     name: &'static str,
     value: &'static str,
     default: Option<&'static str>,
     help: &'static str,
 ) -> Row {
-    Row { name, value: Some(value), default, help }
+    Row { key, name, value: Some(value), default, help }
 }
 
-fn switch(name: &'static str, help: &'static str) -> Row {
-    Row { name, value: None, default: Some("off"), help }
+const fn switch(key: Key, name: &'static str, help: &'static str) -> Row {
+    Row { key, name, value: None, default: Some("off"), help }
 }

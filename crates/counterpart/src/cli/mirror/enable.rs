@@ -54,28 +54,41 @@ pub fn enable(
 
 /// Takes everything back: the principal forgets the mirror, the mirror its join.
 pub fn disable(session: SessionId, principal: &Side, mirror: &Side) -> Result<(), Failure> {
+    // One that was a partner before stays one: it was to be seeded anew, and forgetting it would change more.
+    let before = view::partner(&principal.status, &mirror.server.to_string()).is_some();
+    let stopped = if before { Ok(()) } else { forget(principal, mirror) };
+    cancel(session, mirror).and(stopped)
+}
+
+fn forget(principal: &Side, mirror: &Side) -> Result<(), Failure> {
     let path = format!("/api/v1/mirroring?partner={}", mirror.server);
-    let stopped = match principal.client.delete(&path) {
+    match principal.client.delete(&path) {
         Ok(_done) => Ok(()),
         // It does not know the mirror: that is what was wanted.
         Err(failure) if failure.exit == Exit::Refused => Ok(()),
         Err(failure) => Err(failure),
-    };
-    cancel(session, mirror).and(stopped)
+    }
 }
 
 fn cancel(session: SessionId, mirror: &Side) -> Result<(), Failure> {
     match mirror.client.delete(JOIN) {
         Ok(_done) => Ok(()),
-        Err(failure) if failure.exit == Exit::Refused => leave(session, mirror),
+        Err(failure) if failure.exit == Exit::Refused => leave(session, mirror, failure),
         Err(failure) => Err(failure),
     }
 }
 
 /// There is no join to take back: it never happened, or it is too late. The mirror's own word decides.
-fn leave(session: SessionId, mirror: &Side) -> Result<(), Failure> {
-    let status = mirror.client.status()?;
-    if view::session(&status) != Some(session.to_string().as_str()) {
+///
+/// A server that was in the session before is left alone: a deposed principal that were let go from it would take
+/// writes of its own.
+fn leave(session: SessionId, mirror: &Side, refused: Failure) -> Result<(), Failure> {
+    let session = session.to_string();
+    let is_in = |status| view::session(status) == Some(session.as_str());
+    if is_in(&mirror.status) {
+        return Err(refused);
+    }
+    if !is_in(&mirror.client.status()?) {
         return Ok(());
     }
     mirror.client.delete("/api/v1/mirroring").map(|_done| ())

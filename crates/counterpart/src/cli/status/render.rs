@@ -8,16 +8,13 @@ use super::super::{
     view::{self, decimal, number, text},
 };
 
-/// The whole text; `asked` is the URL that was asked.
-pub fn status(status: &Value, asked: &str, screen: &Screen) -> String {
+/// The whole text; `asked` is the URL that was asked, `now` the time in microseconds since 1970.
+pub fn status(status: &Value, asked: &str, now: u64, screen: &Screen) -> String {
     let mut lines = vec![heading(status, screen)];
-    lines.extend(server_lines(status, asked));
+    lines.extend(server_lines(status, asked, now));
     for partner in view::partners(status) {
         lines.push(String::new());
-        lines.extend(partner_lines(partner, screen));
-    }
-    if let Some(following) = status.pointer("/mirroring/following") {
-        lines.extend(following_lines(following, status));
+        lines.extend(partner_lines(partner, now, screen));
     }
     for reader in status["readers"].as_array().into_iter().flatten() {
         lines.extend(reader_line(reader));
@@ -30,7 +27,8 @@ pub fn status(status: &Value, asked: &str, screen: &Screen) -> String {
     }
     let last = [failover_line(status), promotion_line(status), commands_line(status)];
     let last: Vec<String> = last.into_iter().flatten().collect();
-    if !last.is_empty() {
+    // A standalone server has nothing to fail over to, and need not say so.
+    if !last.is_empty() && !view::partners(status).is_empty() {
         lines.push(String::new());
         lines.extend(last);
     }
@@ -40,11 +38,7 @@ pub fn status(status: &Value, asked: &str, screen: &Screen) -> String {
 /// Role and state in words: "Principal, synchronized".
 fn heading(status: &Value, screen: &Screen) -> String {
     let words = text(status, &["/words", "/mirroring/words"]).map_or_else(
-        || {
-            let state = text(status, &["/mirroring/state"]).map(str::to_lowercase);
-            let role = capitalized(view::role(status));
-            state.map_or(role.clone(), |state| format!("{role}, {}", state.replace('_', " ")))
-        },
+        || in_words(view::role(status), text(status, &["/mirroring/state"])),
         str::to_owned,
     );
     let exposed = ["/mirroring/exposed", "/mirroring/exposed_since"].iter().any(|pointer| {
@@ -64,12 +58,18 @@ fn heading(status: &Value, screen: &Screen) -> String {
     screen.toned(tone, &words)
 }
 
+/// "Mirror, synchronized".
+fn in_words(role: &str, state: Option<&str>) -> String {
+    let state = state.map(|state| format!(", {}", state.to_lowercase().replace('_', " ")));
+    capitalized(role) + &state.unwrap_or_default()
+}
+
 fn capitalized(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-fn server_lines(status: &Value, asked: &str) -> Vec<String> {
+fn server_lines(status: &Value, asked: &str, now: u64) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = |name: &str, value: Option<String>| {
         lines.extend(value.map(|value| format!("  {name:<12}{value}")));
@@ -85,15 +85,39 @@ fn server_lines(status: &Value, asked: &str) -> Vec<String> {
     line("addresses", Some(format!("clients {clients}{}", partner.unwrap_or_default())));
     line("data", text(status, &["/data_dir"]).map(str::to_owned));
     line("databases", number(status, &["/databases"]).map(human::count));
-    line("writes", status["admits_writes"].as_bool().map(|yes| taken(yes).to_owned()));
+    line("writes", status["admits_writes"].as_bool().map(|yes| writes(status, yes)));
+    line("exposed", ago(status, "/mirroring/exposed_since", now));
+    line("parked", parked(status));
     line("journal", journal(status));
-    line("safety", text(status, &["/mirroring/safety"]).map(str::to_owned));
+    let mirrored = view::session(status).is_some();
+    line("safety", text(status, &["/mirroring/safety"]).filter(|_| mirrored).map(str::to_owned));
     line("session", view::session(status).map(str::to_owned));
     lines
 }
 
-fn taken(yes: bool) -> &'static str {
-    if yes { "taken" } else { "refused" }
+/// Whether writes are taken, and why not.
+fn writes(status: &Value, taken: bool) -> String {
+    let why = text(status, &["/mirroring/writes/refused/what"]);
+    match (taken, why, text(status, &["/mirroring/writes"])) {
+        (true, ..) => "taken".to_owned(),
+        (false, Some(why), _) => format!("refused: {why}"),
+        (false, None, Some("held")) => "waiting".to_owned(),
+        (false, None, _) => "refused".to_owned(),
+    }
+}
+
+/// How long ago the time at `pointer` was, in microseconds since 1970.
+fn ago(value: &Value, pointer: &str, now: u64) -> Option<String> {
+    let since = number(value, &[pointer]).filter(|since| *since > 0)?;
+    Some(format!("for {}", human::seconds(now.saturating_sub(since) as f64 / 1e6)))
+}
+
+/// What only a deposed principal has.
+fn parked(status: &Value) -> Option<String> {
+    let parked = status.pointer("/mirroring/parked")?;
+    let (common, end) = (number(parked, &["/common"])?, number(parked, &["/end"])?);
+    let events = human::count(end.saturating_sub(common));
+    Some(format!("{events} events after LSN {common} are only on this server"))
 }
 
 fn journal(status: &Value) -> Option<String> {
@@ -109,16 +133,17 @@ fn journal(status: &Value) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-fn partner_lines(partner: &Value, screen: &Screen) -> Vec<String> {
+fn partner_lines(partner: &Value, now: u64, screen: &Screen) -> Vec<String> {
     let state = text(partner, &["/state"]).unwrap_or("unknown");
     let tone = match state {
         "SYNCHRONIZED" => Tone::Good,
         "DISCONNECTED" => Tone::Bad,
         _ => Tone::Warning,
     };
-    let role = capitalized(text(partner, &["/role"]).unwrap_or("partner"));
-    let words = text(partner, &["/words"]).map(|words| format!(": {words}")).unwrap_or_default();
-    let mut lines = vec![format!("{role} {}{words}", screen.toned(tone, state))];
+    let role = text(partner, &["/role"]).unwrap_or("partner");
+    let words = text(partner, &["/words"]).map(str::to_owned);
+    let words = words.unwrap_or_else(|| in_words(role, Some(state)));
+    let mut lines = vec![screen.toned(tone, &words)];
     let mut line = |name: &str, value: Option<String>| {
         lines.extend(value.map(|value| format!("  {name:<12}{value}")));
     };
@@ -135,6 +160,7 @@ fn partner_lines(partner: &Value, screen: &Screen) -> Vec<String> {
     ];
     let positions: Vec<String> = positions.into_iter().flatten().collect();
     line("positions", (!positions.is_empty()).then(|| positions.join(", ")));
+    line("behind", number(partner, &["/behind"]).map(|n| format!("{} events", human::count(n))));
     line("send queue", queue(partner, "send_queue"));
     line("redo queue", queue(partner, "redo_queue"));
     line(
@@ -143,26 +169,14 @@ fn partner_lines(partner: &Value, screen: &Screen) -> Vec<String> {
             number(partner, &["/lag_millis"]).map(|millis| human::seconds(millis as f64 / 1000.0))
         }),
     );
-    line(
-        "last contact",
-        decimal(partner, &["/last_contact_seconds"]).map(|s| format!("{} ago", human::seconds(s))),
-    );
+    // While there is a connection this is always a moment ago.
+    let lost = partner["connected"].as_bool() == Some(false);
+    line("silent", ago(partner, "/last_heard", now).filter(|_| lost));
     line("progress", progress(partner));
     if let Some((what, remedy)) = view::last_error(partner) {
         lines.extend(error_lines(&what, &remedy, screen));
     }
     lines
-}
-
-/// A mirror's own view of what it follows.
-fn following_lines(following: &Value, status: &Value) -> Vec<String> {
-    let Some(connected) = following["connected"].as_bool() else { return Vec::new() };
-    let principal = text(status, &["/mirroring/principal/client_url"]).unwrap_or("its principal");
-    let verb = if connected { "follows" } else { "has lost" };
-    let count = |name: &str| number(following, &[name]).map(human::count);
-    let behind = count("/behind").map(|n| format!(", {n} events behind")).unwrap_or_default();
-    let redo = count("/redo_queue").map(|n| format!(", {n} to apply")).unwrap_or_default();
-    vec![format!("  following   {verb} {principal}{behind}{redo}")]
 }
 
 /// Events, bytes and seconds: as an object `{events, bytes, seconds}`, or as a number of events `<name>` beside
@@ -214,7 +228,7 @@ pub fn progress(partner: &Value) -> Option<String> {
 
 fn reader_line(reader: &Value) -> Option<String> {
     let database = text(reader, &["/database"])?;
-    let age = decimal(reader, &["/age_seconds"]).map(human::seconds)?;
+    let age = human::seconds(decimal(reader, &["/age_ms"])? / 1000.0);
     Some(format!("  reader      a snapshot of {database} has been open for {age}"))
 }
 
@@ -230,9 +244,7 @@ fn error_lines(what: &str, remedy: &str, screen: &Screen) -> Vec<String> {
 fn failover_line(status: &Value) -> Option<String> {
     let now = status.pointer("/mirroring/failover_now").filter(|now| !now.is_null())?;
     if let Some(words) = now.as_str().or_else(|| text(now, &["/words"])) {
-        // The server's words may begin like this already.
-        let rest = words.strip_prefix("Fail over now: ").unwrap_or(words);
-        return Some(format!("Fail over now: {rest}"));
+        return Some(words.to_owned());
     }
     let lost = number(now, &["/lost_events", "/lost"])?;
     let time = decimal(now, &["/about_ms", "/milliseconds", "/ms"])?;

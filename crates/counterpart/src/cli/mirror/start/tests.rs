@@ -340,3 +340,17 @@ fn without_waiting_it_ends_once_the_mirror_has_connected() {
     pair.principal.answers(STATUS, seeding);
     pair.start_with(&StartArgs { no_wait: true, ..pair.args() }).unwrap();
 }
+
+#[test]
+fn undoing_a_rejoin_never_lets_a_deposed_principal_go() {
+    let pair = pair();
+    let parked = status(M, "mirror", json!({ "session": "00000000000000cc" }));
+    pair.mirror.answers(STATUS, [parked]);
+    pair.principal.answers(STATUS, [with_mirror("DISCONNECTED")]);
+    pair.mirror.refuses(CANCEL, "TOO_LATE");
+    let args = StartArgs { replace: true, yes: true, ..pair.args() };
+    let failure = pair.start_with(&args).unwrap_err();
+    assert_eq!(failure.code, "MIRROR_NOT_CONNECTED");
+    assert!(failure.what.contains("undoing it failed"), "{}", failure.what);
+    assert_eq!(pair.changes(), [JOIN, CANCEL, PARTNERS]);
+}

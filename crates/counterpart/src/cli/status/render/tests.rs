@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn shown(value: &Value) -> String {
-    status(value, "http://asked:1", &Screen::of_test(false, std::io::sink()))
+    status(value, "http://asked:1", 60_000_000, &Screen::of_test(false, std::io::sink()))
 }
 
 #[test]
@@ -22,11 +22,13 @@ fn a_synchronized_principal_shows_all_that_an_operator_looks_for() {
                 "server": "00000000000000bb", "role": "mirror", "state": "SYNCHRONIZED",
                 "client_url": "http://b:6480", "partner_address": "b:6481",
                 "hardened": 42, "applied": 40,
-                "send_queue": { "events": 0, "bytes": 0 },
-                "redo_queue": { "events": 2, "bytes": 1500 },
-                "lag": { "events": 2, "bytes": 1500, "seconds": 0.004 },
+                "send_queue": 0, "send_queue_bytes": 0, "redo_queue": 2, "lag_millis": 4,
+                "connected": true, "last_heard": 59_000_000,
             }],
-            "failover_now": { "lost": 0, "about_ms": 12.3 },
+            "failover_now": "Fail over now: 0 lost, about 12 ms",
+            "commands": [
+                { "command": "failover", "allowed": true }, { "command": "promote", "allowed": false },
+            ],
         },
     }));
     assert_eq!(
@@ -42,15 +44,16 @@ Principal, synchronized
   safety      full
   session     00000000000000cc
 
-Mirror SYNCHRONIZED
+Mirror, synchronized
   server      00000000000000bb
   addresses   clients http://b:6480, partners b:6481
   positions   hardened 42, applied 40
   send queue  0 events, 0 B
-  redo queue  2 events, 1.5 KiB
-  lag         2 events, 1.5 KiB, 4 ms
+  redo queue  2 events
+  lag         4 ms
 
-Fail over now: 0 lost, about 12 ms"
+Fail over now: 0 lost, about 12 ms
+Allowed now: failover"
     );
 }
 
@@ -80,4 +83,51 @@ fn a_status_without_fields_or_of_another_kind_is_shown_as_far_as_it_goes() {
     assert!(shown(&json!({})).starts_with("Unknown\n"));
     let odd = json!({ "role": 7, "mirroring": [], "journal": 1, "readers": {}, "databases": -1 });
     assert!(shown(&odd).starts_with("Unknown\n"));
+}
+
+#[test]
+fn an_exposed_principal_says_since_when_and_how_long_its_mirror_is_silent() {
+    let text = shown(&json!({
+        "role": "principal", "admits_writes": true, "words": "Principal, disconnected, exposed",
+        "readers": [{ "database": "main", "age_ms": 1500 }],
+        "mirroring": {
+            "exposed_since": 40_000_000,
+            "partners": [{
+                "role": "mirror", "state": "DISCONNECTED", "words": "Mirror, disconnected",
+                "connected": false, "last_heard": 50_000_000,
+            }],
+            "failover_now": "Cannot fail over now: the mirror is disconnected.",
+        },
+    }));
+    for line in [
+        "  exposed     for 20.0 s",
+        "  silent      for 10.0 s",
+        "  reader      a snapshot of main has been open for 1.5 s",
+        "Cannot fail over now: the mirror is disconnected.",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn a_parked_server_says_what_it_alone_has_and_why_it_takes_no_writes() {
+    let text = shown(&json!({
+        "role": "mirror", "admits_writes": false,
+        "mirroring": {
+            "writes": { "refused": { "code": "DEPOSED", "what": "It was deposed." } },
+            "parked": { "common": 10, "end": 13 },
+        },
+    }));
+    assert!(text.contains("parked      3 events after LSN 10 are only on this server"), "{text}");
+    assert!(text.contains("writes      refused: It was deposed."), "{text}");
+}
+
+#[test]
+fn a_standalone_server_says_nothing_about_failing_over() {
+    let why = "Cannot fail over now: there is no mirror.";
+    let text = shown(&json!({
+        "role": "standalone", "words": "Standalone",
+        "mirroring": { "session": null, "safety": "full", "partners": [], "failover_now": why },
+    }));
+    assert!(!text.contains("fail over") && !text.contains("safety"), "{text}");
 }
