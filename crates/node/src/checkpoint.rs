@@ -23,8 +23,8 @@ const AT_LEAST: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The mark was not written.
-    #[error("the mark was not written: {0}")]
-    Mark(#[from] AppendError),
+    #[error(transparent)]
+    Mark(#[from] MarkError),
     /// SQLite could not copy or sync.
     #[error("database {database}: {cause}")]
     Sqlite {
@@ -41,6 +41,17 @@ pub enum CheckpointError {
     NotFinal(Refusal),
 }
 
+/// Why a mark was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum MarkError {
+    /// The journal takes no more.
+    #[error("the mark was not written: {0}")]
+    Append(#[from] AppendError),
+    /// Nothing may be journaled now: the server is handing over, starting, or no principal any more.
+    #[error("no mark is written while writes are not admitted")]
+    NotAdmitted,
+}
+
 /// Checkpoints whenever enough was journaled, until the era ends.
 pub async fn keep_checkpointing(shared: Arc<Shared>, stop: Arc<Notify>) {
     let mut marked_at = (shared.appended_bytes(), clock::uptime());
@@ -53,7 +64,7 @@ pub async fn keep_checkpointing(shared: Arc<Shared>, stop: Arc<Notify>) {
         let dirty = shared.databases.all().iter().any(|hosted| hosted.is_dirty());
         let due = grown >= shared.settings.checkpoint_bytes
             || (dirty && clock::uptime().saturating_sub(marked_at.1) >= AT_LEAST);
-        if !due || shared.journal.poisoned().is_some() {
+        if !due || !shared.admission.is_open() {
             continue;
         }
         marked_at = (shared.appended_bytes(), clock::uptime());
@@ -98,12 +109,16 @@ pub async fn checkpoint(shared: &Arc<Shared>) -> Result<Option<Lsn>, CheckpointE
 /// Writes a mark that falls into no run of chunks.
 ///
 /// # Errors
-/// When the journal takes no more.
-pub async fn write_mark(shared: &Arc<Shared>) -> Result<Lsn, AppendError> {
+/// [`MarkError`].
+pub async fn write_mark(shared: &Arc<Shared>) -> Result<Lsn, MarkError> {
     let marking = Arc::clone(shared);
     let marked = spawn_blocking(move || {
         let _none = marking.runs.none();
-        marking.append(Draft::mark(clock::unix_now()))
+        // Whoever drains shuts the door first and then waits for `none`, so nothing follows what it drained.
+        if !marking.admission.is_open() {
+            return Err(MarkError::NotAdmitted);
+        }
+        Ok(marking.append(Draft::mark(clock::unix_now()))?)
     });
     marked.await.expect("appending does not panic")
 }
@@ -115,16 +130,30 @@ async fn checkpoint_database(
     let Ok(_permit) = Arc::clone(&hosted.permit).acquire_owned().await else {
         return Ok(true);
     };
-    shared.confirmations.wait(hosted.visibility.last()).await.map_err(CheckpointError::NotFinal)?;
-    let copying = Arc::clone(hosted);
-    let outcome =
-        spawn_blocking(move || copying.engine.checkpoint()).await.expect("SQLite does not panic");
-    let checkpoint = outcome
-        .map_err(|cause| CheckpointError::Sqlite { database: hosted.name.to_string(), cause })?;
+    let newest = hosted.visibility.last();
+    shared.confirmations.wait(newest).await.map_err(CheckpointError::NotFinal)?;
+    let (copying, knowing) = (Arc::clone(hosted), Arc::clone(shared));
+    let copied = spawn_blocking(move || {
+        note_final(&knowing, newest)?;
+        copying
+            .engine
+            .checkpoint()
+            .map_err(|cause| CheckpointError::Sqlite { database: copying.name.to_string(), cause })
+    });
+    let checkpoint = copied.await.expect("SQLite does not panic")?;
     if checkpoint.complete {
         hosted.note_clean();
     }
     Ok(checkpoint.complete)
+}
+
+/// Writes down that everything up to `lsn` is final, before a file may show it: a server that recovers must not take
+/// what its files show for something that can be taken back.
+///
+/// # Errors
+/// What the control file says.
+pub fn note_final(shared: &Shared, lsn: Lsn) -> Result<(), ControlError> {
+    shared.control.update(|control| control.commit_lsn = control.commit_lsn.max(lsn))
 }
 
 /// Redo starts after `mark` from now on, durably; the journal may drop what is older.

@@ -44,6 +44,8 @@ pub struct Driver {
     replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, CommandError>>>,
     last_command: u64,
     replayer: Option<Replayer>,
+    /// The journal has the records after this position, as the core was told.
+    pruned: Lsn,
     /// Up to where the core last said to apply.
     apply_goal: Lsn,
     /// The databases are being brought to a position.
@@ -80,6 +82,7 @@ impl Driver {
             replies: BTreeMap::new(),
             last_command: 0,
             replayer: None,
+            pruned: Lsn::ZERO,
             apply_goal: Lsn::ZERO,
             reloading: false,
             changes: 0,
@@ -129,6 +132,11 @@ impl Driver {
     }
 
     fn handle(&mut self, input: Input, actions: &mut Vec<Action>) {
+        let kept_after = self.shared.journal.first().before();
+        if kept_after > self.pruned {
+            self.pruned = kept_after;
+            self.step(Event::Pruned(kept_after), actions);
+        }
         match input {
             Input::Event(event) => self.handle_event(event, actions),
             Input::Records(link, records) => {
@@ -174,8 +182,16 @@ impl Driver {
             }
             Event::LinkDown(link, why) => self.drop_link(*link, why),
             Event::Received(link, envelope) => {
-                if let Message::SeedBegin { databases, .. } = &envelope.message {
-                    self.announced.insert(*link, databases.clone());
+                match &envelope.message {
+                    Message::SeedBegin { databases, .. } => {
+                        self.announced.insert(*link, databases.clone());
+                    }
+                    // What retention has removed by now must not be promised in this conversation.
+                    Message::Hello(_) => {
+                        let pruned = self.shared.journal.first().before();
+                        self.step(Event::Pruned(pruned), actions);
+                    }
+                    _ => {}
                 }
             }
             Event::SeedPrepared { link, mark, .. } => {

@@ -31,7 +31,7 @@ use crate::{
     settings::Settings,
     shared::{Parts, Shared},
     status,
-    stream::ClientStream,
+    stream::{ClientStream, Slot},
 };
 
 /// Why a server can't start. Nothing was changed, unless the sentence says otherwise.
@@ -282,16 +282,45 @@ async fn reap(shared: Arc<Shared>) {
     let pause = std::time::Duration::from_millis((limit / 10).clamp(10, 250));
     loop {
         tokio::time::sleep(pause).await;
+        interrupt_old_readers(&shared);
         for (slot, mut held) in shared.transactions.resting() {
-            if slot.idle_ms() < limit {
-                continue;
-            }
-            let why = Refusal::stream_expired(&format!(
-                "the transaction was idle for more than {} s and was rolled back",
-                shared.settings.transaction_idle.as_secs_f32()
-            ));
+            let Some(why) = too_long(&shared, &slot) else { continue };
+            let why = Refusal::stream_expired(&why);
             if spawn_blocking(move || held.expire(why)).await.is_err() {
                 tracing::error!(database = %slot.hosted.name, "rolling back an idle transaction panicked");
+            }
+        }
+    }
+}
+
+/// Why a transaction must end now, if it must.
+fn too_long(shared: &Shared, slot: &Slot) -> Option<String> {
+    let idle = shared.settings.transaction_idle;
+    if u128::from(slot.idle_ms()) >= idle.as_millis() {
+        let limit = idle.as_secs_f32();
+        return Some(format!(
+            "the transaction was idle for more than {limit} s and was rolled back"
+        ));
+    }
+    let most = shared
+        .settings
+        .reader_max_age
+        .filter(|most| u128::from(slot.open_ms()) >= most.as_millis())?;
+    let limit = most.as_secs_f32();
+    Some(format!(
+        "the transaction was open for more than {limit} s and was rolled back, so that the WAL can shrink"
+    ))
+}
+
+/// Interrupts statements whose snapshot is older than it may be.
+fn interrupt_old_readers(shared: &Shared) {
+    let Some(most) = shared.settings.reader_max_age else { return };
+    let now = crate::clock::unix_now();
+    for hosted in shared.databases.all() {
+        for reader in hosted.engine.readers() {
+            if u128::from(now.0.saturating_sub(reader.since.0)) >= most.as_micros() {
+                tracing::warn!(database = %hosted.name, "a reader held its snapshot for too long and was interrupted");
+                reader.interrupter.interrupt();
             }
         }
     }
@@ -300,7 +329,15 @@ async fn reap(shared: Arc<Shared>) {
 impl Operations for Node {
     async fn status(&self) -> serde_json::Value {
         match self.look().await {
-            Ok(view) => status::render(&self.shared, &view, self.started),
+            Ok(view) => {
+                let (shared, started) = (Arc::clone(&self.shared), self.started);
+                spawn_blocking(move || status::render(&shared, &view, started))
+                    .await
+                    .unwrap_or_else(|panicked| {
+                        tracing::error!(%panicked, "the status could not be told");
+                        serde_json::json!({ "failed": panicked.to_string() })
+                    })
+            }
             Err(refusal) => serde_json::json!({ "stopping": refusal.to_string() }),
         }
     }

@@ -256,6 +256,7 @@ impl Replay {
         }
         let Some(mark) = self.mark else { return Ok(()) };
         self.since_checkpoint = 0;
+        crate::checkpoint::note_final(&self.shared, self.shared.applied())?;
         let mut complete = true;
         for hosted in self.shared.databases.all() {
             if hosted.is_dirty() && !self.runs.contains(&hosted.id) {

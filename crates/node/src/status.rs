@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use counterpart_core::{
+    Lsn,
     message::Role,
     session::Outcome,
     status::{Status, Writes},
@@ -11,12 +12,12 @@ use serde_json::{Value, json};
 
 use crate::{clock, driver::View, shared::Shared};
 
-/// The whole status. `started` is the uptime at which the server began to serve.
+/// The whole status. `started` is the uptime at which the server began to serve. May read from the disk.
 pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Value {
     let status = &view.status;
     let journal = &shared.journal;
     let mut mirroring = serde_json::to_value(status).expect("plain values have a JSON form");
-    mirroring["partners"] = partners(status);
+    mirroring["partners"] = partners(shared, status);
     if let Some(failure) = &view.apply_failure {
         mirroring["last_error"] = json!({
             "code": "APPLY_FAILED",
@@ -50,10 +51,27 @@ pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Va
     })
 }
 
+/// The journal after a position: its bytes, and the age in milliseconds of the oldest event in it.
+fn lacking(shared: &Shared, after: Lsn) -> (u64, u64) {
+    let journal = &shared.journal;
+    if after >= journal.last() {
+        return (0, 0);
+    }
+    // Removed by retention: the age of the oldest that is left is the best that can be said.
+    let after = after.max(journal.first().before());
+    let oldest = journal.read_records(after, 1).ok().and_then(|records| records.into_iter().next());
+    let age = oldest
+        .map_or(0, |record| clock::unix_now().0.saturating_sub(record.header().committed_at.0));
+    (journal.bytes_after(after), age / 1000)
+}
+
 /// The partners in one form, whichever side looks: a principal's mirrors, or a mirror's principal.
-fn partners(status: &Status) -> Value {
+fn partners(shared: &Shared, status: &Status) -> Value {
     let following = status.following.as_ref().zip(status.principal.as_ref()).map(|(following, principal)| {
+        let (redo_bytes, lag) = lacking(shared, shared.applied());
         json!({
+            "redo_queue_bytes": redo_bytes,
+            "lag_millis": lag,
             "server": principal.server,
             "role": Role::Principal,
             "partner_address": principal.partner_address,
@@ -68,6 +86,11 @@ fn partners(status: &Status) -> Value {
     });
     let mirrors = status.mirrors.iter().map(|mirror| {
         let mut value = serde_json::to_value(mirror).expect("plain values have a JSON form");
+        let (send_bytes, _) = lacking(shared, mirror.hardened);
+        let (unapplied_bytes, lag) = lacking(shared, mirror.applied);
+        value["send_queue_bytes"] = json!(send_bytes);
+        value["redo_queue_bytes"] = json!(unapplied_bytes.saturating_sub(send_bytes));
+        value["lag_millis"] = json!(lag);
         value["server"] = json!(mirror.address.server);
         value["role"] = json!(Role::Mirror);
         value["partner_address"] = json!(mirror.address.partner_address);

@@ -12,8 +12,9 @@ use std::sync::Arc;
 pub use batch::{BatchOutcome, BatchSink, Condition, Step};
 use counterpart_core::Lsn;
 use counterpart_engine::{Description, SqlError, Statement, StatementResult};
+use held::HeldGuard;
 pub use held::OpenTransactions;
-use held::{HeldGuard, Slot};
+pub(crate) use held::Slot;
 use job::{Batch, Describe, Desk, Execute, Flow, Job, Permit, Sequence};
 use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
 
@@ -245,6 +246,7 @@ fn work<J: Job>(
     if !matches!(outcome, Ok((Flow::NeedsPermit, _))) {
         held.settle(&slot.hosted);
         slot.touch();
+        slot.note_transaction(held.in_transaction());
         if held.in_transaction() {
             shared.transactions.note(slot);
         }

@@ -42,6 +42,7 @@ struct Redo<'a> {
 
 /// Redoes the journal from where the control file says up to `up_to`; files and control file are durable afterwards.
 pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
+    crate::checkpoint::note_final(shared, up_to)?;
     let catalog = shared.control.read().clone();
     let directory = &shared.settings.data;
     for entry in &catalog.databases {

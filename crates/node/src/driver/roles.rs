@@ -229,6 +229,10 @@ async fn step_down(shared: &Arc<Shared>) -> Result<Lsn, RoleError> {
         shared.begin_era();
         shared.set_applied(end);
     }
+    let flushing = shared.journal.clone();
+    // A journal that failed has told the driver so; nothing more will be hardened.
+    let _poisoned = spawn_blocking(move || flushing.wait_hardened(end)).await?;
+    shared.inputs.hardened(shared.journal.hardened());
     let commit = shared.confirmations.commit_lsn();
     let switching = Arc::clone(shared);
     let applied = spawn_blocking(move || -> Result<Lsn, RoleError> {
@@ -258,6 +262,11 @@ async fn still_writers(shared: &Arc<Shared>, deadline: Instant) {
             continue;
         }
         evict(shared, &hosted).await;
+    }
+    // A mark that was on its way has been written; none begins while the door is shut.
+    let waiting = Arc::clone(shared);
+    if spawn_blocking(move || drop(waiting.runs.none())).await.is_err() {
+        tracing::error!("waiting for the last mark panicked");
     }
 }
 

@@ -16,7 +16,11 @@ use tokio::{
 };
 
 use crate::{
-    checkpoint::write_mark, databases::Hosted, link::SeedOut, refusal::Refusal, shared::Shared,
+    checkpoint::{MarkError, write_mark},
+    databases::Hosted,
+    link::SeedOut,
+    refusal::Refusal,
+    shared::Shared,
 };
 
 /// Bytes of pages in one frame.
@@ -25,8 +29,8 @@ const STEP: usize = 2 << 20;
 /// Why a seed broke off. It goes on when the mirror joins again.
 #[derive(Debug, thiserror::Error)]
 enum SeedError {
-    #[error("the mark of the seed was not written: {0}")]
-    Mark(#[from] counterpart_journal::AppendError),
+    #[error(transparent)]
+    Mark(#[from] MarkError),
     #[error("database {0} can't be read: {1}")]
     Read(String, SqlError),
     #[error("{0}")]

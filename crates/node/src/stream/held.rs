@@ -22,6 +22,8 @@ pub struct Slot {
     held: Arc<Mutex<Held>>,
     /// When the last request ended, in ms of uptime.
     touched: AtomicU64,
+    /// When the open transaction began, in ms of uptime; 0 while none is open.
+    began: AtomicU64,
 }
 
 /// See the module's head.
@@ -47,7 +49,7 @@ impl Slot {
     #[must_use]
     pub fn new(hosted: Arc<Hosted>, era: u64) -> Arc<Slot> {
         let held = Arc::new(Mutex::new(Held { era, ..Held::default() }));
-        Arc::new(Slot { hosted, held, touched: AtomicU64::new(0) })
+        Arc::new(Slot { hosted, held, touched: AtomicU64::new(0), began: AtomicU64::new(0) })
     }
 
     /// Locks the slot for one request.
@@ -64,6 +66,24 @@ impl Slot {
     /// Notes that a request has ended now.
     pub fn touch(&self) {
         self.touched.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// Notes whether a transaction is open after a request.
+    pub fn note_transaction(&self, open: bool) {
+        if !open {
+            self.began.store(0, Ordering::Relaxed);
+        } else if self.began.load(Ordering::Relaxed) == 0 {
+            self.began.store(now_ms().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// For how many ms the transaction has been open.
+    #[must_use]
+    pub fn open_ms(&self) -> u64 {
+        match self.began.load(Ordering::Relaxed) {
+            0 => 0,
+            began => now_ms().saturating_sub(began),
+        }
     }
 
     /// For how many ms no request has run.

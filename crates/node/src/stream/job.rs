@@ -11,7 +11,7 @@ use counterpart_engine::{
 };
 
 use super::batch::{BatchSink, Ended, Step};
-use crate::{databases::Hosted, refusal::Refusal, shared::Shared};
+use crate::{clock, databases::Hosted, refusal::Refusal, shared::Shared};
 
 /// Whether statements that write may run now.
 #[derive(Clone, Debug)]
@@ -69,6 +69,7 @@ impl Desk<'_> {
                 Permit::Refused(refusal) => return Err(refusal.into()),
             }
         }
+        self.connection.set_now(clock::unix_now());
         self.connection.set_deadline(self.shared.settings.statement_timeout);
         let outcome = self.connection.run(statement, sink);
         if matches!(self.permit, Permit::Held) {
