@@ -158,7 +158,10 @@ impl RedoFile {
         if let Some(chunks) = self.chunks.take() {
             self.adopt(chunks, size)?;
         }
-        self.map.retain(|number, _| *number <= size);
+        // Looking at every gathered page is worth it only when the database shrank.
+        if self.size.is_none_or(|before| before > size) {
+            self.map.retain(|number, _| *number <= size);
+        }
         self.size = Some(size);
         self.applied.lsn = record.lsn();
         self.applied.transactions += 1;
@@ -182,7 +185,7 @@ impl RedoFile {
                 }
             }
         }
-        self.map.extend(chunks.map);
+        self.map.extend(chunks.map.into_iter().filter(|(number, _)| *number <= size));
         std::fs::remove_file(self.spill_path())?;
         Ok(())
     }
