@@ -50,7 +50,7 @@ pub enum Event {
     Tick,
     /// The durable state of this ticket, and of all before it, is on disk.
     Persisted(Ticket),
-    /// The engine has the role that the newest `Become…` asked for. For a mirror: nothing is queued for the journal
+    /// The engine has the role that the newest `Become…` asked for; one that a newer one overtook is not answered. For a mirror: nothing is queued for the journal
     /// any more, and `Hardened` with its end and `Applied` were said before.
     Became(Role),
 

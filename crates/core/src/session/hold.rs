@@ -25,6 +25,16 @@ impl Hold {
         self.in_flight.is_empty()
     }
 
+    /// Whether a change of the engine's role waits here: an answer that comes now belongs to an older one.
+    pub(super) fn holds_become(&self) -> bool {
+        self.held.iter().any(|(_, action)| {
+            matches!(
+                action,
+                Action::BecomePrincipal(_) | Action::BecomeStandalone { .. } | Action::BecomeMirror
+            )
+        })
+    }
+
     /// What is on disk.
     pub(super) fn saved(&self) -> &Durable {
         self.saved.as_ref().expect("a started core has a saved state")

@@ -9,8 +9,8 @@ use crate::{
 
 impl Core {
     pub(super) fn became(&mut self, role: Role) {
-        // An answer to an older request: a newer one is under way.
-        if role != self.d.role {
+        // An answer to an older request: a newer one is under way, perhaps for the same role in another epoch.
+        if self.hold.holds_become() || role != self.d.role {
             return;
         }
         self.engine = Some(role);

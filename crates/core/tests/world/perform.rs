@@ -205,7 +205,7 @@ impl World {
             if self.nodes[index].disk.durable.seeding.is_none() {
                 self.event(index, Event::Applied(applied));
             }
-            self.event(index, Event::Became(role));
+            self.say_became(index, role);
             return;
         }
         let disk = &mut node.disk;
@@ -219,7 +219,17 @@ impl World {
             }
         }
         node.write_epoch = Some(epoch);
-        self.event(index, Event::Became(role));
+        self.say_became(index, role);
+    }
+
+    /// Only the newest change of the role is answered.
+    fn say_became(&mut self, index: usize, role: Role) {
+        let queue = self.nodes[index].jobs.get(&Thread::Engine);
+        let overtaken =
+            queue.is_some_and(|queue| queue.iter().any(|job| matches!(job, Job::Become(..))));
+        if !overtaken {
+            self.event(index, Event::Became(role));
+        }
     }
 
     fn do_dial(&mut self, index: usize, dial: counterpart_core::session::DialId, address: &str) {
