@@ -46,6 +46,8 @@ pub struct Driver {
     replayer: Option<Replayer>,
     /// The journal has the records after this position, as the core was told.
     pruned: Lsn,
+    /// The uptime at which the newest seed began.
+    seed_began: Option<Duration>,
     /// Up to where the core last said to apply.
     apply_goal: Lsn,
     /// The databases are being brought to a position.
@@ -83,6 +85,7 @@ impl Driver {
             last_command: 0,
             replayer: None,
             pruned: Lsn::ZERO,
+            seed_began: None,
             apply_goal: Lsn::ZERO,
             reloading: false,
             changes: 0,
@@ -164,8 +167,12 @@ impl Driver {
             Input::Look(reply) => {
                 let apply_failure = self.replayer.as_ref().and_then(Replayer::failure);
                 // Whoever asked may have given up.
-                let _gone = reply
-                    .send(View { status: self.core.status(&Measured::default()), apply_failure });
+                let _gone = reply.send(View {
+                    status: self.core.status(&Measured::default()),
+                    apply_failure,
+                    announced: self.announced.values().next().cloned().unwrap_or_default(),
+                    seed_began: self.seed_began,
+                });
             }
             Input::Changed(number, changed) => self.changed(number, changed, actions),
             Input::Reloaded(lsn) => self.reloaded(lsn, actions),
@@ -184,6 +191,7 @@ impl Driver {
             Event::Received(link, envelope) => {
                 match &envelope.message {
                     Message::SeedBegin { databases, .. } => {
+                        self.seed_began = Some(clock::uptime());
                         self.announced.insert(*link, databases.clone());
                     }
                     // What retention has removed by now must not be promised in this conversation.
@@ -195,6 +203,7 @@ impl Driver {
                 }
             }
             Event::SeedPrepared { link, mark, .. } => {
+                self.seed_began = Some(clock::uptime());
                 self.seed_marks.insert(*link, *mark);
                 self.retain();
             }

@@ -45,6 +45,8 @@ pub struct Shared {
     pub io: Handle,
     /// How far the local journal is hardened, as the driver knows it.
     pub hardened: watch::Sender<Lsn>,
+    /// Held by whoever receives a seed.
+    pub seeding: Mutex<()>,
     era: AtomicU64,
     applied: AtomicU64,
     acting: AtomicBool,
@@ -90,6 +92,7 @@ impl Shared {
             inputs,
             io,
             hardened: watch::Sender::new(Lsn::ZERO),
+            seeding: Mutex::new(()),
             era: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             acting: AtomicBool::new(false),

@@ -6,7 +6,7 @@ use counterpart_core::{
     Lsn,
     message::Role,
     session::Outcome,
-    status::{Status, Writes},
+    status::{SeedStatus, Writes},
 };
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Va
     let status = &view.status;
     let journal = &shared.journal;
     let mut mirroring = serde_json::to_value(status).expect("plain values have a JSON form");
-    mirroring["partners"] = partners(shared, status);
+    mirroring["partners"] = partners(shared, view);
     if let Some(failure) = &view.apply_failure {
         mirroring["last_error"] = json!({
             "code": "APPLY_FAILED",
@@ -66,7 +66,8 @@ fn lacking(shared: &Shared, after: Lsn) -> (u64, u64) {
 }
 
 /// The partners in one form, whichever side looks: a principal's mirrors, or a mirror's principal.
-fn partners(shared: &Shared, status: &Status) -> Value {
+fn partners(shared: &Shared, view: &View) -> Value {
+    let status = &view.status;
     let following = status.following.as_ref().zip(status.principal.as_ref()).map(|(following, principal)| {
         let (redo_bytes, lag) = lacking(shared, shared.applied());
         json!({
@@ -82,6 +83,9 @@ fn partners(shared: &Shared, status: &Status) -> Value {
             "redo_queue": following.redo_queue,
             "last_heard": following.last_heard,
             "seed": following.seed,
+            "progress": following.seed.as_ref().map(|seed| {
+                progress(&SeedStatus::new(&view.announced, Some(seed)), view.seed_began)
+            }),
         })
     });
     let mirrors = status.mirrors.iter().map(|mirror| {
@@ -93,11 +97,27 @@ fn partners(shared: &Shared, status: &Status) -> Value {
         value["lag_millis"] = json!(lag);
         value["server"] = json!(mirror.address.server);
         value["role"] = json!(Role::Mirror);
+        value["progress"] = json!(mirror.seed.as_ref().map(|seed| progress(seed, view.seed_began)));
         value["partner_address"] = json!(mirror.address.partner_address);
         value["client_url"] = json!(mirror.address.client_url);
         value
     });
     mirrors.chain(following).collect()
+}
+
+/// A seed in bytes, with the rate since it began (or went on) and the seconds that are left at that rate.
+fn progress(seed: &SeedStatus, began: Option<Duration>) -> Value {
+    let bytes = |pages: u64| {
+        // Databases of different page sizes are rare; their mean is near enough for a progress bar.
+        let total: u64 =
+            seed.databases.iter().map(|d| u64::from(d.pages) * d.page_size.bytes() as u64).sum();
+        pages * total / seed.pages_total.max(1)
+    };
+    let (done, total) = (bytes(seed.pages_done), bytes(seed.pages_total));
+    let seconds = began.map_or(0.0, |at| clock::uptime().saturating_sub(at).as_secs_f64());
+    let rate = if seconds > 0.0 { done as f64 / seconds } else { 0.0 };
+    let eta = (rate > 0.0).then(|| (total - done) as f64 / rate);
+    json!({ "done": done, "total": total, "rate": rate, "eta": eta })
 }
 
 /// Readers that hold a snapshot, and so keep the WAL from shrinking, oldest first.

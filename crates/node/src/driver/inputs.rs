@@ -2,7 +2,7 @@
 
 use counterpart_core::{
     Lsn,
-    message::Envelope,
+    message::{Envelope, SeedDatabase},
     record::Record,
     session::{Command, CommandError, DialId, Event, LinkId, Outcome},
     status::Status,
@@ -11,6 +11,8 @@ use tokio::{
     net::TcpStream,
     sync::{mpsc, oneshot},
 };
+
+use std::time::Duration;
 
 use super::roles::Changed;
 
@@ -44,6 +46,10 @@ pub struct View {
     pub status: Status,
     /// Why the mirror does not apply, if it does not.
     pub apply_failure: Option<String>,
+    /// Mirror: what the seed that it receives consists of, as the principal announced it.
+    pub announced: Vec<SeedDatabase>,
+    /// The uptime at which the newest seed began.
+    pub seed_began: Option<Duration>,
 }
 
 /// The way to the driver; cheap to clone. What is sent after the driver has ended is dropped.

@@ -76,6 +76,9 @@ pub(crate) fn start(
 
 impl Receiver {
     fn run(&mut self, mut pages: mpsc::Receiver<SeedIn>) -> Result<(), ReceiveError> {
+        // The receiver of a link that has just ended may still be writing its last pages.
+        let turn = Arc::clone(&self.shared);
+        let _turn = turn.seeding.lock().expect("a receiver does not panic with the lock");
         self.make_room()?;
         while let Some(arrived) = pages.blocking_recv() {
             match arrived {
