@@ -83,6 +83,9 @@ pub struct DemoArgs {
     /// Print one JSON object per line
     #[arg(long)]
     pub json: bool,
+    /// Be the process that cleans up after a demonstration in this directory
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub guard: Option<std::path::PathBuf>,
 }
 
 impl Command {

@@ -2,12 +2,12 @@
 //! nothing else, so that whatever the command line can do, a script can.
 
 mod ask;
-mod client;
+pub mod client;
 pub mod completions;
 pub mod config;
 pub mod db;
 pub mod failover;
-mod human;
+pub mod human;
 pub mod mirror;
 pub mod promote;
 pub mod resume;
@@ -16,7 +16,7 @@ pub mod status;
 pub mod suspend;
 mod table;
 pub mod version;
-mod view;
+pub mod view;
 
 #[cfg(test)]
 mod fake;

@@ -102,16 +102,6 @@ impl Failure {
         )
     }
 
-    /// A command that this binary does not have yet.
-    pub fn not_built(command: &str) -> Failure {
-        Failure::new(
-            Exit::Fault,
-            "NOT_BUILT",
-            format!("`{command}` is not built into this binary yet"),
-            "use a later build",
-        )
-    }
-
     /// As one JSON object.
     pub fn to_json(&self) -> Value {
         let mut error = json!({ "code": self.code, "what": self.what, "remedy": self.remedy });

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 fn run(command: Command, screen: &mut Screen) -> Result<(), Failure> {
     match command {
         Command::Serve(flags) => serve::run(config::load(&flags)?.settings()?),
-        Command::Demo(demo) => demo::run(demo),
+        Command::Demo(demo) => demo::run(&demo, screen),
         Command::Config(config) => cli::config::run(&config, screen),
         Command::Db(db) => cli::db::run(db, screen),
         Command::Status(status) => cli::status::run(&status, screen),

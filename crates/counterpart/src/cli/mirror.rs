@@ -8,6 +8,7 @@ mod stop;
 mod wait;
 
 use clap::Subcommand;
+pub use start::StartArgs;
 
 use super::screen::Screen;
 use crate::exit::Failure;

@@ -48,6 +48,13 @@ impl Screen {
         }
     }
 
+    /// One that shows nothing and asks nobody.
+    pub fn nowhere() -> Screen {
+        let (interactive, repaints, colours) = (false, false, false);
+        let (out, err) = (Box::new(io::sink()), Box::new(io::sink()));
+        Screen { json: false, interactive, repaints, colours, out, err }
+    }
+
     /// One that keeps nothing, without a terminal.
     #[cfg(test)]
     pub fn of_test(json: bool, out: impl Write + 'static) -> Screen {
