@@ -95,13 +95,13 @@ fn sql(op: &Op) -> Option<String> {
 }
 
 /// Everything that follows the principal.
-struct Followers {
+struct Mirrors {
     applier: Applier,
     redo: RedoFile,
     applied: usize,
 }
 
-impl Followers {
+impl Mirrors {
     fn follow(&mut self, principal: &Principal) {
         for record in &principal.records[self.applied..] {
             self.applier.push(record).unwrap();
@@ -112,7 +112,7 @@ impl Followers {
     }
 }
 
-fn run_op(op: &Op, principal: &mut Principal, c: &mut Connection, followers: &mut Followers) {
+fn run_op(op: &Op, principal: &mut Principal, c: &mut Connection, mirrors: &mut Mirrors) {
     match op {
         Op::Checkpoint => {
             principal.database.checkpoint().unwrap();
@@ -122,7 +122,7 @@ fn run_op(op: &Op, principal: &mut Principal, c: &mut Connection, followers: &mu
             principal.database.truncate_wal().unwrap();
         }
         Op::TruncateWal => {}
-        Op::Apply => followers.follow(principal),
+        Op::Apply => mirrors.follow(principal),
         _ => {
             // Many steps fail where they stand (no such table, no transaction): so do users' statements.
             let script = sql(op).expect("the others are SQL");
@@ -134,21 +134,21 @@ fn run_op(op: &Op, principal: &mut Principal, c: &mut Connection, followers: &mu
 fn check(ops: &[Op], page_size: PageSize, map_limit: usize) {
     let mut principal = Principal::with(page_size, Options::default());
     let (applied, redone) = (principal.copy("applied.db"), principal.copy("redone.db"));
-    let mut followers = Followers {
+    let mut mirrors = Mirrors {
         applier: Applier::open(&applied).unwrap().with_map_limit(map_limit),
         redo: RedoFile::open(&redone, page_size).unwrap().with_map_limit(map_limit),
         applied: 0,
     };
     let mut c = principal.database.checkout().unwrap();
     for table in 0..3 {
-        run_op(&Op::Create(table), &mut principal, &mut c, &mut followers);
+        run_op(&Op::Create(table), &mut principal, &mut c, &mut mirrors);
     }
     for op in ops {
-        run_op(op, &mut principal, &mut c, &mut followers);
+        run_op(op, &mut principal, &mut c, &mut mirrors);
     }
     c.rollback().unwrap();
-    followers.follow(&principal);
-    let Followers { redo, applier, .. } = followers;
+    mirrors.follow(&principal);
+    let Mirrors { redo, applier, .. } = mirrors;
     redo.finish().unwrap();
     assert_same(&principal.pages(), &file_pages(&redone, page_size));
     let mirror = Database::open(&applied, DatabaseId(1), Options::default()).unwrap();

@@ -21,3 +21,9 @@ pub fn uptime() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
 }
+
+/// The runtime's own clock, for deadlines that its timers shall keep.
+#[must_use]
+pub fn runtime_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{Driver, Input};
 use crate::{
-    boot, checkpoint,
+    boot, checkpoint, clock,
     databases::Hosted,
     ops,
     refusal::Refusal,
@@ -157,7 +157,7 @@ impl Driver {
     pub(super) fn drain(&self) {
         let shared = Arc::clone(&self.shared);
         self.shared.io.spawn(async move {
-            let deadline = Instant::now() + shared.settings.drain_wait;
+            let deadline = clock::runtime_now() + shared.settings.drain_wait;
             still_writers(&shared, deadline).await;
             shared.inputs.event(Event::Drained(shared.journal.last()));
         });
@@ -220,7 +220,7 @@ async fn step_down(shared: &Arc<Shared>) -> Result<Lsn, RoleError> {
     let was_acting = shared.set_acting(false);
     let end = shared.journal.last();
     if was_acting {
-        still_writers(shared, Instant::now()).await;
+        still_writers(shared, clock::runtime_now()).await;
         shared.confirmations.end(&Refusal::new(
             "NOT_CONFIRMED",
             "this server stopped being the principal before the transaction was confirmed",
@@ -288,7 +288,7 @@ async fn evict(shared: &Arc<Shared>, hosted: &Hosted) {
         for reader in hosted.engine.readers() {
             reader.interrupter.interrupt();
         }
-        let again = Instant::now() + std::time::Duration::from_millis(20);
+        let again = clock::runtime_now() + std::time::Duration::from_millis(20);
         if timeout_at(again, Arc::clone(&hosted.permit).acquire_owned()).await.is_ok() {
             return;
         }

@@ -1,14 +1,10 @@
 //! How fast one appender that does not wait gets its records hardened. Run by hand:
 //! `cargo test --release -p counterpart-journal --test throughput -- --ignored --nocapture`
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "this measures time, and prints what it measured"
-)]
+#![allow(clippy::print_stdout, reason = "this measures time, and prints what it measured")]
 
+mod clock;
+#[path = "../support/mod.rs"]
 mod support;
-
-use std::time::Instant;
 
 use counterpart_core::{DatabaseId, Lsn, PageNo, PageSize, UnixMicros, record::TransactionDraft};
 use counterpart_journal::Config;
@@ -32,7 +28,7 @@ fn measure(noisy: std::ops::Range<usize>, count: u64) {
         bytes += draft.length();
         drafts.push(draft);
     }
-    let begun = Instant::now();
+    let begun = clock::now();
     for draft in drafts {
         journal.append(draft).unwrap();
     }
@@ -48,10 +44,10 @@ fn measure(noisy: std::ops::Range<usize>, count: u64) {
         bytes as f64 / 1e6 / hardened.as_secs_f64()
     );
     journal.flush_and_stop().unwrap();
-    let begun = Instant::now();
+    let begun = clock::now();
     let (journal, _) = open_real(dir.path(), Config::default()).unwrap();
     println!("  recovery verified them in {:.3} s", begun.elapsed().as_secs_f64());
-    let begun = Instant::now();
+    let begun = clock::now();
     assert_eq!(journal.records_after(Lsn(0)).count() as u64, count);
     println!("  read back in {:.3} s", begun.elapsed().as_secs_f64());
 }
@@ -63,7 +59,7 @@ fn latency(count: u64) {
     let mut times: Vec<_> = (1..=count)
         .map(|n| {
             let draft = small(n);
-            let begun = Instant::now();
+            let begun = clock::now();
             let lsn = journal.append(draft).unwrap();
             journal.wait_hardened(lsn).unwrap();
             begun.elapsed()
