@@ -83,6 +83,20 @@ impl Journal {
         }
     }
 
+    /// Bytes of the records after `after`, hardened or not; what retention has removed does not count. Exact while they
+    /// are all in memory, to within 64 KiB otherwise.
+    #[must_use]
+    pub fn bytes_after(&self, after: Lsn) -> u64 {
+        let waiting = {
+            let recent = lock(&self.shared.recent);
+            if let Some(bytes) = recent.bytes_after(after) {
+                return bytes;
+            }
+            recent.waiting as u64
+        };
+        lock(&self.shared.table).bytes_after(after) + waiting
+    }
+
     fn read_segment(
         &self,
         segment: &Segment,

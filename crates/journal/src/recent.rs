@@ -103,6 +103,15 @@ impl Recent {
         Some(self.take_from(self.place(after), max_bytes))
     }
 
+    /// Bytes of the records after `after`; `None` if they are not all here.
+    pub fn bytes_after(&self, after: Lsn) -> Option<u64> {
+        if after < self.before {
+            return None;
+        }
+        let place = self.place(after).min(self.records.len());
+        Some(self.records.range(place..).map(|record| record.bytes().len() as u64).sum())
+    }
+
     fn take_from(&self, place: usize, max_bytes: usize) -> Vec<Record> {
         let mut bytes = 0;
         let fits = |record: &&Record| {

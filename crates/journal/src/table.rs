@@ -90,6 +90,17 @@ impl Table {
         self.segments.iter().map(|s| s.allocated).sum()
     }
 
+    /// Bytes written after `after`, to within a step of the index.
+    pub fn bytes_after(&self, after: Lsn) -> u64 {
+        let part = |segment: &Segment| {
+            if segment.last <= after {
+                return 0;
+            }
+            segment.end.saturating_sub(segment.start_for(after.next()))
+        };
+        self.segments.iter().map(part).sum()
+    }
+
     /// The segment that holds the record `lsn`.
     pub fn holding(&self, lsn: Lsn) -> Option<&Segment> {
         let after = self.segments.partition_point(|s| s.first <= lsn);
