@@ -151,6 +151,7 @@ impl Driver {
             }
         };
         self.step(Event::Became(role), actions);
+        self.shared.settled.send_replace(true);
     }
 
     /// Waits until no write is in flight.
@@ -168,6 +169,8 @@ impl Driver {
 fn fatal(shared: &Shared, why: &str) {
     tracing::error!(why, "this server can't go on");
     shared.poison(why);
+    // It serves what it can, and says why it can't do more.
+    shared.settled.send_replace(true);
 }
 
 fn follow(shared: &Arc<Shared>) -> Replayer {
@@ -236,7 +239,8 @@ async fn step_down(shared: &Arc<Shared>) -> Result<Lsn, RoleError> {
     let commit = shared.confirmations.commit_lsn();
     let switching = Arc::clone(shared);
     let applied = spawn_blocking(move || -> Result<Lsn, RoleError> {
-        if switching.applied() > commit {
+        // A copy that is not whole shows nothing, and is redone from its mark once its seed has ended.
+        if switching.control.read().is_whole() && switching.applied() > commit {
             boot::reload(&switching, commit)?;
         }
         for hosted in switching.databases.all() {
