@@ -15,12 +15,14 @@
 //! - page 1 says whether the file is in WAL mode: bytes 18 and 19 stay 2;
 //! - committing in a database with auto_vacuum would move pages once more, by the mode that the copy had before:
 //!   SQLite is told to move none;
+//! - a connection attaches only copies of its own text encoding, and its own is fixed: a copy that turns out to be
+//!   UTF-16 (an import) gets a new connection;
 //! - the lock page is never written.
 
 use std::{
     collections::HashMap,
     ffi::{c_char, c_void},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use counterpart_core::{
@@ -97,7 +99,12 @@ pub(crate) type PageMap = HashMap<u32, Box<[u8]>>;
 /// - Within a run of chunks, `map` and the open SQLite transaction together hold exactly that run.
 #[derive(Debug)]
 pub struct Applier {
+    path: PathBuf,
     db: rusqlite::Connection,
+    /// The text encoding of `db`, as page 1 numbers them.
+    encoding: u32,
+    /// The one in a page 1 that was written and is not committed.
+    written_encoding: Option<u32>,
     page_size: PageSize,
     map: PageMap,
     map_limit: usize,
@@ -125,29 +132,16 @@ impl Applier {
     /// # Errors
     /// [`OpenError`] when it is missing, not a database, or not in WAL mode.
     pub fn open(path: &Path) -> Result<Applier, OpenError> {
-        let open = || -> Result<(rusqlite::Connection, u32, String), SqlError> {
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let db = rusqlite::Connection::open_in_memory_with_flags(flags)?;
-            let name = path.to_str().ok_or_else(|| {
-                SqlError::new("SQLITE_CANTOPEN", "the path of a database must be UTF-8")
-            })?;
-            overlook_schema_errors(&db)?;
-            db.execute("ATTACH ?1 AS copy", [name])?;
-            configure(&db, "PRAGMA copy.synchronous=OFF")?;
-            let mode = db.query_row("PRAGMA copy.journal_mode", [], |row| row.get(0))?;
-            let page_size = db.query_row("PRAGMA copy.page_size", [], |row| row.get(0))?;
-            for statement in [WRITE_PAGE, READ_PAGE, SIZE, BEGIN, COMMIT] {
-                db.prepare_cached(statement)?;
-            }
-            forbid_auto_vacuum(&db)?;
-            Ok((db, page_size, mode))
-        };
-        let (db, page_size, mode) = open().map_err(|cause| OpenError::sqlite(path, cause))?;
+        let opened = open_copy(path).map_err(|cause| OpenError::sqlite(path, cause))?;
+        let Attached { db, page_size, mode, encoding } = opened;
         if mode != "wal" {
             return Err(OpenError::NotWal { path: path.to_owned(), mode });
         }
         Ok(Applier {
+            path: path.to_owned(),
             db,
+            encoding,
+            written_encoding: None,
             page_size: PageSize::from_bytes(page_size).expect("SQLite has no other page sizes"),
             map: PageMap::new(),
             map_limit: MAP_LIMIT,
@@ -219,6 +213,7 @@ impl Applier {
     pub fn abort(&mut self) {
         self.map.clear();
         (self.pushed, self.pushed_transactions, self.in_chunks) = (None, 0, false);
+        self.written_encoding = None;
         if self.open.take().is_some()
             && let Err(error) = self.db.execute_batch("ROLLBACK")
         {
@@ -321,12 +316,18 @@ impl Applier {
         pages.sort_unstable_by_key(|(number, _)| if *number == 1 { u32::MAX } else { *number });
         self.map.extend(page_one);
         let open = self.open.as_mut().expect("it was begun above");
+        let mut encoding = None;
         let mut statement = self.db.prepare_cached(WRITE_PAGE)?;
         for (number, image) in &pages {
+            if *number == 1 {
+                encoding = Some(encoding_of(image));
+            }
             statement.execute((number, &image[..]))?;
             open.highest = open.highest.max(*number);
         }
         open.pages += pages.len() as u64;
+        drop(statement);
+        self.written_encoding = encoding.or(self.written_encoding);
         Ok(())
     }
 
@@ -351,8 +352,65 @@ impl Applier {
         self.applied.transactions += std::mem::take(&mut self.pushed_transactions);
         self.applied.pages += written;
         self.pushed = None;
+        self.follow_encoding()
+    }
+
+    /// A connection keeps the encoding that it began with: once the copy has another one, a new connection is due.
+    fn follow_encoding(&mut self) -> Result<(), ApplyError> {
+        // 0 is not chosen yet: any connection will do.
+        let written = self.written_encoding.take().filter(|encoding| *encoding != 0);
+        if written.is_some_and(|encoding| encoding != self.encoding) {
+            let Attached { db, encoding, .. } = open_copy(&self.path)?;
+            (self.db, self.encoding) = (db, encoding);
+        }
         Ok(())
     }
+}
+
+/// The text encoding in an image of page 1: 1 is UTF-8, 2 and 3 are UTF-16, 0 is not chosen yet.
+fn encoding_of(page_one: &[u8]) -> u32 {
+    u32::from_be_bytes(page_one[56..60].try_into().expect("four bytes"))
+}
+
+/// An attached copy.
+struct Attached {
+    db: rusqlite::Connection,
+    page_size: u32,
+    mode: String,
+    /// As page 1 numbers them.
+    encoding: u32,
+}
+
+/// Attaches a copy. SQLite attaches only what has the text encoding of the main database, so that is made to fit.
+fn open_copy(path: &Path) -> Result<Attached, SqlError> {
+    let misfit = |error: &SqlError| error.message.contains("same text encoding");
+    let mut outcome = open_copy_as(path, 1, "UTF-8");
+    for (number, name) in [(2, "UTF-16le"), (3, "UTF-16be")] {
+        if outcome.as_ref().is_err_and(misfit) {
+            outcome = open_copy_as(path, number, name);
+        }
+    }
+    outcome
+}
+
+fn open_copy_as(path: &Path, encoding: u32, encoding_name: &str) -> Result<Attached, SqlError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = rusqlite::Connection::open_in_memory_with_flags(flags)?;
+    let name = path.to_str().ok_or_else(|| {
+        SqlError::new("SQLITE_CANTOPEN", "the path of a database must be UTF-8")
+    })?;
+    // Before anything else: whatever loads the schema fixes the encoding.
+    db.execute_batch(&format!("PRAGMA encoding='{encoding_name}'"))?;
+    overlook_schema_errors(&db)?;
+    db.execute("ATTACH ?1 AS copy", [name])?;
+    configure(&db, "PRAGMA copy.synchronous=OFF")?;
+    let mode = db.query_row("PRAGMA copy.journal_mode", [], |row| row.get(0))?;
+    let page_size = db.query_row("PRAGMA copy.page_size", [], |row| row.get(0))?;
+    for statement in [WRITE_PAGE, READ_PAGE, SIZE, BEGIN, COMMIT] {
+        db.prepare_cached(statement)?;
+    }
+    forbid_auto_vacuum(&db)?;
+    Ok(Attached { db, page_size, mode, encoding })
 }
 
 /// Keeps SQLite from vacuuming at commit: the records bring the pages as they are after the principal's.

@@ -100,3 +100,25 @@ fn a_created_database_is_applied_like_a_transaction() {
     redo.finish().unwrap();
     assert_same(&principal.pages(), &file_pages(&fresh, PageSize::DEFAULT));
 }
+
+/// An import may be UTF-16: SQLite attaches only copies of the connection's own encoding, and once refused all others.
+#[test]
+fn a_copy_with_utf_16_texts_is_applied_to() {
+    for encoding in ["UTF-16le", "UTF-16be"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("principal.db");
+        let sql = format!("PRAGMA encoding='{encoding}'; PRAGMA journal_mode=WAL; CREATE TABLE t(v)");
+        rusqlite::Connection::open(&path).unwrap().execute_batch(&sql).unwrap();
+        let copy = directory.path().join("mirror.db");
+        std::fs::copy(&path, &copy).unwrap();
+        let database = Database::open(&path, DatabaseId(1), Options::default()).unwrap();
+        let mut principal = Principal { directory, database, records: Vec::new() };
+        principal.sql("INSERT INTO t VALUES ('a')");
+        let mut applier = Applier::open(&copy).unwrap();
+        applier.apply(&principal.records).unwrap();
+        principal.sql("CREATE TABLE u(v); INSERT INTO u VALUES ('b')");
+        applier.apply(&principal.records[1..]).unwrap();
+        let mirror = Database::open(&copy, DatabaseId(1), Options::default()).unwrap();
+        assert_same(&principal.pages(), &pages(&mirror));
+    }
+}
