@@ -1,6 +1,6 @@
 //! Reads a request's body: bounded first, then parsed.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
@@ -13,17 +13,23 @@ use crate::{Error, ErrorKind, codes};
 /// # Errors
 /// `REQUEST_TOO_LARGE`, or `BAD_REQUEST` if the client stopped in the middle.
 pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Error> {
+    // Announced: nothing of it need be awaited.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large(limit));
+    }
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!(
-                "The request body is longer than the limit of {limit} bytes. Split the request, \
-                 or raise the limit in the server's settings."
-            );
-            Err(Error::new(ErrorKind::TooLarge, codes::REQUEST_TOO_LARGE, message))
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
         Err(error) => Err(bad_request(format!("The request body could not be read: {error}."))),
     }
+}
+
+fn too_large(limit: usize) -> Error {
+    let message = format!(
+        "The request body is longer than the limit of {limit} bytes. Split the request, or raise \
+         the limit in the server's settings."
+    );
+    Error::new(ErrorKind::TooLarge, codes::REQUEST_TOO_LARGE, message)
 }
 
 /// The message in a body. `what` names the expected body in the error.
