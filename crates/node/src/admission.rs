@@ -2,6 +2,7 @@
 //!
 //! During a failover writes wait here, they do not fail; what they wait for decides which answer they get.
 
+use counterpart_core::message::Code;
 use tokio::sync::watch;
 
 use crate::refusal::Refusal;
@@ -46,6 +47,17 @@ impl Admission {
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(*self.0.borrow(), Door::Open)
+    }
+
+    /// Whether this server may journal marks of its own. It may while it refuses clients only because no mirror is
+    /// synchronized: without a mark no mirror could be seeded, and none would ever be.
+    #[must_use]
+    pub fn admits_marks(&self) -> bool {
+        match &*self.0.borrow() {
+            Door::Open => true,
+            Door::Hold => false,
+            Door::Closed(refusal) => refusal.code() == Code::MirrorRequired.as_str(),
+        }
     }
 
     /// Waits until writes may begin.

@@ -115,7 +115,7 @@ pub async fn write_mark(shared: &Arc<Shared>) -> Result<Lsn, MarkError> {
     let marked = spawn_blocking(move || {
         let _none = marking.runs.none();
         // Whoever drains shuts the door first and then waits for `none`, so nothing follows what it drained.
-        if !marking.admission.is_open() {
+        if !marking.admission.admits_marks() {
             return Err(MarkError::NotAdmitted);
         }
         Ok(marking.append(Draft::mark(clock::unix_now()))?)

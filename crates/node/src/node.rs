@@ -93,6 +93,10 @@ impl Node {
         let reaping = tokio::spawn(reap(Arc::clone(&shared)));
         let started = crate::clock::uptime();
         let driver = std::sync::Mutex::new(Some(driver));
+        // Whoever is told that the server serves finds its databases.
+        let mut settled = shared.settled.subscribe();
+        // The sender lives in `shared`, which this function holds.
+        let _settled = settled.wait_for(|settled| *settled).await;
         Ok(Arc::new(Node { shared, driver, accepting, reaping, started, _lock: lock }))
     }
 

@@ -47,6 +47,8 @@ pub struct Shared {
     pub hardened: watch::Sender<Lsn>,
     /// Held by whoever receives a seed.
     pub seeding: Mutex<()>,
+    /// Whether the server has taken up its first role, or can't.
+    pub settled: watch::Sender<bool>,
     era: AtomicU64,
     applied: AtomicU64,
     acting: AtomicBool,
@@ -93,6 +95,7 @@ impl Shared {
             io,
             hardened: watch::Sender::new(Lsn::ZERO),
             seeding: Mutex::new(()),
+            settled: watch::Sender::new(false),
             era: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             acting: AtomicBool::new(false),
