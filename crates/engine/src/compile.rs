@@ -201,7 +201,7 @@ fn classify(stmt: &RawStatement, seen: &Seen, words: &[String; 3]) -> Class {
         (None, None) => {}
     }
     let writes = match seen.pragma {
-        // SQLite counts asking for the journal mode as writing.
+        Some(pragma) if pragma.only_asks => false,
         Some(pragma) => pragma.writes || (pragma.has_argument && !stmt.is_readonly()),
         None => !stmt.is_readonly(),
     };

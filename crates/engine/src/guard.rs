@@ -20,6 +20,8 @@ const PASSING_PRAGMAS: &[&str] = &[
     "index_list",
     "index_xinfo",
     "integrity_check",
+    "journal_mode",
+    "locking_mode",
     "optimize",
     "quick_check",
     "schema_version",
@@ -39,6 +41,10 @@ const WRITING_PRAGMAS: &[&str] = &[
     "schema_version",
     "user_version",
 ];
+
+/// Pragmas whose argument is refused unless it says what is so anyway: with it they only ask, though SQLite counts
+/// that as writing.
+const ASKING_PRAGMAS: &[&str] = &["journal_mode", "locking_mode"];
 
 /// What the authorizer saw of one statement.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +67,7 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pragma {
     pub(crate) has_argument: bool,
+    pub(crate) only_asks: bool,
     pub(crate) writes: bool,
 }
 
@@ -172,7 +179,8 @@ impl GuardState {
                 let writes = matches!(name, "incremental_vacuum" | "optimize")
                     || (has_argument && WRITING_PRAGMAS.contains(&name));
                 seen.marks |= has_argument && (temp || !PASSING_PRAGMAS.contains(&name));
-                seen.pragma = Some(Pragma { has_argument, writes });
+                let only_asks = ASKING_PRAGMAS.contains(&name);
+                seen.pragma = Some(Pragma { has_argument, only_asks, writes });
             }
             AuthAction::Transaction { operation } => seen.transaction = Some(operation),
             AuthAction::Savepoint { operation, .. } => seen.savepoint = Some(operation),
@@ -188,6 +196,9 @@ pub(crate) const VACUUM_INTO: &str = "VACUUM INTO is refused: it would write a f
 const DBPAGE: &str =
     "sqlite_dbpage is refused: raw pages are what mirroring itself writes; use SQL on the tables.";
 
+/// Why the table of `PRAGMA optimize` is refused.
+const OPTIMIZE: &str = "pragma_optimize is refused: a SELECT that writes would bypass the journal; use PRAGMA optimize instead.";
+
 /// The sentence with which an action is refused, `None` if it is allowed.
 fn refusal(action: &AuthAction<'_>) -> Option<String> {
     Some(match *action {
@@ -201,6 +212,10 @@ fn refusal(action: &AuthAction<'_>) -> Option<String> {
             "load_extension() is refused: an extension would run inside the server and would be missing \
              on the mirror."
                 .to_owned()
+        }
+        // The one pragma that acts although it is read as a table.
+        AuthAction::Read { table_name, .. } if table_name.eq_ignore_ascii_case("pragma_optimize") => {
+            OPTIMIZE.to_owned()
         }
         AuthAction::Pragma { pragma_name, pragma_value } => {
             pragma_refusal(&pragma_name.to_ascii_lowercase(), pragma_value)?

@@ -29,6 +29,10 @@ fn what_would_break_mirroring_is_refused_with_a_sentence() {
         "UPDATE sqlite_dbpage SET data = zeroblob(4096) WHERE pgno = 1",
         "INSERT INTO sqlite_dbpage(pgno, data) VALUES (2, NULL)",
         "CREATE VIRTUAL TABLE p USING sqlite_dbpage",
+        "SELECT * FROM pragma_optimize",
+        "SELECT count(*) FROM pragma_optimize(0x10012)",
+        "WITH o AS (SELECT 1 FROM PRAGMA_OPTIMIZE) SELECT * FROM o",
+        "CREATE TABLE c AS SELECT * FROM pragma_optimize",
         "PRAGMA journal_mode=DELETE",
         "PRAGMA main.journal_mode = off",
         "PRAGMA synchronous=FULL",
@@ -51,6 +55,27 @@ fn what_would_break_mirroring_is_refused_with_a_sentence() {
     for sql in ["PRAGMA journal_mode", "PRAGMA synchronous", "PRAGMA mmap_size", "SELECT 1"] {
         query(&mut c, sql);
     }
+}
+
+#[test]
+fn saying_what_is_so_anyway_is_neither_a_write_nor_a_mark() {
+    let principal = Principal::new();
+    let mut c = principal.database.checkout().unwrap();
+    for sql in ["PRAGMA journal_mode=WAL", "PRAGMA locking_mode=NORMAL"] {
+        assert_eq!(c.classify(sql).unwrap(), Class::Read, "{sql}");
+        query(&mut c, sql);
+    }
+    assert!(!c.is_marked());
+}
+
+/// Story: SQLite offers `PRAGMA optimize` as a table, and reading it runs ANALYZE. The statement counts as a read, so
+/// its commit was visible on the principal and never reached the journal.
+#[test]
+fn a_view_cannot_hide_a_pragma_that_writes() {
+    let principal = Principal::new();
+    let mut c = principal.database.checkout().unwrap();
+    query(&mut c, "CREATE VIEW o AS SELECT * FROM pragma_optimize(0x10012)");
+    refusal(&mut c, "SELECT * FROM o");
 }
 
 #[test]
