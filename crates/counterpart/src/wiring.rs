@@ -7,15 +7,13 @@ use std::sync::Arc;
 use counterpart_core::DatabaseName;
 use counterpart_engine as engine;
 use counterpart_hrana::{
-    ChosenBy, CursorSink, Error, ErrorKind, Program, Server, Statement, Stream, Target,
+    ChosenBy, CursorSink, Error, ErrorKind, Program, Server, SinkClosed, Statement, Stream, Target,
     proto::{
-        BatchCond, BatchResult, Col, CursorEntry, DescribeCol, DescribeParam, DescribeResult, Error as WireError,
-        StmtResult, Value,
+        BatchCond, BatchResult, Col, CursorEntry, DescribeCol, DescribeParam, DescribeResult,
+        Error as WireError, StmtResult, Value,
     },
 };
-use counterpart_node::{
-    BatchSink, ClientStream, Condition, Node, Refusal, Step,
-};
+use counterpart_node::{BatchSink, ClientStream, Condition, Node, Refusal, Step};
 
 /// The node as clients see it.
 pub struct Clients(pub Arc<Node>);
@@ -28,8 +26,13 @@ impl Server for Clients {
         match opened {
             Ok(stream) => Ok(NodeStream(stream)),
             // A host's first label that names no database is a host name, not a choice.
-            Err(refusal) if refusal.code() == "DATABASE_NOT_FOUND" && target.chosen_by == ChosenBy::Host => {
-                self.0.open_stream(&DatabaseName::main()).map(NodeStream).map_err(|refusal| refused(&refusal))
+            Err(refusal)
+                if refusal.code() == "DATABASE_NOT_FOUND" && target.chosen_by == ChosenBy::Host =>
+            {
+                self.0
+                    .open_stream(&DatabaseName::main())
+                    .map(NodeStream)
+                    .map_err(|refusal| refused(&refusal))
             }
             Err(refusal) => Err(refused(&refusal)),
         }
@@ -38,7 +41,11 @@ impl Server for Clients {
 
 fn parse_name(target: &Target) -> Result<DatabaseName, Refusal> {
     target.database.parse().map_err(|error: counterpart_core::DatabaseNameError| {
-        Refusal::new("DATABASE_NOT_FOUND", error.to_string(), "check the name in the URL or in x-namespace")
+        Refusal::new(
+            "DATABASE_NOT_FOUND",
+            error.to_string(),
+            "check the name in the URL or in x-namespace",
+        )
     })
 }
 
@@ -52,9 +59,8 @@ fn kind_of(code: &str) -> ErrorKind {
         "STREAM_EXPIRED" => ErrorKind::StreamGone,
         "DATABASE_NOT_FOUND" => ErrorKind::NotFound,
         "RESPONSE_TOO_LARGE" => ErrorKind::TooLarge,
-        "SERVER_STARTING" | "SERVER_STOPPING" | "SEEDING" | "JOURNAL_FAILED" | "MIRROR_REQUIRED" => {
-            ErrorKind::Unavailable
-        }
+        "SERVER_STARTING" | "SERVER_STOPPING" | "SEEDING" | "JOURNAL_FAILED"
+        | "MIRROR_REQUIRED" => ErrorKind::Unavailable,
         _ => ErrorKind::Request,
     }
 }
@@ -122,7 +128,11 @@ fn to_engine(statement: Statement) -> engine::Statement {
         sql: statement.sql.as_ref().to_owned(),
         args: engine::Args {
             positional: statement.args.into_iter().map(value_in).collect(),
-            named: statement.named_args.into_iter().map(|arg| (arg.name, value_in(arg.value))).collect(),
+            named: statement
+                .named_args
+                .into_iter()
+                .map(|arg| (arg.name, value_in(arg.value)))
+                .collect(),
         },
         want_rows: statement.want_rows,
     }
@@ -189,7 +199,10 @@ struct EntrySink(CursorSink);
 
 impl EntrySink {
     fn send(&mut self, entry: &CursorEntry) -> Result<(), engine::Stop> {
-        self.0.blocking_send(entry).map_err(|_closed| engine::Stop::Enough)
+        self.0.blocking_send(entry).map_err(|closed| match closed {
+            SinkClosed::Gone => engine::Stop::Enough,
+            SinkClosed::Unread => engine::Stop::Fail((&unread()).into()),
+        })
     }
 
     /// Sends an entry whose failure needs no answer: nobody reads any more, and the batch ends at its next row.
@@ -198,6 +211,11 @@ impl EntrySink {
             tracing::debug!("a cursor's client has gone");
         }
     }
+}
+
+/// Why a stream ends whose client holds it up.
+fn unread() -> Refusal {
+    Refusal::stream_expired("its cursor was not read for as long as a stream may be idle")
 }
 
 fn wire_step(step: usize) -> u32 {
@@ -225,5 +243,9 @@ impl BatchSink for EntrySink {
     fn step_error(&mut self, step: usize, error: &engine::SqlError) {
         let error = WireError::from(failed(error.clone()));
         self.offer(&CursorEntry::StepError { step: wire_step(step), error });
+    }
+
+    fn broken(&self) -> Option<Refusal> {
+        self.0.is_unread().then(unread)
     }
 }

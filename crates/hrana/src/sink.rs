@@ -9,7 +9,12 @@
 //! chunks, each of at most [`CHUNK_BYTES`] plus one entry. When the client reads slowly, the
 //! producer waits.
 
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::time::timeout;
 
 use crate::proto::{self, CursorEntry};
 
@@ -21,10 +26,17 @@ const CHUNKS: usize = 3;
 /// Whole lines of JSON, each ended by a newline.
 pub(crate) type Chunk = Vec<u8>;
 
-/// The client no longer reads; the producer should stop.
+/// Why a sink takes no more entries; the producer should stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the client no longer reads the cursor")]
-pub struct SinkClosed;
+pub enum SinkClosed {
+    /// The client has closed the cursor or is gone; nobody wants what is still to come.
+    #[error("the client no longer reads the cursor")]
+    Gone,
+    /// The client has read nothing for as long as a stream may lie idle. Entries are lost, so the
+    /// cursor must end with an error.
+    #[error("the client did not read the cursor for too long")]
+    Unread,
+}
 
 /// Where a [`Stream`](crate::Stream) puts the entries of a cursor. Whatever was accepted reaches the
 /// client, unless it stops reading; dropping the sink ends the cursor.
@@ -34,15 +46,20 @@ pub struct CursorSink {
     sender: mpsc::Sender<Chunk>,
     /// Room for the last chunk, so that dropping the sink never loses entries.
     last: Option<OwnedPermit<Chunk>>,
+    /// How long a thread waits for the client to read on.
+    patience: Duration,
+    /// It waited in vain.
+    unread: bool,
 }
 
 impl CursorSink {
-    /// A sink and what comes out of it.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Chunk>) {
+    /// A sink and what comes out of it. A thread that produces waits at most for `patience` each
+    /// time the client has to read first.
+    pub(crate) fn new(patience: Duration) -> (Self, mpsc::Receiver<Chunk>) {
         let (sender, receiver) = mpsc::channel(CHUNKS + 1);
         let last = sender.clone().try_reserve_owned().ok();
         assert!(last.is_some(), "a new channel has room");
-        (Self { chunk: Vec::new(), sender, last }, receiver)
+        (Self { chunk: Vec::new(), sender, last, patience, unread: false }, receiver)
     }
 
     /// For what this crate itself has to add when the producer is done.
@@ -59,16 +76,40 @@ impl CursorSink {
     }
 
     /// As [`send`](Self::send), for a producer on a thread of its own. Must not be called inside an
-    /// asynchronous task.
+    /// asynchronous task, but on a thread of the runtime.
     ///
     /// # Errors
-    /// If the client no longer reads.
+    /// If the client no longer reads, or did not for too long: a thread, and whatever the stream
+    /// holds, cannot wait for ever.
     pub fn blocking_send(&mut self, entry: &CursorEntry) -> Result<(), SinkClosed> {
         if self.push(entry)? {
             let chunk = std::mem::take(&mut self.chunk);
-            return self.sender.blocking_send(chunk).map_err(|_| SinkClosed);
+            return match self.sender.try_send(chunk) {
+                Ok(()) => Ok(()),
+                Err(TrySendError::Closed(_)) => Err(SinkClosed::Gone),
+                Err(TrySendError::Full(chunk)) => self.wait_for_reader(chunk),
+            };
         }
         Ok(())
+    }
+
+    fn wait_for_reader(&mut self, chunk: Chunk) -> Result<(), SinkClosed> {
+        // The timer belongs to the runtime, so it is made inside of it.
+        let sent = Handle::current()
+            .block_on(async { timeout(self.patience, self.sender.send(chunk)).await });
+        match sent {
+            Ok(sent) => sent.map_err(|_| SinkClosed::Gone),
+            Err(_elapsed) => {
+                self.unread = true;
+                Err(SinkClosed::Unread)
+            }
+        }
+    }
+
+    /// Whether entries are lost because the client did not read for too long.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.unread
     }
 
     /// Sends what waits for its chunk to fill, for a producer that knows the next entry is far off.
@@ -80,13 +121,16 @@ impl CursorSink {
             return Ok(());
         }
         let chunk = std::mem::take(&mut self.chunk);
-        self.sender.send(chunk).await.map_err(|_| SinkClosed)
+        self.sender.send(chunk).await.map_err(|_| SinkClosed::Gone)
     }
 
     /// Appends an entry; true if the chunk is due.
     fn push(&mut self, entry: &CursorEntry) -> Result<bool, SinkClosed> {
+        if self.unread {
+            return Err(SinkClosed::Unread);
+        }
         if self.sender.is_closed() {
-            return Err(SinkClosed);
+            return Err(SinkClosed::Gone);
         }
         write_line(&mut self.chunk, entry);
         Ok(self.chunk.len() >= CHUNK_BYTES)
@@ -95,6 +139,9 @@ impl CursorSink {
 
 impl Drop for CursorSink {
     fn drop(&mut self) {
+        if self.unread {
+            return; // A gap came before it.
+        }
         if let (false, Some(permit)) = (self.chunk.is_empty(), self.last.take()) {
             permit.send(std::mem::take(&mut self.chunk));
         }
@@ -119,6 +166,8 @@ mod tests {
     use super::*;
     use crate::proto::Value;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     fn row(bytes: usize) -> CursorEntry {
         CursorEntry::Row { row: vec![Value::Text("x".repeat(bytes))] }
     }
@@ -129,7 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn small_entries_share_a_chunk_and_the_last_one_is_not_lost() {
-        let (mut sink, mut chunks) = CursorSink::new();
+        let (mut sink, mut chunks) = CursorSink::new(PATIENCE);
         for _ in 0..1000 {
             sink.send(&row(1)).await.unwrap();
             while let Ok(chunk) = chunks.try_recv() {
@@ -144,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_channel_still_takes_the_last_chunk_on_drop() {
-        let (mut sink, mut chunks) = CursorSink::new();
+        let (mut sink, mut chunks) = CursorSink::new(PATIENCE);
         for _ in 0..CHUNKS {
             sink.send(&row(CHUNK_BYTES)).await.unwrap();
         }
@@ -159,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_producer_waits_while_too_much_is_unread() {
-        let (mut sink, mut chunks) = CursorSink::new();
+        let (mut sink, mut chunks) = CursorSink::new(PATIENCE);
         for _ in 0..CHUNKS {
             sink.send(&row(CHUNK_BYTES)).await.unwrap();
         }
@@ -177,9 +226,28 @@ mod tests {
 
     #[tokio::test]
     async fn the_producer_learns_that_nobody_reads() {
-        let (mut sink, chunks) = CursorSink::new();
+        let (mut sink, chunks) = CursorSink::new(PATIENCE);
         sink.send(&row(1)).await.unwrap();
         drop(chunks);
-        assert_eq!(sink.send(&row(1)).await, Err(SinkClosed));
+        assert_eq!(sink.send(&row(1)).await, Err(SinkClosed::Gone));
+    }
+
+    #[tokio::test]
+    async fn a_thread_waits_only_so_long_for_the_reader_and_nothing_follows_the_gap() {
+        let (mut sink, mut chunks) = CursorSink::new(Duration::from_millis(1));
+        let produce = move || {
+            for _ in 0..CHUNKS {
+                sink.blocking_send(&row(CHUNK_BYTES)).unwrap();
+            }
+            let refused = sink.blocking_send(&row(CHUNK_BYTES));
+            assert_eq!((refused, sink.is_unread()), (Err(SinkClosed::Unread), true));
+            assert_eq!(sink.blocking_send(&row(1)), Err(SinkClosed::Unread));
+        };
+        tokio::task::spawn_blocking(produce).await.unwrap();
+        let mut count = 0;
+        while let Some(chunk) = chunks.recv().await {
+            count += lines(&chunk);
+        }
+        assert_eq!(count, CHUNKS);
     }
 }

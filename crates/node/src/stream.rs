@@ -6,6 +6,7 @@
 mod batch;
 mod held;
 mod job;
+mod stop;
 
 use std::sync::Arc;
 
@@ -151,6 +152,8 @@ impl ClientStream {
         mut job: J,
     ) -> Result<(J, Result<Option<Lsn>, SqlError>), SqlError> {
         let mut held = self.usable().await.map_err(|refusal| SqlError::from(&refusal))?;
+        // When this future is dropped, the client has hung up: what runs is stopped.
+        let _watch = self.slot.stop.watch();
         let mut permit = match (&held.permit, self.shared.admission.now()) {
             (Some(_), _) => Permit::Held,
             (None, Door::Closed(refusal)) => Permit::Refused(refusal),
@@ -237,19 +240,40 @@ fn work<J: Job>(
     mut held: HeldGuard,
     permit: Permit,
 ) -> Worked<J> {
+    let was_open = held.in_transaction();
+    let mut expired = None;
     let outcome = (|| {
         let connection = held.connection(&slot.hosted)?;
-        let mut desk = Desk { connection, permit, hosted: &slot.hosted, shared, committed: None };
+        let _running = slot.stop.enter(connection.interrupter());
+        let mut desk = Desk {
+            connection,
+            permit,
+            hosted: &slot.hosted,
+            shared,
+            committed: None,
+            stop: &slot.stop,
+            expired: &mut expired,
+        };
         let flow = job.step(&mut desk)?;
         Ok((flow, desk.committed))
     })();
-    if !matches!(outcome, Ok((Flow::NeedsPermit, _))) {
-        held.settle(&slot.hosted);
-        slot.touch();
-        slot.note_transaction(held.in_transaction());
-        if held.in_transaction() {
-            shared.transactions.note(slot);
-        }
+    if matches!(outcome, Ok((Flow::NeedsPermit, _))) {
+        return (job, held, outcome);
+    }
+    if was_open && !held.in_transaction() && slot.stop.is_stopped() {
+        // A client that goes on with the stream must not believe that its transaction is still open.
+        expired = expired.or(Some(Refusal::stream_expired(
+            "its client hung up during a statement, and its transaction ended with that",
+        )));
+    }
+    held.settle(&slot.hosted);
+    if let Some(why) = expired {
+        held.expire(why);
+    }
+    slot.touch();
+    slot.note_transaction(held.in_transaction());
+    if held.in_transaction() {
+        shared.transactions.note(slot);
     }
     (job, held, outcome)
 }

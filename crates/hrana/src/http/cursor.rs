@@ -38,7 +38,7 @@ pub(super) async fn run<S: Server>(
     let mut head = Chunk::new();
     write_line(&mut head, &CursorResponse { baton: lease.reserve(), base_url: None });
 
-    let (sink, chunks) = CursorSink::new();
+    let (sink, chunks) = CursorSink::new(app.limits.stream_idle);
     let ended = Arc::new(AtomicBool::new(false));
     tokio::spawn(produce(lease, program, sink, Arc::clone(&ended)));
     let body = ChunkBody { head: Some(head), chunks, ended };
@@ -55,7 +55,12 @@ async fn produce<T: Stream>(
     let rest = sink.sender();
     let held = lease.held().expect("a fresh lease has its stream");
     let result = match program {
-        Ok(program) => held.stream.cursor(program, sink).await,
+        Ok(program) => tokio::select! {
+            biased;
+            result = held.stream.cursor(program, sink) => result,
+            // Dropped, so that it stops. The stream lives on for the client's next request.
+            () = rest.closed() => Ok(()),
+        },
         Err(error) => {
             drop(sink);
             Err(error)

@@ -295,6 +295,7 @@ impl<S: Server> Connection<S> {
             replies: self.replies.clone(),
             tasks,
             response_bytes: self.app.limits.response_bytes,
+            cursor_idle: self.app.limits.stream_idle,
         };
         // An id counts as used even if opening fails, so a refusal needs a task, too.
         if self.streams.len() > self.app.limits.ws_streams {

@@ -5,6 +5,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -68,6 +69,8 @@ pub(super) struct StreamTask<S: Server> {
     pub(super) tasks: mpsc::UnboundedReceiver<Task>,
     /// Bytes of entries after which a fetch response is sent.
     pub(super) response_bytes: usize,
+    /// How long an open cursor may wait for the client to fetch more.
+    pub(super) cursor_idle: Duration,
 }
 
 /// How a cursor came to its end.
@@ -136,7 +139,7 @@ impl<S: Server> StreamTask<S> {
         open_id: i32,
         program: Program,
     ) -> CursorEnd {
-        let (sink, chunks) = CursorSink::new();
+        let (sink, chunks) = CursorSink::new(self.cursor_idle);
         let rest = sink.sender();
         let mut producer = pin!(async move {
             if let Err(error) = stream.cursor(program, sink).await {

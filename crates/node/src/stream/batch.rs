@@ -2,6 +2,8 @@
 
 use counterpart_engine::{Column, SqlError, Statement, StatementResult, Stop, Summary, ValueRef};
 
+use crate::refusal::Refusal;
+
 /// When a step is executed. Conditions refer to earlier steps by their place, counted from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
@@ -73,6 +75,10 @@ pub trait BatchSink: Send {
     fn step_end(&mut self, step: usize, summary: &Summary);
     /// The step failed.
     fn step_error(&mut self, step: usize, error: &SqlError);
+    /// Why the sink can't be trusted with further entries, if it has lost any: the batch and its stream end then.
+    fn broken(&self) -> Option<Refusal> {
+        None
+    }
 }
 
 /// What each step of a collected batch gave; `None` where it was skipped.

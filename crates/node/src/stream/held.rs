@@ -13,6 +13,7 @@ use std::sync::{
 use counterpart_engine::{Connection, SqlError, StreamScope};
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit};
 
+use super::stop::Stop;
 use crate::{clock, databases::Hosted, refusal::Refusal};
 
 /// A stream's resources, shared with the reaper that ends idle transactions.
@@ -20,6 +21,8 @@ pub struct Slot {
     /// The database it works on.
     pub hosted: Arc<Hosted>,
     held: Arc<Mutex<Held>>,
+    /// Ends a request whose client has gone.
+    pub stop: Stop,
     /// When the last request ended, in ms of uptime.
     touched: AtomicU64,
     /// When the open transaction began, in ms of uptime; 0 while none is open.
@@ -49,7 +52,13 @@ impl Slot {
     #[must_use]
     pub fn new(hosted: Arc<Hosted>, era: u64) -> Arc<Slot> {
         let held = Arc::new(Mutex::new(Held { era, ..Held::default() }));
-        Arc::new(Slot { hosted, held, touched: AtomicU64::new(0), began: AtomicU64::new(0) })
+        Arc::new(Slot {
+            hosted,
+            held,
+            stop: Stop::default(),
+            touched: AtomicU64::new(0),
+            began: AtomicU64::new(0),
+        })
     }
 
     /// Locks the slot for one request.
@@ -104,6 +113,11 @@ impl Held {
         self.connection.as_ref().is_some_and(Connection::in_transaction)
     }
 
+    /// Whether an explicit transaction is open that has begun to write.
+    fn is_writing(&self) -> bool {
+        self.connection.as_ref().is_some_and(|c| c.in_transaction() && c.is_writing())
+    }
+
     /// The stream's connection, taken from the pool if it has none.
     ///
     /// # Errors
@@ -119,10 +133,13 @@ impl Held {
 
     /// After a request: gives back what the stream need not keep.
     pub fn settle(&mut self, hosted: &Hosted) {
+        if !self.is_writing() {
+            // Also in a transaction whose first write failed, because its snapshot is outdated, say.
+            self.permit = None;
+        }
         if self.in_transaction() {
             return;
         }
-        self.permit = None;
         if let Some(mut connection) = self.connection.take() {
             if connection.is_marked() {
                 self.connection = Some(connection);

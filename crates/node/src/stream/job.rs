@@ -10,7 +10,10 @@ use counterpart_engine::{
     CollectingSink, Connection, RowSink, SqlError, Statement, StatementResult, Summary,
 };
 
-use super::batch::{BatchSink, Ended, Step};
+use super::{
+    batch::{BatchSink, Ended, Step},
+    stop::Stop,
+};
 use crate::{clock, databases::Hosted, refusal::Refusal, shared::Shared};
 
 /// Whether statements that write may run now.
@@ -52,6 +55,10 @@ pub(super) struct Desk<'a> {
     pub(super) shared: &'a Arc<Shared>,
     /// The newest commit of this job.
     pub(super) committed: Option<Lsn>,
+    /// Tells when nobody waits for the job any more.
+    pub(super) stop: &'a Stop,
+    /// Why the stream ends with this job, if it does.
+    pub(super) expired: &'a mut Option<Refusal>,
 }
 
 impl Desk<'_> {
@@ -61,6 +68,10 @@ impl Desk<'_> {
         statement: &Statement,
         sink: &mut dyn RowSink,
     ) -> Result<Option<Summary>, SqlError> {
+        if self.stop.is_stopped() {
+            let sentence = "The client hung up before this statement was begun.";
+            return Err(SqlError::new("SQLITE_INTERRUPT", sentence));
+        }
         let class = self.connection.classify(&statement.sql)?;
         if class.needs_permit() {
             match &self.permit {
@@ -74,6 +85,10 @@ impl Desk<'_> {
         let outcome = self.connection.run(statement, sink);
         if matches!(self.permit, Permit::Held) {
             self.capture()?;
+        } else if self.connection.has_uncaptured() {
+            // It counted as a read, and yet it committed: mirrors would lack it, so nothing may follow.
+            let why = format!("a statement that reads has written: {}", statement.sql);
+            return Err((&self.shared.poison(&why)).into());
         }
         outcome.map(Some)
     }
@@ -229,6 +244,16 @@ impl RowSink for StepSink<'_> {
     }
 }
 
+impl<S: BatchSink> Batch<S> {
+    /// Ends the job and its stream when the sink has lost entries: what follows must not look complete.
+    fn check_sink(&self, desk: &mut Desk<'_>) -> Result<(), SqlError> {
+        let Some(refusal) = self.sink.broken() else { return Ok(()) };
+        let error = SqlError::from(&refusal);
+        *desk.expired = Some(refusal);
+        Err(error)
+    }
+}
+
 impl<S: BatchSink + 'static> Job for Batch<S> {
     fn expects_write(&self) -> bool {
         self.steps.first().is_some_and(|step| !seems_to_read(&step.statement.sql))
@@ -236,6 +261,7 @@ impl<S: BatchSink + 'static> Job for Batch<S> {
 
     fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
         while let Some(step) = self.steps.get(self.ended.len()) {
+            self.check_sink(desk)?;
             let holds = |c: &super::batch::Condition| {
                 c.holds(&self.ended, !desk.connection.in_transaction())
             };
@@ -256,6 +282,7 @@ impl<S: BatchSink + 'static> Job for Batch<S> {
                 }
             }
         }
+        self.check_sink(desk)?;
         Ok(Flow::Done)
     }
 }
