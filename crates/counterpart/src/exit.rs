@@ -92,8 +92,16 @@ impl Failure {
         )
     }
 
-    /// Standard output went away.
+    /// Whether whoever read the output has gone, as `head` does, and knows that better than we do.
+    pub fn is_closed_pipe(&self) -> bool {
+        self.code == "OUTPUT_CLOSED"
+    }
+
+    /// Standard output cannot be written to: its reader went away, or it is a file on a full disk.
     pub fn output_closed(error: &io::Error) -> Failure {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            return Failure::local_file("write to", "standard output".as_ref(), error);
+        }
         Failure::new(
             Exit::LocalFile,
             "OUTPUT_CLOSED",

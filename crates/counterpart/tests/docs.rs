@@ -159,12 +159,12 @@ fn script(runs: &[(&Block, u8)], own: &str) -> String {
     for (number, (block, exit)) in runs.iter().enumerate() {
         let commands = block.text.replace("127.0.0.1", own);
         // What was printed last need not end with a line's end.
-        write!(script, "printf '\\n%s\\n' '{BORDER} {number}'\n").unwrap();
+        writeln!(script, "printf '\\n%s\\n' '{BORDER} {number}'").unwrap();
         if *exit == 0 {
             script += &commands;
         } else {
             write!(script, "set +e\n{commands}code=$?\nset -e\n").unwrap();
-            write!(script, "[ $code = {exit} ] || {{ echo \"ended with $code\" >&2; exit 98; }}\n")
+            writeln!(script, "[ $code = {exit} ] || {{ echo \"ended with $code\" >&2; exit 98; }}")
                 .unwrap();
         }
         script += "settle\n";

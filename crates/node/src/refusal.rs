@@ -68,10 +68,35 @@ impl Refusal {
     }
 }
 
+/// The core's sentences begin with a capital; behind a semicolon that would be one too many.
+fn uncapitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    match (letters.next(), letters.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => sentence.to_owned(),
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.0.what, self.0.remedy)
+        write!(f, "{}; {}", self.0.what, uncapitalized(&self.0.remedy))
     }
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_reads_as_one_sentence() {
+        let text = |remedy: &str| Refusal::new("CODE", "this is wrong", remedy).to_string();
+        assert_eq!(text("Write to the principal"), "this is wrong; write to the principal");
+        assert_eq!(text("WAL files are big"), "this is wrong; WAL files are big");
+        assert_eq!(text("`x`"), "this is wrong; `x`");
+        assert_eq!(text(""), "this is wrong; ");
+    }
+}

@@ -131,8 +131,11 @@ impl Screen {
         }
     }
 
-    /// Writes a failure to standard error.
+    /// Writes a failure to standard error; nothing where the reader has chosen to read no more.
     pub fn failure(&mut self, failure: &Failure) {
+        if failure.is_closed_pipe() {
+            return;
+        }
         let text = if self.json { failure.to_json().to_string() } else { describe(failure) };
         // With standard error gone there is nobody left to tell; the exit code still does.
         let _gone = writeln!(self.err, "{text}");

@@ -159,13 +159,16 @@ fn an_export_writes_the_file_and_a_refused_one_touches_nothing() {
 #[test]
 fn a_partner_is_named_by_identity_url_or_address() {
     let server = FakeServer::start();
-    server.answers("GET /api/v1/status", ok(pair_status()));
+    let mut joined = pair_status();
+    joined["role"] = "mirror".into();
     let failover = "POST /api/v1/mirroring/failover";
     server.answers(
         failover,
         ok(json!({ "words": "swapped", "failed_over": { "client_url": "http://b:6480" } })),
     );
     for name in ["00000000000000bb", "http://b:6480/", "b:6481"] {
+        let before_and_after = [(200, pair_status()), (200, joined.clone())];
+        server.answers("GET /api/v1/status", before_and_after);
         let printed = run(&server, &["failover", "--to", name]).unwrap();
         assert_eq!(printed, "swapped\nthe principal is now http://b:6480\n");
         assert_eq!(server.body_of(failover), json!({ "to": "00000000000000bb" }), "{name}");
