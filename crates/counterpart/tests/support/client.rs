@@ -166,13 +166,15 @@ impl Client {
     }
 }
 
-fn failure_of(error: &Value, status: u16) -> Failure {
+/// A refusal from an error of the protocol, or from the body of a response with another status than 200.
+pub fn failure_of(error: &Value, status: u16) -> Failure {
     let message = error["message"].as_str().map_or_else(|| error.to_string(), str::to_owned);
     let code = error["code"].as_str().map_or_else(|| format!("HTTP_{status}"), str::to_owned);
     Failure { code, message }
 }
 
-fn to_hrana(value: &Value) -> Value {
+/// A plain JSON value as an argument; an object is one already.
+pub fn to_hrana(value: &Value) -> Value {
     match value {
         Value::Null => json!({"type": "null"}),
         Value::Number(n) if n.is_i64() => json!({"type": "integer", "value": n.to_string()}),

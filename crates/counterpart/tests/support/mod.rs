@@ -8,6 +8,8 @@ pub mod clock;
 pub mod pair;
 pub mod proxy;
 pub mod server;
+pub mod socket;
+pub mod stream;
 pub mod workload;
 
 use std::time::Duration;
