@@ -191,6 +191,21 @@ pub enum OpenError {
         /// The last record missing.
         to: Lsn,
     },
+    /// The journal ends before what is known to have been hardened.
+    #[error(
+        "the journal in {} ends at record {end}, though everything up to {must_reach} was hardened: segments were removed \
+         or cut short; put them back, or restore this data directory from the partner (`counterpart mirror start \
+         --replace`) or from a backup",
+        dir.display()
+    )]
+    Short {
+        /// The journal's directory.
+        dir: PathBuf,
+        /// The last record that is there.
+        end: Lsn,
+        /// Where it must end at least.
+        must_reach: Lsn,
+    },
     /// The journal belongs to another session.
     #[error(
         "the journal segment {} belongs to session {found}, this server to session {expected}; files of two servers \

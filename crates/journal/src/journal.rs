@@ -39,6 +39,8 @@ pub struct Config {
     pub tail_bytes: usize,
     /// Size on the disk above which old segments are removed.
     pub retention_bytes: u64,
+    /// Known to have been hardened: a journal that ends before has lost something, whatever its own files say.
+    pub must_reach: Lsn,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             queue_bytes: 64 << 20,
             tail_bytes: 16 << 20,
             retention_bytes: 1 << 30,
+            must_reach: Lsn::ZERO,
         }
     }
 }
@@ -83,7 +86,7 @@ impl Journal {
         listener: Listener,
     ) -> Result<(Journal, Recovery), OpenError> {
         let place = Place { disk: &disk, dir, segment_bytes: config.segment_bytes };
-        let (table, recovery) = place.recover(session)?;
+        let (table, recovery) = place.recover(session, config.must_reach)?;
         let journal = Journal::start(Arc::clone(&disk), dir, config, table, &recovery, listener)?;
         Ok((journal, recovery))
     }

@@ -63,7 +63,11 @@ struct Stop {
 
 impl Place<'_> {
     /// Verifies all segments, cuts a torn tail, and makes sure that what is left is hardened.
-    pub fn recover(&self, session: SessionId) -> Result<(Table, Recovery), OpenError> {
+    pub fn recover(
+        &self,
+        session: SessionId,
+        must_reach: Lsn,
+    ) -> Result<(Table, Recovery), OpenError> {
         self.disk.create_dir(self.dir).map_err(OpenError::io("create the directory", self.dir))?;
         self.resume_reset()?;
         let mut firsts = self.list()?;
@@ -83,6 +87,11 @@ impl Place<'_> {
             tracing::info!(segment = %segment.path.display(), last = %segment.last, "verified {} of {count}", at + 1);
             table.segments.push(segment);
             stop = Some(stopped);
+        }
+        let end = state.next.before();
+        if end < must_reach {
+            // Before anything is cut or made: whoever mends this needs the files as they are.
+            return Err(OpenError::Short { dir: self.dir.to_owned(), end, must_reach });
         }
         let mut cut = None;
         match stop {

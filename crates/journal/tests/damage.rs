@@ -344,3 +344,22 @@ fn a_panic_of_the_listener_poisons_the_journal_instead_of_hanging_everybody() {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| journal.flush_and_stop()));
     assert!(stopping.is_err(), "whoever stops the journal learns of the panic");
 }
+
+/// The files alone cannot tell a torn tail from records that were cut off; whoever knows how far it was hardened can.
+#[test]
+fn a_journal_that_ends_before_what_was_hardened_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open_real(dir.path(), one_segment()).unwrap();
+    append_up_to(&journal, 5);
+    journal.flush_and_stop().unwrap();
+    let reaching = |lsn| Config { must_reach: Lsn(lsn), ..one_segment() };
+    assert!(matches!(
+        open_real(dir.path(), reaching(6)),
+        Err(OpenError::Short { end: Lsn(5), must_reach: Lsn(6), .. })
+    ));
+    let (journal, recovery) = open_real(dir.path(), reaching(5)).unwrap();
+    assert_eq!(recovery.end, Lsn(5));
+    journal.flush_and_stop().unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(open_real(empty.path(), reaching(1)), Err(OpenError::Short { .. })));
+}

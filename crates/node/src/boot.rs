@@ -101,6 +101,7 @@ pub fn discard_data(shared: &Shared) -> Result<(), BootError> {
         control.databases.clear();
         control.catalog_lsn = end;
         control.redo_after = end;
+        control.commit_lsn = control.commit_lsn.min(end);
     })?;
     remove_strays(shared)?;
     shared.set_applied(end);

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use counterpart_core::{
     DatabaseName, Lsn, ServerId,
-    message::{PartnerAddress, Safety},
+    message::{PartnerAddress, Role, Safety},
     session::{Command, CommandError, Config, Core, Durable, Millis, Outcome, Recovered},
 };
 use counterpart_journal::{
@@ -201,14 +201,18 @@ fn open(
         }
     };
     let identity = boot::journal_identity(control.session.server);
-    let (journal, recovery) = open_journal(&settings, &disk, identity, &inputs)?;
+    // While a seed has not begun or not ended, the journal may be another one than the control file speaks of.
+    let reached = control.redo_after.max(control.commit_lsn);
+    let must_reach = if control.is_whole() { reached } else { Lsn::ZERO };
+    let (journal, recovery) = open_journal(&settings, &disk, identity, must_reach, &inputs)?;
     if let Some(cut) = &recovery.cut {
         tracing::warn!(file = %cut.file.display(), offset = cut.offset, bytes = cut.bytes, "a torn tail of the journal was cut; nothing of it was ever confirmed");
     }
     let last_known = journal.records_after(recovery.end.before()).last().and_then(Result::ok);
     let in_record = last_known.map_or(Lsn::ZERO, |record| record.header().commit_lsn);
-    let commit = control.commit_lsn.max(in_record).max(control.redo_after).min(recovery.end);
     let durable = control.session.clone();
+    let known = control.commit_lsn.max(in_record).max(control.redo_after).min(recovery.end);
+    let commit = if decides_alone(&durable) { recovery.end } else { known };
     let shared = Shared::new(Parts {
         settings,
         journal,
@@ -241,15 +245,24 @@ fn open(
     Ok((shared, recovered, lock))
 }
 
+/// Whether everything that this server has hardened was final without anybody else's word: it acted, and commits
+/// waited for no mirror. What it confirmed alone stays readable here even if it turns out to have been deposed.
+fn decides_alone(durable: &Durable) -> bool {
+    let waits = durable.safety == Safety::Full && durable.partners.iter().any(|p| p.synchronized);
+    durable.role != Role::Mirror && durable.pending_handover.is_none() && !waits
+}
+
 fn open_journal(
     settings: &Settings,
     disk: &Arc<dyn Disk>,
     identity: counterpart_core::SessionId,
+    must_reach: Lsn,
     inputs: &Inputs,
 ) -> Result<(Journal, journal::Recovery), StartError> {
     let config = journal::Config {
         segment_bytes: settings.segment_bytes,
         retention_bytes: settings.retention_bytes,
+        must_reach,
         ..journal::Config::default()
     };
     let inputs = inputs.clone();

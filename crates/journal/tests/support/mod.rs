@@ -57,6 +57,7 @@ pub fn tiny() -> Config {
         queue_bytes: 8 << 10,
         tail_bytes: 4 << 10,
         retention_bytes: 1 << 30,
+        must_reach: Lsn::ZERO,
     }
 }
 
