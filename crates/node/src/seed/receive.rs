@@ -15,6 +15,7 @@ use crate::{
     boot::{self, BootError},
     control::CatalogEntry,
     databases::file_path,
+    driver::Input,
     link::SeedIn,
     shared::Shared,
 };
@@ -88,6 +89,7 @@ impl Receiver {
                     if self.progress.copied_at <= self.progress.mark {
                         // Nothing was written meanwhile, so there is nothing to redo: the copy is whole as it is.
                         boot::reload(&self.shared, self.progress.mark)?;
+                        self.shared.inputs.send(Input::Reloaded(self.progress.mark));
                     }
                     self.shared.inputs.event(Event::SeedFinished(self.link));
                     return Ok(());
