@@ -22,8 +22,9 @@ use crate::{
     },
 };
 
-/// A line about catching up is logged each time this many events went by.
-const LOG_EVERY: u64 = 10_000;
+/// A line about catching up is logged each time this many events went by. They come in batches of up to half a MiB,
+/// a few thousand at most: so there is a line at least every 10,000 events.
+const LOG_EVERY: u64 = 5_000;
 
 /// Where this mirror stands with its principal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -265,12 +266,12 @@ impl Core {
 
     fn log_progress(&mut self) {
         let Some(progress) = &mut self.upstream.catching_up else { return };
-        if self.hardened.since(progress.logged) < LOG_EVERY {
+        if self.end.since(progress.logged) < LOG_EVERY {
             return;
         }
-        progress.logged = self.hardened;
-        let done = self.hardened.since(progress.from);
-        let left = progress.goal.since(self.hardened);
+        progress.logged = self.end;
+        let done = self.end.since(progress.from);
+        let left = progress.goal.since(self.end);
         let elapsed = self.now.ticks.since(progress.since).0.max(1);
         let rate = (done.saturating_mul(1_000) / elapsed).max(1);
         let percent = done.saturating_mul(100) / (done + left).max(1);
@@ -444,6 +445,7 @@ impl Core {
         self.end = last;
         self.upstream.hardened = self.upstream.hardened.max(last);
         self.emit(Action::Append(id));
+        self.log_progress();
     }
 
     pub(super) fn local_hardened(&mut self, lsn: Lsn) {
@@ -454,7 +456,6 @@ impl Core {
                 let (hardened, applied) = (self.hardened, self.applied);
                 self.send(id, Message::Ack { hardened, applied });
             }
-            self.log_progress();
         }
     }
 
