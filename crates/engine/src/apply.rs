@@ -396,9 +396,9 @@ fn open_copy(path: &Path) -> Result<Attached, SqlError> {
 fn open_copy_as(path: &Path, encoding: u32, encoding_name: &str) -> Result<Attached, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = rusqlite::Connection::open_in_memory_with_flags(flags)?;
-    let name = path.to_str().ok_or_else(|| {
-        SqlError::new("SQLITE_CANTOPEN", "the path of a database must be UTF-8")
-    })?;
+    let name = path
+        .to_str()
+        .ok_or_else(|| SqlError::new("SQLITE_CANTOPEN", "the path of a database must be UTF-8"))?;
     // Before anything else: whatever loads the schema fixes the encoding.
     db.execute_batch(&format!("PRAGMA encoding='{encoding_name}'"))?;
     overlook_schema_errors(&db)?;

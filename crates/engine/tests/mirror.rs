@@ -107,7 +107,8 @@ fn a_copy_with_utf_16_texts_is_applied_to() {
     for encoding in ["UTF-16le", "UTF-16be"] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("principal.db");
-        let sql = format!("PRAGMA encoding='{encoding}'; PRAGMA journal_mode=WAL; CREATE TABLE t(v)");
+        let sql =
+            format!("PRAGMA encoding='{encoding}'; PRAGMA journal_mode=WAL; CREATE TABLE t(v)");
         rusqlite::Connection::open(&path).unwrap().execute_batch(&sql).unwrap();
         let copy = directory.path().join("mirror.db");
         std::fs::copy(&path, &copy).unwrap();
