@@ -451,11 +451,10 @@ impl Core {
     pub(super) fn local_hardened(&mut self, lsn: Lsn) {
         self.hardened = self.hardened.max(lsn);
         self.end = self.end.max(self.hardened);
-        if self.d.role == Role::Mirror && self.upstream.stage == Stage::Following {
-            if let Some(id) = self.upstream.link {
-                let (hardened, applied) = (self.hardened, self.applied);
-                self.send(id, Message::Ack { hardened, applied });
-            }
+        let following = self.d.role == Role::Mirror && self.upstream.stage == Stage::Following;
+        if let (true, Some(id)) = (following, self.upstream.link) {
+            let (hardened, applied) = (self.hardened, self.applied);
+            self.send(id, Message::Ack { hardened, applied });
         }
     }
 
