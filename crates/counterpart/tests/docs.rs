@@ -279,6 +279,15 @@ fn every_command_in_the_readme_and_the_manual_does_what_it_says() {
 }
 
 #[test]
+fn every_chapter_is_in_the_summary() {
+    let summary = read(&root().join("docs/src/SUMMARY.md"));
+    for path in &documents()[1..] {
+        let name = path.file_name().unwrap().to_string_lossy();
+        assert!(name == "SUMMARY.md" || summary.contains(&format!("({name})")), "{name}");
+    }
+}
+
+#[test]
 fn every_command_has_a_section() {
     let text = read(&root().join("docs/src/commands.md"));
     for group in ["", "db", "mirror"] {

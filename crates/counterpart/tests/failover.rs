@@ -2,7 +2,11 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use support::{
+    client::Client,
+    clock::now,
     pair::{Pair, wait_role},
     server::Server,
     workload::{Workload, assert_has_all, create_table},
@@ -57,4 +61,55 @@ fn failover_is_refused_with_the_reason_where_the_state_forbids_it() {
     let outcome = pair.principal.cli(&["failover"]);
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("DISCONNECTED"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_write_that_arrives_during_a_failover_is_executed_by_the_new_principal() {
+    let mut pair = Pair::start();
+    pair.principal.client().run("create table t(client integer, n integer)");
+    for round in 0..10 {
+        let url = pair.principal.url();
+        let go_on = AtomicBool::new(true);
+        let begun = AtomicU64::new(0);
+        let failed = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..8)
+                .map(|client| {
+                    let (go_on, begun, url) = (&go_on, &begun, &url);
+                    scope.spawn(move || {
+                        let client_of = Client::new(url);
+                        let mut failed = Vec::new();
+                        while go_on.load(Ordering::Relaxed) {
+                            let at = now();
+                            begun.fetch_add(1, Ordering::Relaxed);
+                            let sql = "insert into t values(?, ?)";
+                            if let Err(failure) =
+                                client_of.execute(sql, &[client.into(), round.into()])
+                            {
+                                failed.push((at, failure));
+                            }
+                        }
+                        failed
+                    })
+                })
+                .collect();
+            support::wait_for("the writers to be at work", || {
+                (begun.load(Ordering::Relaxed) > 50).then_some(())
+            });
+            let commanded = now();
+            pair.principal.cli_ok(&["failover"]);
+            go_on.store(false, Ordering::Relaxed);
+            let failed = writers.into_iter().flat_map(|writer| writer.join().unwrap());
+            failed.filter(|(at, _)| *at < commanded).collect::<Vec<_>>()
+        });
+        assert!(
+            failed.is_empty(),
+            "{} writes failed that were under way, the first: {:?}",
+            failed.len(),
+            failed[0]
+        );
+        pair = pair.swapped();
+        wait_role(&pair.principal, "principal");
+        pair.wait_synchronized();
+    }
+    pair.assert_equal();
 }

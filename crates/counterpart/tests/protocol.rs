@@ -415,6 +415,8 @@ fn each_limit_has_its_own_code_and_the_server_goes_on() {
     for path in ["/v2/pipeline", "/v3/pipeline", "/v3/cursor"] {
         let (status, body) = client.post(path, &long).unwrap();
         assert_eq!((status, body["code"].as_str()), (413, Some("REQUEST_TOO_LARGE")), "{path}");
+        // The client keeps its connections: it must have been told that this one is over.
+        assert_eq!(client.value("select count(*) from t"), json!(0));
     }
     client.run("insert into t values('goes on')");
 }

@@ -5,8 +5,10 @@
 
 pub mod client;
 pub mod clock;
+pub mod fs;
 pub mod pair;
 pub mod proxy;
+pub mod raw;
 pub mod server;
 pub mod socket;
 pub mod stream;

@@ -116,3 +116,15 @@ pub fn assert_equal(principal: &Server, mirror: &Server) {
         }
     }
 }
+
+/// `other`, which may be down, as `server` sees it in its status.
+///
+/// # Panics
+/// If it does not know it.
+#[track_caller]
+pub fn partner(server: &Server, other: &Server) -> Value {
+    let (status, url) = (server.status(), other.url());
+    let partners = status["mirroring"]["partners"].as_array().cloned().unwrap_or_default();
+    let found = partners.into_iter().find(|partner| partner["client_url"] == url);
+    found.unwrap_or_else(|| panic!("{} has no partner {url}: {status}", server.url()))
+}

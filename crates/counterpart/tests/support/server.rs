@@ -39,6 +39,8 @@ pub struct Server {
     /// What partners are told to dial, if not the partner port itself (a proxy, say).
     pub partner_advertise: Option<String>,
     pub extra: Vec<String>,
+    /// The data directory, if it is to be on another file system.
+    pub data_dir: Option<PathBuf>,
     child: Option<Child>,
     starts: u32,
 }
@@ -66,6 +68,7 @@ impl Server {
             partner_port: free_port(address),
             partner_advertise: None,
             extra: extra.iter().map(|&s| s.to_owned()).collect(),
+            data_dir: None,
             child: None,
             starts: 0,
         }
@@ -73,7 +76,7 @@ impl Server {
 
     /// The data directory.
     pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data_dir.clone().unwrap_or_else(|| self.dir.path().join("data"))
     }
 
     /// The log of all starts.
@@ -173,6 +176,21 @@ impl Server {
     /// Waits for a server that ends by itself.
     pub fn wait_end(&mut self) -> ExitStatus {
         end_of(self.child.take().expect("the server runs"))
+    }
+
+    /// How the process ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().unwrap()?;
+        self.child = None;
+        Some(status)
+    }
+
+    /// Ends the process, unless it has ended by itself already.
+    pub fn end_whatever(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     pub fn is_running(&self) -> bool {

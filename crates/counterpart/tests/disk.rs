@@ -1,0 +1,202 @@
+//! Disks that fill up, and file systems whose power is cut. Each test needs a file system of its own and is skipped,
+//! with the reason, where the machine does not allow that.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use support::{
+    fs::SmallFs,
+    pair::{Pair, assert_equal, start_mirroring, wait_state, wait_synchronized},
+    server::Server,
+    wait_for,
+    workload::{Workload, assert_has_all, create_table},
+};
+
+/// A server whose data is on `fs`.
+fn server_on(fs: &SmallFs, extra: &[&str]) -> Server {
+    let mut server = Server::prepare(extra);
+    server.data_dir = Some(fs.path().join("data"));
+    server.launch();
+    server
+}
+
+/// Inserts 1 MB rows until a write is refused; how many were confirmed, and the refusal.
+fn write_until_refused(server: &Server) -> (u64, support::client::Failure) {
+    let client = server.client();
+    for n in 0..2_000 {
+        if let Err(failure) = client.execute("insert into bulk values(randomblob(1000000))", &[]) {
+            return (n, failure);
+        }
+    }
+    panic!("2 GB fit on a small disk");
+}
+
+#[test]
+fn a_full_disk_refuses_writes_before_the_commit_and_reads_go_on() {
+    let Some(fs) = SmallFs::make(400) else { return };
+    let mut server = server_on(&fs, &["--checkpoint-bytes", "16MiB", "--retention-bytes", "64MiB"]);
+    server.client().run("create table bulk(x blob)");
+    create_table(&server);
+    let (confirmed, failure) = write_until_refused(&server);
+    assert!(confirmed > 20, "only {confirmed} rows");
+    assert!(failure.is_refusal(), "{failure:?}\n{}", server.log());
+    assert!(
+        ["SQLITE_FULL", "DISK_FULL"].contains(&failure.code.as_str()),
+        "{failure:?}\n{}",
+        server.log()
+    );
+    let count = || server.client().value("select count(*) from bulk");
+    assert_eq!(count(), json!(confirmed), "reads go on, and nothing confirmed is lost");
+    let status = server.status();
+    assert_eq!(status["role"], "standalone", "the server itself goes on: {status}");
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+
+    // What frees space for SQLite frees none on the disk; another file that goes does.
+    server.kill();
+    server.launch();
+    assert_eq!(server.client().value("select count(*) from bulk"), json!(confirmed));
+    assert_eq!(server.client().value("pragma integrity_check"), json!("ok"));
+}
+
+#[test]
+fn writes_go_on_when_space_is_freed() {
+    let Some(fs) = SmallFs::make(500) else { return };
+    let server = server_on(&fs, &[]);
+    server.client().run("create table bulk(x blob)");
+    let ballast = fs.fill(0);
+    let (confirmed, failure) = write_until_refused(&server);
+    assert!(["SQLITE_FULL", "DISK_FULL"].contains(&failure.code.as_str()), "{failure:?}");
+    assert!(failure.message.to_lowercase().contains("full"), "{failure:?}");
+    std::fs::remove_file(ballast).unwrap();
+    let insert = || server.client().execute("insert into bulk values(randomblob(1000000))", &[]);
+    wait_for("writes to be taken again", || insert().ok());
+    let count = server.client().value("select count(*) from bulk");
+    assert_eq!(count, json!(confirmed + 1));
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+}
+
+#[test]
+fn a_full_disk_of_the_mirror_does_not_stop_the_principal() {
+    let Some(fs) = SmallFs::make(500) else { return };
+    let principal = Server::start_with(&["--partner-timeout", "1s"]);
+    let mut mirror = server_on(&fs, &["--partner-timeout", "1s"]);
+    start_mirroring(&principal, &mirror, &[]);
+    wait_synchronized(&principal);
+    create_table(&principal);
+    principal.client().run("create table bulk(x blob)");
+    assert_equal(&principal, &mirror);
+    let ballast = fs.fill(0);
+    let load = Workload::start(0, 2, &[&principal]);
+    for _ in 0..200 {
+        principal.client().run("insert into bulk values(randomblob(1000000))");
+    }
+    wait_state(&principal, "DISCONNECTED");
+    load.wait_progress(50);
+    let (confirmed, failures) = load.stop();
+    assert_eq!(failures, [], "the principal goes on");
+    assert_has_all(&principal, &confirmed);
+    let told = mirror.status();
+    let error = told["mirroring"]["last_error"].to_string();
+    assert!(error.contains("pace") || error.contains("full"), "the mirror says why: {told}");
+    assert!(mirror.client().value("select count(*) from bulk").is_u64(), "its reads go on");
+
+    // With space again, and a restart as its message says, it catches up by itself.
+    std::fs::remove_file(ballast).unwrap();
+    mirror.kill();
+    mirror.launch();
+    wait_synchronized(&principal);
+    wait_state(&mirror, "SYNCHRONIZED");
+    assert_equal(&principal, &mirror);
+    assert_has_all(&mirror, &confirmed);
+}
+
+#[test]
+fn a_server_can_be_started_and_read_on_a_full_disk() {
+    let Some(fs) = SmallFs::make(300) else { return };
+    let mut server = server_on(&fs, &[]);
+    create_table(&server);
+    server.client().run("insert into work values(1, 1, 'x')");
+    fs.fill(0);
+    server.kill();
+    server.spawn();
+    // It starts and reads, or it ends and says why; it never starts with less than there was.
+    let started = wait_for("the server to decide", || {
+        server.ended().map(|status| Err(status)).or_else(|| server.try_status().ok().map(Ok))
+    });
+    match started {
+        Ok(_) => assert_eq!(server.client().value("select count(*) from work"), json!(1)),
+        Err(status) => {
+            assert_eq!(status.code(), Some(7), "{}", server.log());
+            assert!(server.log().contains("pace"), "it says why: {}", server.log());
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_of_either_server_loses_nothing_confirmed() {
+    let (Some(p), Some(m)) = (SmallFs::make(600), SmallFs::make(600)) else { return };
+    let settings = ["--partner-timeout", "1s", "--checkpoint-bytes", "4MiB"];
+    let (principal, mirror) = (server_on(&p, &settings), server_on(&m, &settings));
+    start_mirroring(&principal, &mirror, &[]);
+    let mut pair = Pair { principal, mirror };
+    pair.wait_synchronized();
+    create_table(&pair.principal);
+    pair.principal.client().run("create table bulk(id integer primary key, x blob)");
+    let mut all = BTreeSet::new();
+    for round in 0..8u64 {
+        let load = Workload::start(round * 4, 4, &[&pair.principal]);
+        for id in 0..round * 3 {
+            pair.principal.client().run(&format!(
+                "insert or replace into bulk values({}, randomblob(500000))",
+                id % 10
+            ));
+        }
+        load.wait_progress(50 + round * 13);
+        let (fs, server) = match round % 4 {
+            0 | 2 => (&p, &mut pair.principal),
+            _ => (&m, &mut pair.mirror),
+        };
+        fs.cut_power();
+        if round % 4 == 1 {
+            // The principal goes on without it.
+            load.wait_progress(20);
+        }
+        let (confirmed, _) = load.stop();
+        all.extend(confirmed);
+        server.end_whatever();
+        fs.remount();
+        server.launch();
+        pair.wait_synchronized();
+        assert_has_all(&pair.principal, &all);
+        pair.assert_equal();
+        assert_eq!(pair.mirror.client().value("pragma integrity_check"), json!("ok"));
+    }
+}
+
+#[test]
+fn after_a_power_cut_of_the_principal_its_mirror_has_everything_confirmed() {
+    let Some(p) = SmallFs::make(600) else { return };
+    let settings = ["--partner-timeout", "1s", "--checkpoint-bytes", "1MiB"];
+    let (principal, mirror) = (server_on(&p, &settings), Server::start_with(&settings));
+    start_mirroring(&principal, &mirror, &[]);
+    let mut pair = Pair { principal, mirror };
+    pair.wait_synchronized();
+    create_table(&pair.principal);
+    let load = Workload::start(0, 8, &[&pair.principal]);
+    load.wait_progress(300);
+    p.cut_power();
+    let (confirmed, _) = load.stop();
+    pair.principal.end_whatever();
+    wait_state(&pair.mirror, "DISCONNECTED");
+    pair.mirror.cli_ok(&["promote", "--yes"]);
+    assert_has_all(&pair.mirror, &confirmed);
+    pair.mirror.client().run("insert into work values(99, 99, 'after')");
+    p.remount();
+    pair.principal.launch();
+    assert!(wait_for("the old principal to step down", || {
+        let status = pair.principal.try_status().ok()?;
+        (status["role"] == "mirror").then_some(true)
+    }));
+}
