@@ -17,7 +17,8 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Error> {
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
     }
-    match Limited::new(body, limit).collect().await {
+    let mut body = body;
+    match Limited::new(&mut body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
         Err(error) => Err(bad_request(format!("The request body could not be read: {error}."))),
@@ -30,6 +31,18 @@ fn too_large(limit: usize) -> Error {
          the limit in the server's settings."
     );
     Error::new(ErrorKind::TooLarge, codes::REQUEST_TOO_LARGE, message)
+}
+
+/// Reads on, `most` bytes at most: a client that is still sending when the connection closes sees a
+/// reset instead of the answer.
+async fn discard(mut body: Body, most: usize) {
+    let mut left = most;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
 }
 
 /// The message in a body. `what` names the expected body in the error.
