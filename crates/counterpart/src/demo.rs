@@ -201,9 +201,19 @@ impl<'a> Demo<'a> {
         if clock::uptime() - since < AGAIN || !self.watcher.is_principal(1 - index) {
             return Ok(());
         }
-        server.launch(&mut self.home)?;
+        let launched = server.launch(&mut self.home);
         let (name, pid) = (server.name, server.pid);
-        self.tell(format!("Server {name} was started again, as an init system would (pid {pid})."))
+        match launched {
+            Ok(()) => self.tell(format!(
+                "Server {name} was started again, as an init system would (pid {pid})."
+            )),
+            // Somebody took its port meanwhile, perhaps for a moment only.
+            Err(failure) if server.ended.is_some() => {
+                self.home.release(pid)?;
+                self.tell(format!("{}. It is tried again in 10 s.", failure.what))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     fn tell(&mut self, news: String) -> Result<(), Failure> {
