@@ -7,6 +7,7 @@ mod clock;
 mod config;
 mod demo;
 mod exit;
+mod forward;
 mod serve;
 mod wiring;
 

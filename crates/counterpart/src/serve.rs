@@ -1,12 +1,6 @@
 //! `counterpart serve`: one server, from its listeners to its end.
 
-use std::{
-    future::Future,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{Router, serve::ListenerExt};
 use counterpart_hrana::{Hrana, Limits};
@@ -51,7 +45,8 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
 }
 
 fn start_log(settings: &Settings) {
-    let builder = tracing_subscriber::fmt().with_max_level(settings.log_level).with_writer(std::io::stderr);
+    let builder =
+        tracing_subscriber::fmt().with_max_level(settings.log_level).with_writer(std::io::stderr);
     // A second logger in one process (tests) is no harm: the first one stays.
     let _started = match settings.log {
         LogFormat::Text => {
@@ -69,8 +64,10 @@ fn start_failed(what: &str) -> Failure {
 
 /// Completes at SIGTERM or Ctrl-C.
 fn asked_to_stop() -> Result<impl Future<Output = &'static str>, Failure> {
-    let listen = |kind| signal(kind).map_err(|e| start_failed(&format!("signals can't be handled: {e}")));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let listen =
+        |kind| signal(kind).map_err(|e| start_failed(&format!("signals can't be handled: {e}")));
+    let (mut terminate, mut interrupt) =
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -102,7 +99,8 @@ impl Server {
         let (clients, listen) = bind(settings.listen, "--listen").await?;
         let (partners, partner_listen) = bind(settings.partner_listen, "--partner-listen").await?;
         let client_url = settings.advertise.clone().unwrap_or_else(|| format!("http://{listen}"));
-        let partner_address = settings.partner_advertise.clone().unwrap_or_else(|| partner_listen.to_string());
+        let partner_address =
+            settings.partner_advertise.clone().unwrap_or_else(|| partner_listen.to_string());
         let limits = Limits {
             request_bytes: usize::try_from(settings.max_request_bytes).unwrap_or(usize::MAX),
             response_bytes: usize::try_from(settings.max_result_bytes).unwrap_or(usize::MAX),
@@ -112,7 +110,7 @@ impl Server {
         let ready_file = settings.ready_file.clone();
         let node = Node::start(node_settings(settings, &client_url, partner_address), partners);
         let node = node.await.map_err(node_failed)?;
-        let hrana = Hrana::new(Arc::new(Clients(Arc::clone(&node))), limits);
+        let hrana = Hrana::new(Arc::new(Clients::new(Arc::clone(&node))), limits);
         let app = hrana.router().merge(counterpart_admin::router(Arc::clone(&node)));
         let server = Server { node, hrana, app, clients, listen, partner_listen, client_url };
         if let Some(path) = ready_file {
@@ -145,7 +143,8 @@ impl Server {
                 tracing::debug!(%error, "a client's connection may be slower than it could be");
             }
         });
-        let serving = axum::serve(clients, app).with_graceful_shutdown(async move { ended.notified().await });
+        let serving =
+            axum::serve(clients, app).with_graceful_shutdown(async move { ended.notified().await });
         let mut serving = tokio::spawn(serving.into_future());
         let why = stop.await;
         tracing::info!(signal = why, "stopping");
@@ -156,7 +155,10 @@ impl Server {
             Ok(Ok(Err(error))) => tracing::error!(%error, "serving clients ended with an error"),
             Ok(Err(error)) => tracing::error!(%error, "serving clients panicked"),
             Err(_) => {
-                tracing::warn!("requests that ran for more than {} s were cut off", FINISH.as_secs());
+                tracing::warn!(
+                    "requests that ran for more than {} s were cut off",
+                    FINISH.as_secs()
+                );
                 serving.abort();
             }
         }
@@ -190,7 +192,11 @@ fn node_failed(error: StartError) -> Failure {
     Failure::new(Exit::Server, code, error.to_string(), remedy)
 }
 
-fn node_settings(settings: Settings, client_url: &str, partner_address: String) -> counterpart_node::Settings {
+fn node_settings(
+    settings: Settings,
+    client_url: &str,
+    partner_address: String,
+) -> counterpart_node::Settings {
     counterpart_node::Settings {
         client_url: client_url.to_owned(),
         partner_address,

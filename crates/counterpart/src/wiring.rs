@@ -9,30 +9,43 @@ use counterpart_engine as engine;
 use counterpart_hrana::{
     ChosenBy, CursorSink, Error, ErrorKind, Program, Server, SinkClosed, Statement, Stream, Target,
     proto::{
-        BatchCond, BatchResult, Col, CursorEntry, DescribeCol, DescribeParam, DescribeResult,
-        Error as WireError, StmtResult, Value,
+        Batch, BatchCond, BatchResult, BatchStep, Col, CursorEntry, DescribeCol, DescribeParam,
+        DescribeResult, Error as WireError, Stmt, StmtResult, StreamRequest, StreamResponse, Value,
     },
 };
 use counterpart_node::{BatchSink, ClientStream, Condition, Node, Refusal, Step};
 
+use crate::forward::Forwarder;
+
 /// The node as clients see it.
-pub struct Clients(pub Arc<Node>);
+pub struct Clients {
+    node: Arc<Node>,
+    forwarder: Forwarder,
+}
+
+impl Clients {
+    /// Clients of this node.
+    pub fn new(node: Arc<Node>) -> Clients {
+        Clients { node, forwarder: Forwarder::new() }
+    }
+
+    fn open(&self, name: &DatabaseName) -> Result<NodeStream, Refusal> {
+        let stream = self.node.open_stream(name)?;
+        Ok(NodeStream { stream, forwarder: self.forwarder.clone() })
+    }
+}
 
 impl Server for Clients {
     type Stream = NodeStream;
 
     async fn open(&self, target: &Target) -> Result<NodeStream, Error> {
-        let opened = parse_name(target).and_then(|name| self.0.open_stream(&name));
-        match opened {
-            Ok(stream) => Ok(NodeStream(stream)),
+        match parse_name(target).and_then(|name| Clients::open(self, &name)) {
+            Ok(stream) => Ok(stream),
             // A host's first label that names no database is a host name, not a choice.
             Err(refusal)
                 if refusal.code() == "DATABASE_NOT_FOUND" && target.chosen_by == ChosenBy::Host =>
             {
-                self.0
-                    .open_stream(&DatabaseName::main())
-                    .map(NodeStream)
-                    .map_err(|refusal| refused(&refusal))
+                Clients::open(self, &DatabaseName::main()).map_err(|refusal| refused(&refusal))
             }
             Err(refusal) => Err(refused(&refusal)),
         }
@@ -66,15 +79,58 @@ fn kind_of(code: &str) -> ErrorKind {
 }
 
 /// One client's stream.
-pub struct NodeStream(ClientStream);
+pub struct NodeStream {
+    stream: ClientStream,
+    forwarder: Forwarder,
+}
+
+impl NodeStream {
+    /// After `error`: has the principal execute the request, if it has moved there.
+    async fn elsewhere(
+        &mut self,
+        error: engine::SqlError,
+        request: StreamRequest,
+    ) -> Result<StreamResponse, Error> {
+        match self.stream.moved_to() {
+            Some(url) => {
+                self.forwarder.forward(&url, self.stream.database().as_str(), request).await
+            }
+            None => Err(failed(error)),
+        }
+    }
+}
+
+fn mismatched() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "FORWARDING_FAILED",
+        "the principal answered another question than was asked",
+    )
+}
 
 impl Stream for NodeStream {
     async fn execute(&mut self, statement: Statement) -> Result<StmtResult, Error> {
-        self.0.execute(to_engine(statement)).await.map(to_wire).map_err(failed)
+        let kept = StreamRequest::Execute { stmt: to_stmt(&statement) };
+        match self.stream.execute(to_engine(statement)).await {
+            Ok(result) => Ok(to_wire(result)),
+            Err(error) => match self.elsewhere(error, kept).await? {
+                StreamResponse::Execute { result } => Ok(result),
+                _ => Err(mismatched()),
+            },
+        }
     }
 
     async fn batch(&mut self, batch: Program) -> Result<BatchResult, Error> {
-        let outcome = self.0.batch(to_steps(batch)).await.map_err(failed)?;
+        let kept = StreamRequest::Batch { batch: to_batch(&batch) };
+        let outcome = match self.stream.batch(to_steps(batch)).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                return match self.elsewhere(error, kept).await? {
+                    StreamResponse::Batch { result } => Ok(result),
+                    _ => Err(mismatched()),
+                };
+            }
+        };
         let mut result = BatchResult::default();
         for step in outcome {
             let (ok, error) = match step {
@@ -89,15 +145,19 @@ impl Stream for NodeStream {
     }
 
     async fn cursor(&mut self, batch: Program, out: CursorSink) -> Result<(), Error> {
-        self.0.cursor(to_steps(batch), EntrySink(out)).await.map_err(failed)
+        self.stream.cursor(to_steps(batch), EntrySink(out)).await.map_err(failed)
     }
 
     async fn sequence(&mut self, sql: Arc<str>) -> Result<(), Error> {
-        self.0.sequence(sql).await.map_err(failed)
+        let kept = StreamRequest::Sequence { sql: Some(sql.as_ref().to_owned()), sql_id: None };
+        match self.stream.sequence(sql).await {
+            Ok(()) => Ok(()),
+            Err(error) => self.elsewhere(error, kept).await.map(drop),
+        }
     }
 
     async fn describe(&mut self, sql: Arc<str>) -> Result<DescribeResult, Error> {
-        let description = self.0.describe(sql).await.map_err(failed)?;
+        let description = self.stream.describe(sql).await.map_err(failed)?;
         Ok(DescribeResult {
             params: description.params.into_iter().map(|name| DescribeParam { name }).collect(),
             cols: description
@@ -111,16 +171,34 @@ impl Stream for NodeStream {
     }
 
     async fn get_autocommit(&mut self) -> Result<bool, Error> {
-        self.0.autocommit().await.map_err(failed)
+        self.stream.autocommit().await.map_err(failed)
     }
 
     async fn close(self) {
-        self.0.close().await;
+        self.stream.close().await;
     }
 }
 
 fn failed(error: engine::SqlError) -> Error {
     Error::new(kind_of(&error.code), error.code, error.message)
+}
+
+fn to_stmt(statement: &Statement) -> Stmt {
+    Stmt {
+        sql: Some(statement.sql.as_ref().to_owned()),
+        sql_id: None,
+        args: statement.args.clone(),
+        named_args: statement.named_args.clone(),
+        want_rows: Some(statement.want_rows),
+    }
+}
+
+fn to_batch(program: &Program) -> Batch {
+    let step = |step: &counterpart_hrana::Step| BatchStep {
+        condition: step.condition.clone(),
+        stmt: to_stmt(&step.statement),
+    };
+    Batch { steps: program.steps.iter().map(step).collect() }
 }
 
 fn to_engine(statement: Statement) -> engine::Statement {

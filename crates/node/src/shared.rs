@@ -45,6 +45,8 @@ pub struct Shared {
     pub io: Handle,
     /// How far the local journal is hardened, as the driver knows it.
     pub hardened: watch::Sender<Lsn>,
+    /// Where clients reach the principal, while this server is not it.
+    pub principal: Mutex<Option<String>>,
     /// Held by whoever receives a seed.
     pub seeding: Mutex<()>,
     /// Whether the server has taken up its first role, or can't.
@@ -94,6 +96,7 @@ impl Shared {
             inputs,
             io,
             hardened: watch::Sender::new(Lsn::ZERO),
+            principal: Mutex::new(None),
             seeding: Mutex::new(()),
             settled: watch::Sender::new(false),
             era: AtomicU64::new(0),
@@ -108,6 +111,12 @@ impl Shared {
     #[must_use]
     pub fn era(&self) -> u64 {
         self.era.load(Ordering::SeqCst)
+    }
+
+    /// Where clients reach the principal, while this server is not it and knows.
+    #[must_use]
+    pub fn principal_url(&self) -> Option<String> {
+        self.principal.lock().expect("no holder of this lock panics").clone()
     }
 
     /// A new era begins.

@@ -8,10 +8,13 @@ mod held;
 mod job;
 mod stop;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 pub use batch::{BatchOutcome, BatchSink, Condition, Step};
-use counterpart_core::Lsn;
+use counterpart_core::{DatabaseName, Lsn};
 use counterpart_engine::{Description, SqlError, Statement, StatementResult};
 use held::HeldGuard;
 pub use held::OpenTransactions;
@@ -31,12 +34,26 @@ impl From<&Refusal> for SqlError {
 pub struct ClientStream {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
+    /// The last request waited out a failover and was refused with nothing of it executed.
+    moved: AtomicBool,
 }
 
 impl ClientStream {
     pub(crate) fn new(shared: Arc<Shared>, hosted: Arc<Hosted>) -> ClientStream {
         let slot = Slot::new(hosted, shared.era());
-        ClientStream { shared, slot }
+        ClientStream { shared, slot, moved: AtomicBool::new(false) }
+    }
+
+    /// The database that the stream works on.
+    #[must_use]
+    pub fn database(&self) -> &DatabaseName {
+        &self.slot.hosted.name
+    }
+
+    /// Where the request that was just refused can be executed instead: the new principal's URL, if the request waited
+    /// out a failover, nothing of it was executed here, and the stream has no transaction or settings of its own.
+    pub fn moved_to(&mut self) -> Option<String> {
+        self.moved.swap(false, Ordering::Relaxed).then(|| self.shared.principal_url()).flatten()
     }
 
     /// Executes one statement.
@@ -157,7 +174,14 @@ impl ClientStream {
         let mut permit = match (&held.permit, self.shared.admission.now()) {
             (Some(_), _) => Permit::Held,
             (None, Door::Closed(refusal)) => Permit::Refused(refusal),
-            (None, _) if job.expects_write() => self.acquire(&mut held).await,
+            (None, _) if job.expects_write() => {
+                let permit = self.acquire(&mut held).await;
+                if let (Permit::Refused(refusal), None) = (&permit, &held.connection) {
+                    self.moved.store(refusal.code() == "READ_ONLY_MIRROR", Ordering::Relaxed);
+                    return Err(refusal.into());
+                }
+                permit
+            }
             (None, _) => Permit::NotHeld,
         };
         loop {

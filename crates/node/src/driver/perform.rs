@@ -147,6 +147,13 @@ impl Driver {
     }
 
     fn set_admission(&self, admission: Admission) {
+        if let Admission::Refuse { principal, .. } = &admission {
+            self.shared
+                .principal
+                .lock()
+                .expect("no holder of this lock panics")
+                .clone_from(principal);
+        }
         self.shared.admission.set(match admission {
             Admission::Open => Door::Open,
             Admission::Hold => Door::Hold,

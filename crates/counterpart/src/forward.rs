@@ -1,0 +1,88 @@
+//! Passing a request on to the principal: one request, one answer.
+//!
+//! A write that waited out a failover finds this server a mirror. Its client cannot follow redirects, and nothing of
+//! the request was executed here, so it is executed there instead. Only requests that stand alone are passed on:
+//! whoever has a transaction open here is told to begin again.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use counterpart_hrana::{
+    Error, ErrorKind,
+    proto::{
+        Error as WireError, PipelineRequest, PipelineResponse, StreamRequest, StreamResponse,
+        StreamResult,
+    },
+};
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, StatusCode, header::CONTENT_TYPE};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::time::timeout;
+
+/// The principal gets this long to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reaches principals over HTTP.
+#[derive(Clone)]
+pub struct Forwarder(Client<HttpConnector, Full<Bytes>>);
+
+impl Forwarder {
+    /// A forwarder without connections yet.
+    pub fn new() -> Forwarder {
+        Forwarder(Client::builder(TokioExecutor::new()).build_http())
+    }
+
+    /// Has `request` executed on the database of the principal at `url`, on a stream of its own.
+    ///
+    /// # Errors
+    /// The principal's own error, or `NOT_CONFIRMED` when it is not known whether the request was executed.
+    pub async fn forward(
+        &self,
+        url: &str,
+        database: &str,
+        request: StreamRequest,
+    ) -> Result<StreamResponse, Error> {
+        let body = PipelineRequest { baton: None, requests: vec![request, StreamRequest::Close] };
+        let body = serde_json::to_vec(&body).expect("the protocol's types are JSON");
+        let sent = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{}/db/{database}/v3/pipeline", url.trim_end_matches('/')))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| unknown(url, &error))?;
+        let answer = async {
+            let response = self.0.request(sent).await.map_err(|error| unknown(url, &error))?;
+            let executed = response.status() == StatusCode::OK;
+            let body =
+                response.into_body().collect().await.map_err(|error| unknown(url, &error))?;
+            Ok::<_, Error>((executed, body.to_bytes()))
+        };
+        let (executed, body) =
+            timeout(PATIENCE, answer).await.map_err(|elapsed| unknown(url, &elapsed))??;
+        if !executed {
+            // Any other status refuses the pipeline as a whole: nothing of it was executed.
+            let refused: Result<WireError, _> = serde_json::from_slice(&body);
+            return Err(refused.map_err(|error| unknown(url, &error))?.into());
+        }
+        let parsed: Result<PipelineResponse, _> = serde_json::from_slice(&body);
+        match parsed.map_err(|error| unknown(url, &error))?.results.into_iter().next() {
+            Some(StreamResult::Ok { response }) => Ok(response),
+            Some(StreamResult::Error { error }) => Err(error.into()),
+            None => Err(unknown(url, &"its answer has no result")),
+        }
+    }
+}
+
+fn unknown(url: &str, why: &dyn std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "NOT_CONFIRMED",
+        format!(
+            "the request was passed on to the new principal at {url}, and its answer was lost: {why}; look there \
+             whether it was executed before sending it again"
+        ),
+    )
+}
