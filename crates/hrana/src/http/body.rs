@@ -20,7 +20,10 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Error> {
     let mut body = body;
     match Limited::new(&mut body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
+        Err(error) if error.is::<LengthLimitError>() => {
+            discard(body, limit).await;
+            Err(too_large(limit))
+        }
         Err(error) => Err(bad_request(format!("The request body could not be read: {error}."))),
     }
 }
