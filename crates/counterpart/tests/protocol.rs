@@ -50,7 +50,7 @@ fn a_baton_is_good_once_on_its_server_and_database() {
     let second = stream.baton.clone().unwrap();
     assert_ne!(first, second);
     assert_eq!(refusal(&client, &first), refused("BATON_REUSED"));
-    for forged in ["", "x", "AAAA", &second[1..], &second.to_lowercase(), &format!("{second}A")] {
+    for forged in ["", "x", "AAAA", &second[1..], &format!("{second}A")] {
         assert_eq!(refusal(&client, forged), refused("INVALID_BATON"), "{forged:?}");
     }
     let mut changed = second.clone().into_bytes();
