@@ -355,7 +355,8 @@ fn a_client_that_hangs_up_in_a_batch_or_a_script_stops_it_between_its_statements
     let server = patient_server();
     let step = json!({"stmt": {"sql": ENDLESS_WRITE}});
     let batch = json!({"type": "batch", "batch": {"steps": [step, step, step]}});
-    let script = json!({"type": "sequence", "sql": [ENDLESS_WRITE; 3].join(";")});
+    let script = [ENDLESS_WRITE; 3].join(";");
+    let script = json!({"type": "sequence", "sql": script});
     for request in [batch, script] {
         server.client().run("delete from t");
         let connection =
