@@ -125,8 +125,20 @@ impl Node {
             tracing::error!(%error, "the driver did not end in order");
         }
         self.shared.databases.close_all(Refusal::stopping());
-        let journal = self.shared.journal.clone();
-        match spawn_blocking(move || journal.flush_and_stop()).await {
+        let (journal, shared) = (self.shared.journal.clone(), Arc::clone(&self.shared));
+        let ended = spawn_blocking(move || {
+            journal.flush_and_stop()?;
+            // The next start shows all that this one did, without having to hear again what is final.
+            let commit = shared.confirmations.commit_lsn().min(shared.journal.hardened());
+            let noted = shared.control.update(|control| {
+                control.commit_lsn = control.commit_lsn.max(commit);
+            });
+            if let Err(error) = noted {
+                tracing::warn!(%error, "what is final was not noted; the next start finds out again");
+            }
+            Ok::<(), Arc<journal::PoisonError>>(())
+        });
+        match ended.await {
             Ok(Ok(())) => tracing::info!("stopped"),
             Ok(Err(error)) => tracing::error!(%error, "the journal could not be flushed"),
             Err(error) => tracing::error!(%error, "the journal did not end in order"),
