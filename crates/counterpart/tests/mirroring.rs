@@ -157,9 +157,10 @@ fn suspended_mirroring_does_not_hold_up_commits_and_catches_up_when_resumed() {
     refused_with(pair.principal.cli(&["failover", "--json"]), "WRONG_STATE");
 
     // A restart of either side changes nothing about it.
-    pair.mirror.kill();
+    assert!(pair.mirror.terminate().success());
     pair.mirror.launch();
     wait_state(&pair.mirror, "SUSPENDED");
+    assert_eq!(count(&pair.mirror), before);
     pair.principal.kill();
     pair.principal.launch();
     wait_state(&pair.principal, "SUSPENDED");
@@ -356,7 +357,8 @@ fn a_principal_cut_off_while_its_mirror_was_promoted_stops_when_it_hears_of_it()
         "a deposed principal confirmed a commit: {committed:?}"
     );
     wait_state(&principal, "SUSPENDED");
-    assert_eq!(rows_on(&principal), BTreeSet::from([(1000, 8)]));
+    // A commit that came in that very moment may be among its orphans, but was never confirmed.
+    assert!(rows_on(&principal).contains(&(1000, 8)), "what it confirmed alone is still there");
     assert_eq!(rows_on(&mirror), BTreeSet::from([(1000, 7)]));
 }
 

@@ -118,7 +118,7 @@ fn settings_that_make_no_sense_are_refused_by_name() {
     let (code, _, err) = run(Command::new(BINARY).args(["serve", "--config", "/no/such/file"]));
     assert_eq!(code, Some(2));
     assert!(err.contains("/no/such/file"), "{err}");
-    let (code, _, err) = run(&mut Command::new(BINARY).args(["serve"]));
+    let (code, _, err) = run(Command::new(BINARY).arg("serve"));
     assert_eq!(code, Some(2));
     assert!(err.contains("--data"), "it says how to name the directory: {err}");
 }

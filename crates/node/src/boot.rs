@@ -6,11 +6,11 @@
 
 mod redo;
 
-use std::{io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use counterpart_core::{Lsn, ServerId, SessionId};
 use counterpart_engine::{ApplyError, OpenError};
-use counterpart_journal::{ControlError, ReadError, sync_dir};
+use counterpart_journal::{ControlError, ReadError, WaitError, sync_dir};
 
 use crate::{
     control::CatalogEntry,
@@ -33,9 +33,24 @@ pub enum BootError {
         /// What the system said.
         cause: io::Error,
     },
+    /// A database's file is gone or empty, and the journal does not reach back to its beginning.
+    #[error(
+        "the database file {path} of {name} is missing or empty; put it back, or restore this data directory from the \
+         partner (`counterpart mirror start --replace`) or from a backup",
+        path = path.display()
+    )]
+    Lost {
+        /// The database.
+        name: counterpart_core::DatabaseName,
+        /// Where its file was.
+        path: std::path::PathBuf,
+    },
     /// The journal can't be read.
     #[error(transparent)]
     Journal(#[from] ReadError),
+    /// The journal can't be hardened.
+    #[error(transparent)]
+    Flush(WaitError),
     /// A record does not fit its database.
     #[error("database {0}: {1}")]
     Apply(counterpart_core::DatabaseId, ApplyError),
@@ -97,6 +112,9 @@ pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
 pub fn discard_data(shared: &Shared) -> Result<(), BootError> {
     shared.databases.close_all(not_seeded());
     let end = shared.journal.last();
+    shared.note_runs(&BTreeMap::new());
+    // Redo starts here from now on, so nothing up to here may be written anew under the same numbers.
+    shared.journal.wait_hardened(end).map_err(BootError::Flush)?;
     shared.control.update(|control| {
         control.databases.clear();
         control.catalog_lsn = end;

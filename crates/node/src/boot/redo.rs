@@ -1,7 +1,7 @@
 //! Redo into files that nobody has open.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::Arc,
 };
@@ -34,7 +34,7 @@ struct Redo<'a> {
     shared: &'a Arc<Shared>,
     files: HashMap<DatabaseId, RedoFile>,
     touched: BTreeSet<DatabaseId>,
-    runs: BTreeSet<DatabaseId>,
+    runs: BTreeMap<DatabaseId, Lsn>,
     catalog: Control,
     epoch: Option<Epoch>,
     mark: Option<Lsn>,
@@ -45,6 +45,7 @@ pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
     crate::checkpoint::note_final(shared, up_to)?;
     let catalog = shared.control.read().clone();
     let directory = &shared.settings.data;
+    check_files(shared, &catalog)?;
     for entry in &catalog.databases {
         let path = file_path(directory, entry.id);
         Database::discard_wal(&path).map_err(io_error("can't remove the WAL of", &path))?;
@@ -75,6 +76,21 @@ pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
     redo.finish()
 }
 
+/// Redo would make a missing file anew, with holes where the journal does not reach back. What was created after the
+/// mark may be missing: the journal has all of it. So may what was dropped while a seed ran.
+fn check_files(shared: &Shared, catalog: &Control) -> Result<(), BootError> {
+    if !catalog.is_whole() || catalog.catalog_lsn > catalog.redo_after {
+        return Ok(());
+    }
+    for entry in &catalog.databases {
+        let path = file_path(&shared.settings.data, entry.id);
+        if std::fs::metadata(&path).map_or(0, |file| file.len()) == 0 {
+            return Err(BootError::Lost { name: entry.name.clone(), path });
+        }
+    }
+    Ok(())
+}
+
 impl Redo<'_> {
     fn path(&self, database: DatabaseId) -> PathBuf {
         file_path(&self.shared.settings.data, database)
@@ -91,7 +107,11 @@ impl Redo<'_> {
         }
         let dropped_later = record.lsn() <= self.catalog.catalog_lsn && !self.knows(database);
         match header.kind {
-            Kind::Mark => self.mark = Some(record.lsn()),
+            Kind::Mark => {
+                // No mark falls into a run, so what is unfinished here never ends.
+                self.drop_runs()?;
+                self.mark = Some(record.lsn());
+            }
             Kind::DropDatabase => self.drop_database(record)?,
             _ if dropped_later => {}
             Kind::Chunk | Kind::Transaction => self.push_pages(record)?,
@@ -117,7 +137,7 @@ impl Redo<'_> {
     fn push_pages(&mut self, record: &Record) -> Result<(), BootError> {
         let database = record.header().database;
         if record.header().kind == Kind::Chunk {
-            self.runs.insert(database);
+            self.runs.entry(database).or_insert(record.lsn());
         } else {
             self.runs.remove(&database);
         }
@@ -133,7 +153,7 @@ impl Redo<'_> {
         if !self.files.contains_key(&database) {
             if self.files.len() >= OPEN_FILES {
                 let idle: Vec<_> =
-                    self.files.keys().filter(|id| !self.runs.contains(id)).copied().collect();
+                    self.files.keys().filter(|id| !self.runs.contains_key(id)).copied().collect();
                 idle.into_iter().try_for_each(|id| self.close(id))?;
             }
             let path = self.path(database);
@@ -153,7 +173,7 @@ impl Redo<'_> {
     }
 
     fn drop_runs(&mut self) -> Result<(), BootError> {
-        std::mem::take(&mut self.runs).into_iter().try_for_each(|id| self.close(id))
+        std::mem::take(&mut self.runs).into_keys().try_for_each(|id| self.close(id))
     }
 
     fn drop_database(&mut self, record: &Record) -> Result<(), BootError> {
@@ -170,6 +190,8 @@ impl Redo<'_> {
     }
 
     fn finish(mut self) -> Result<(), BootError> {
+        // The files hold nothing of these; whoever goes on takes their chunks again.
+        self.shared.note_runs(&self.runs);
         let open: Vec<_> = self.files.keys().copied().collect();
         open.into_iter().try_for_each(|id| self.close(id))?;
         for &database in &self.touched {
