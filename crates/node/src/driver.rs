@@ -188,6 +188,10 @@ impl Driver {
                 self.shared.hardened.send_replace(*lsn);
             }
             Event::LinkDown(link, why) => self.drop_link(*link, why),
+            // Nothing more is hardened here: whoever waits for that is told now, not when patience ends.
+            Event::JournalFailed(why) => {
+                self.shared.confirmations.end(&crate::shared::poisoned(why));
+            }
             Event::Received(link, envelope) => {
                 match &envelope.message {
                     Message::SeedBegin { databases, .. } => {
