@@ -281,6 +281,7 @@ impl Journal {
         self.change(Change::Reset { after, session })?;
         (appender.last, appender.newest_epoch) = (after, None);
         *lock(&self.shared.epoch) = Epoch::default();
+        self.shared.commit.store(after.0, Ordering::Release);
         Ok(())
     }
 

@@ -152,5 +152,7 @@ impl Recent {
     pub fn reset(&mut self, lsn: Lsn) {
         self.records.clear();
         (self.before, self.hardened, self.bytes, self.waiting) = (lsn, lsn, 0, 0);
+        // What the old sequence needed says nothing about the new one, whose numbers may be lower.
+        self.retention = Retention::default();
     }
 }
