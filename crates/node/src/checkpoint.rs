@@ -70,16 +70,21 @@ pub async fn keep_checkpointing(shared: Arc<Shared>, stop: Arc<Notify>) {
         marked_at = (shared.appended_bytes(), clock::uptime());
         tokio::select! {
             () = stop.notified() => return,
-            outcome = checkpoint(&shared) => report(outcome),
+            outcome = checkpoint(&shared) => report(&shared, outcome),
         }
     }
 }
 
-fn report(outcome: Result<Option<Lsn>, CheckpointError>) {
+fn report(shared: &Shared, outcome: Result<Option<Lsn>, CheckpointError>) {
     match outcome {
         Ok(Some(mark)) => tracing::debug!(%mark, "checkpoint complete"),
         Ok(None) => tracing::debug!("checkpoint incomplete: a reader holds a snapshot"),
-        Err(error) => tracing::error!(%error, "checkpoint failed"),
+        Err(error @ (CheckpointError::Sqlite { .. } | CheckpointError::Control(_))) => {
+            // After a failed sync nothing is known about a file, and a second one that succeeds proves nothing.
+            tracing::error!(%error, "checkpoint failed");
+            shared.poison(&error.to_string());
+        }
+        Err(error) => tracing::warn!(%error, "checkpoint not finished"),
     }
 }
 
@@ -89,6 +94,8 @@ fn report(outcome: Result<Option<Lsn>, CheckpointError>) {
 /// # Errors
 /// Why it was not finished.
 pub async fn checkpoint(shared: &Arc<Shared>) -> Result<Option<Lsn>, CheckpointError> {
+    // A database that comes or goes meanwhile would be missed, and redo starts after it.
+    let _changes = shared.databases.changes.lock().await;
     let mark = write_mark(shared).await?;
     let mut complete = true;
     for hosted in shared.databases.all() {

@@ -71,6 +71,11 @@ impl Hosted {
         self.changed.fetch_max(lsn.0, Ordering::SeqCst);
     }
 
+    /// Notes that the `-wal` holds a change whose LSN is not known yet.
+    pub fn note_dirty(&self) {
+        self.unchecked.fetch_max(1, Ordering::SeqCst);
+    }
+
     /// The newest LSN that changed the database in the life of this process.
     #[must_use]
     pub fn last_change(&self) -> Lsn {

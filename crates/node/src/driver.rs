@@ -22,7 +22,7 @@ use counterpart_core::{
 pub use inputs::{Input, Inputs, View};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
     time::{Duration, sleep},
 };
 
@@ -50,6 +50,12 @@ pub struct Driver {
     seed_began: Option<Duration>,
     /// Up to where the core last said to apply.
     apply_goal: Lsn,
+    /// Where the seed at hand becomes whole, once the principal has said so.
+    seed_end: Option<Lsn>,
+    /// The databases show up to here, and not all of it is known to be final.
+    unfinal: Option<Lsn>,
+    /// A drain that is under way.
+    draining: Option<AbortHandle>,
     /// The databases are being brought to a position.
     reloading: bool,
     /// Changes of role so far, and the newest one while it runs.
@@ -87,6 +93,9 @@ impl Driver {
             pruned: Lsn::ZERO,
             seed_began: None,
             apply_goal: Lsn::ZERO,
+            seed_end: None,
+            unfinal: None,
+            draining: None,
             reloading: false,
             changes: 0,
             changing: None,
@@ -132,6 +141,7 @@ impl Driver {
     fn step(&mut self, event: Event, actions: &mut Vec<Action>) {
         self.core.step(now(), event, actions);
         self.perform(actions);
+        self.show_what_is_final();
     }
 
     fn handle(&mut self, input: Input, actions: &mut Vec<Action>) {
@@ -175,7 +185,7 @@ impl Driver {
                 });
             }
             Input::Changed(number, changed) => self.changed(number, changed, actions),
-            Input::Reloaded(lsn) => self.reloaded(lsn, actions),
+            Input::Whole(lsn) => self.whole(lsn, actions),
             Input::RedoAdvanced => self.retain(),
             Input::Stop(_) => unreachable!("the loop handles it"),
         }

@@ -474,6 +474,13 @@ impl Operations for Node {
     }
 
     async fn promote(&self) -> Result<serde_json::Value, Refusal> {
+        if let Some(failure) = self.look().await?.apply_failure {
+            return Err(Refusal::new(
+                "APPLY_FAILED",
+                format!("this mirror can't apply its journal, and could not serve: {failure}"),
+                "restart it and promote it then, or promote another mirror",
+            ));
+        }
         self.command(Command::Promote { force: true })
             .await
             .map(|outcome| status::outcome(&outcome))

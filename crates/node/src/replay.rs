@@ -6,7 +6,7 @@
 mod thread;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -63,13 +63,17 @@ pub enum ReplayError {
 
 /// Writes records to the databases of one server.
 ///
-/// - `runs` are the databases with an unfinished run of chunks; all its records are of `epoch`, because a run that
-///   its principal did not finish is never finished by another.
+/// - `runs` are the databases with an unfinished run of chunks, and the LSN of its first chunk; all its records are of
+///   `epoch`, because a run that its principal did not finish is never finished by another.
+/// - The runs as of the applied position are also in [`Shared::runs_begun`]: a replay that goes on in the middle of a
+///   run, after another one or after a redo, takes the chunks before that position again.
 /// - `fresh` are the databases whose creation has begun and not ended; their files belong to nothing yet.
 pub struct Replay {
     shared: Arc<Shared>,
     appliers: HashMap<DatabaseId, Applier>,
-    runs: BTreeSet<DatabaseId>,
+    runs: BTreeMap<DatabaseId, Lsn>,
+    /// Whether `runs` and the appliers hold what was begun before the applied position.
+    resumed: bool,
     fresh: BTreeSet<DatabaseId>,
     epoch: Option<Epoch>,
     /// The newest mark that was replayed, while no checkpoint has used it.
@@ -85,7 +89,8 @@ impl Replay {
         Replay {
             shared,
             appliers: HashMap::new(),
-            runs: BTreeSet::new(),
+            runs: BTreeMap::new(),
+            resumed: false,
             fresh: BTreeSet::new(),
             epoch: None,
             mark: None,
@@ -98,7 +103,49 @@ impl Replay {
     /// # Errors
     /// Why it can't go on. Trying again without a change gives the same error.
     pub fn advance(&mut self, target: Lsn) -> Result<Lsn, ReplayError> {
-        let from = self.shared.applied();
+        let outcome = self.advance_from(self.shared.applied(), target);
+        match &outcome {
+            Ok(reached) => {
+                self.shared.note_runs(&self.runs);
+                self.shared.set_applied(*reached);
+            }
+            Err(_) => {
+                // The appliers have forgotten what they had gathered, the beginnings of runs included.
+                self.appliers.clear();
+                self.runs.clear();
+                self.resumed = false;
+            }
+        }
+        outcome
+    }
+
+    /// Takes the chunks of unfinished runs again that lie at or before `applied`.
+    fn resume(&mut self, applied: Lsn) -> Result<(), ReplayError> {
+        let begun = self.shared.runs_begun();
+        if let Some(first) = begun.values().min() {
+            let earlier = self.shared.journal.records_after(first.before());
+            for record in earlier {
+                let record = record?;
+                if record.lsn() > applied {
+                    break;
+                }
+                let header = record.header();
+                let begins = begun.get(&header.database);
+                if header.kind == Kind::Chunk && begins.is_some_and(|first| *first <= record.lsn())
+                {
+                    self.epoch = Some(header.epoch);
+                    self.push(&record)?;
+                }
+            }
+        }
+        self.resumed = true;
+        Ok(())
+    }
+
+    fn advance_from(&mut self, from: Lsn, target: Lsn) -> Result<Lsn, ReplayError> {
+        if !self.resumed {
+            self.resume(from)?;
+        }
         let records = self.shared.journal.read_records(from, STEP)?;
         let mut touched = BTreeSet::new();
         let mut reached = from;
@@ -108,13 +155,12 @@ impl Replay {
             self.since_checkpoint += record.bytes().len() as u64;
         }
         self.commit(&touched)?;
-        self.shared.set_applied(reached);
         Ok(reached)
     }
 
     /// Forgets unfinished runs: their principal is gone.
     pub fn drop_runs(&mut self) {
-        for database in std::mem::take(&mut self.runs) {
+        for database in std::mem::take(&mut self.runs).into_keys() {
             if let Some(applier) = self.appliers.get_mut(&database) {
                 applier.abort();
             }
@@ -137,7 +183,11 @@ impl Replay {
             self.drop_runs();
         }
         match header.kind {
-            Kind::Mark => self.mark = Some(record.lsn()),
+            Kind::Mark => {
+                // No mark falls into a run, so what is unfinished here never ends.
+                self.drop_runs();
+                self.mark = Some(record.lsn());
+            }
             Kind::Chunk | Kind::Transaction => {
                 if !self.is_gone(record) {
                     self.push(record)?;
@@ -169,7 +219,7 @@ impl Replay {
     fn push(&mut self, record: &Record) -> Result<(), ReplayError> {
         let database = record.header().database;
         if record.header().kind == Kind::Chunk {
-            self.runs.insert(database);
+            self.runs.entry(database).or_insert(record.lsn());
         } else {
             self.runs.remove(&database);
         }
@@ -189,8 +239,9 @@ impl Replay {
             }
         }
         if self.appliers.len() > OPEN_APPLIERS {
-            self.appliers
-                .retain(|database, _| touched.contains(database) || self.runs.contains(database));
+            self.appliers.retain(|database, _| {
+                touched.contains(database) || self.runs.contains_key(database)
+            });
         }
         Ok(())
     }
@@ -259,7 +310,7 @@ impl Replay {
         crate::checkpoint::note_final(&self.shared, self.shared.applied())?;
         let mut complete = true;
         for hosted in self.shared.databases.all() {
-            if hosted.is_dirty() && !self.runs.contains(&hosted.id) {
+            if hosted.is_dirty() && !self.runs.contains_key(&hosted.id) {
                 let outcome = hosted.engine.checkpoint();
                 let checkpoint = outcome
                     .map_err(|e| ReplayError::File { database: hosted.id, what: e.to_string() })?;

@@ -35,11 +35,12 @@ impl Runs {
     /// Waits until no run is open, and keeps new ones back. Blocks as long as the open runs take.
     pub fn none(&self) -> NoRuns<'_> {
         let state = self.state.lock().expect("no holder of this lock panics");
-        let mut state =
-            self.changed.wait_while(state, |s| s.marking).expect("no holder of this lock panics");
+        // New runs are kept back only once none is open: a long one must not hold up all others before it ends.
+        let mut state = self
+            .changed
+            .wait_while(state, |s| s.marking || s.open > 0)
+            .expect("no holder of this lock panics");
         state.marking = true;
-        let state =
-            self.changed.wait_while(state, |s| s.open > 0).expect("no holder of this lock panics");
         drop(state);
         NoRuns(self)
     }

@@ -1,16 +1,19 @@
 //! What all parts of one server share. Owns no task and decides nothing about roles: the driver does.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
-use counterpart_core::{Lsn, record::Draft};
+use counterpart_core::{DatabaseId, Lsn, record::Draft};
 use counterpart_engine::{CaptureError, Connection};
 use counterpart_journal::{AppendError, Journal, disk::Disk};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
 };
 
 use crate::{
@@ -18,6 +21,9 @@ use crate::{
     databases::Databases, databases::Hosted, driver::Inputs, refusal::Refusal, runs::Runs,
     settings::Settings, stream::OpenTransactions,
 };
+
+/// Cursors that may run at a time, out of the 512 threads that block.
+const CURSORS: usize = 128;
 
 /// See the module's head.
 pub struct Shared {
@@ -51,6 +57,9 @@ pub struct Shared {
     pub seeding: Mutex<()>,
     /// Whether the server has taken up its first role, or can't.
     pub settled: watch::Sender<bool>,
+    runs_begun: Mutex<BTreeMap<DatabaseId, Lsn>>,
+    /// Cursors that run: each may hold a thread for as long as its client reads or its position is not final.
+    pub cursors: Semaphore,
     era: AtomicU64,
     applied: AtomicU64,
     acting: AtomicBool,
@@ -99,6 +108,8 @@ impl Shared {
             principal: Mutex::new(None),
             seeding: Mutex::new(()),
             settled: watch::Sender::new(false),
+            runs_begun: Mutex::new(BTreeMap::new()),
+            cursors: Semaphore::new(CURSORS),
             era: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             acting: AtomicBool::new(false),
@@ -111,6 +122,20 @@ impl Shared {
     #[must_use]
     pub fn era(&self) -> u64 {
         self.era.load(Ordering::SeqCst)
+    }
+
+    /// The databases with a run of chunks that is unfinished at the applied position, and each run's first chunk.
+    #[must_use]
+    pub fn runs_begun(&self) -> BTreeMap<DatabaseId, Lsn> {
+        self.runs_begun.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Notes the unfinished runs of the applied position.
+    pub fn note_runs(&self, runs: &BTreeMap<DatabaseId, Lsn>) {
+        let mut noted = self.runs_begun.lock().expect("no holder of this lock panics");
+        if *noted != *runs {
+            noted.clone_from(runs);
+        }
     }
 
     /// Where clients reach the principal, while this server is not it and knows.
@@ -198,6 +223,10 @@ impl Shared {
     ) -> Result<Option<Lsn>, Refusal> {
         let mut run = None;
         let mut last = None;
+        // Before the append: a checkpoint whose mark follows must not take the database for a clean one.
+        if connection.has_uncaptured() {
+            hosted.note_dirty();
+        }
         let captured = hosted.engine.capture(connection, clock::unix_now(), &mut |draft: Draft| {
             if draft.is_chunk() && run.is_none() {
                 run = Some(self.runs.begin());

@@ -85,6 +85,9 @@ impl ClientStream {
         steps: Vec<Step>,
         sink: impl BatchSink + 'static,
     ) -> Result<(), SqlError> {
+        // Each may hold a thread for as long as its client reads, and threads are needed to end what they wait for.
+        let turn = self.shared.cursors.acquire().await;
+        let _turn = turn.expect("the semaphore is never closed");
         self.answer(Batch { steps, ended: Vec::new(), sink, streams: true }).await?;
         Ok(())
     }
@@ -150,16 +153,20 @@ impl ClientStream {
 
     /// Does a job and waits until what it reveals is final.
     async fn answer<J: Job>(&self, job: J) -> Result<J, SqlError> {
+        let era = self.shared.era();
         let (job, outcome) = self.perform(job).await?;
         let newest = self.slot.hosted.visibility.newest().await;
         let position = outcome
             .as_ref()
             .map_or(newest, |committed| committed.map_or(newest, |lsn| lsn.max(newest)));
-        self.shared
-            .confirmations
-            .wait(position)
-            .await
-            .map_err(|refusal| SqlError::from(&refusal))?;
+        let changed = self.shared.era() != era;
+        if changed && (self.slot.hosted.is_retired() || !self.shared.databases.is_available()) {
+            // What the request saw belongs to another era, and is not known to stay.
+            let why = "the server changed its role while the request was under way";
+            return Err((&Refusal::stream_expired(why)).into());
+        }
+        let waited = self.shared.confirmations.wait(position).await;
+        waited.map_err(|refusal| SqlError::from(&refusal))?;
         outcome.map(|_committed| job)
     }
 
@@ -191,6 +198,8 @@ impl ClientStream {
                 // The worker panicked: whether its commit reached the journal is unknown.
                 let refusal =
                     self.shared.poison("a worker thread panicked while it executed a statement");
+                // Whoever waits for its capture must not wait for ever, nor be answered.
+                self.slot.hosted.visibility.end_capture(Some(Lsn(u64::MAX)));
                 return Err((&refusal).into());
             };
             match outcome {

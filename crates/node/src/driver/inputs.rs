@@ -32,8 +32,8 @@ pub enum Input {
     Look(oneshot::Sender<View>),
     /// The change of role with this number is done.
     Changed(u64, Changed),
-    /// The databases were brought to this position.
-    Reloaded(Lsn),
+    /// A seed had nothing to redo: its databases are open at this position.
+    Whole(Lsn),
     /// Redo starts later from now on.
     RedoAdvanced,
     /// The server ends.

@@ -126,7 +126,8 @@ impl Driver {
                 }
             }
             Action::ReceiveSeed(id, progress) => {
-                self.stop_replay();
+                self.seed_end = None;
+                let replayer = self.replayer.take();
                 let databases = self.announced.get(&id).cloned().unwrap_or_default();
                 if let Some(link) = self.links.get(&id) {
                     link.deliver_seeds_to(seed::receive::start(
@@ -134,10 +135,12 @@ impl Driver {
                         id,
                         *progress,
                         databases,
+                        replayer,
                     ));
                 }
             }
-            Action::FinishSeed(link, _consistent_at) => {
+            Action::FinishSeed(link, consistent_at) => {
+                self.seed_end = Some(consistent_at);
                 if let Some(link) = self.links.get(&link) {
                     link.finish_seed(&self.shared);
                 }
@@ -146,7 +149,10 @@ impl Driver {
         }
     }
 
-    fn set_admission(&self, admission: Admission) {
+    fn set_admission(&mut self, admission: Admission) {
+        if admission == Admission::Open {
+            self.end_drain();
+        }
         if let Admission::Refuse { principal, .. } = &admission {
             self.shared
                 .principal

@@ -3,7 +3,7 @@
 //! A change runs as a task of its own, one after the other: the core may ask for the next before the last is done, as
 //! when a starting principal learns that it was deposed.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use counterpart_core::{
     Epoch, Lsn,
@@ -37,6 +37,8 @@ pub(super) enum RoleError {
     Sqlite(#[from] counterpart_engine::SqlError),
     #[error("{0}")]
     Refused(Refusal),
+    #[error("the journal has no record after {0}, although it ends later")]
+    Stuck(Lsn),
     #[error("a task panicked: {0}")]
     Panicked(#[from] JoinError),
 }
@@ -45,15 +47,18 @@ pub(super) enum RoleError {
 pub enum Changed {
     /// The server acts.
     Acting(Role),
-    /// It follows; its databases show this position.
-    Mirror(Lsn),
+    /// It follows; its databases show this position, all of which may be final or not.
+    Mirror {
+        /// What the databases show.
+        applied: Lsn,
+        /// Whether some of it is not final, so that nobody may see it yet.
+        unfinal: bool,
+    },
+    /// It follows on, and its databases were brought to this position.
+    Reloaded(Lsn),
 }
 
 impl Driver {
-    pub(super) fn stop_replay(&mut self) {
-        self.replayer = None;
-    }
-
     pub(super) fn apply_up_to(&mut self, lsn: Lsn) {
         self.shared.journal.set_commit_lsn(lsn);
         self.shared.confirmations.advance(lsn);
@@ -67,25 +72,35 @@ impl Driver {
 
     /// Redoes the journal over a seed that is complete, once it is known up to where the copy becomes whole.
     fn finish_seed(&mut self, lsn: Lsn) {
-        let waits_for =
-            self.shared.control.read().session.seeding.as_ref().and_then(|seed| seed.consistent_at);
+        // Where the seed at hand becomes whole was said here; that of an earlier start is in the control file.
+        let waits_for = self.seed_end.or_else(|| {
+            self.shared.control.read().session.seeding.as_ref().and_then(|seed| seed.consistent_at)
+        });
         if waits_for.is_some_and(|consistent_at| consistent_at > lsn) {
             return;
         }
         self.reloading = true;
         let shared = Arc::clone(&self.shared);
-        spawn_blocking(move || match boot::reload(&shared, lsn) {
-            Ok(()) => shared.inputs.send(Input::Reloaded(lsn)),
-            Err(error) => fatal(&shared, &error.to_string()),
+        self.change(async move {
+            spawn_blocking(move || boot::reload(&shared, lsn)).await??;
+            Ok(Changed::Reloaded(lsn))
         });
     }
 
     /// The databases are whole: from here on the journal is replayed as it comes.
-    pub(super) fn reloaded(&mut self, lsn: Lsn, actions: &mut Vec<Action>) {
-        self.reloading = false;
+    pub(super) fn whole(&mut self, lsn: Lsn, actions: &mut Vec<Action>) {
+        (self.reloading, self.seed_end) = (false, None);
         let replayer = self.replayer.insert(follow(&self.shared));
         replayer.set_target(self.apply_goal);
         self.step(Event::Applied(lsn), actions);
+    }
+
+    /// Clients of a mirror that was the principal may read once all that it shows is final.
+    pub(super) fn show_what_is_final(&mut self) {
+        if self.unfinal.is_some_and(|shown| shown <= self.core.commit_lsn()) {
+            self.unfinal = None;
+            self.shared.databases.set_unavailable(None);
+        }
     }
 
     /// Becomes principal or standalone in `epoch`.
@@ -101,7 +116,7 @@ impl Driver {
     /// Becomes a mirror.
     pub(super) fn become_mirror(&mut self) {
         let shared = Arc::clone(&self.shared);
-        self.change(async move { Ok(Changed::Mirror(step_down(&shared).await?)) });
+        self.change(async move { step_down(&shared).await });
     }
 
     /// Runs a change of role after the one before it, which it makes obsolete.
@@ -142,7 +157,10 @@ impl Driver {
                     .spawn(checkpoint::keep_checkpointing(Arc::clone(&self.shared), stop));
                 role
             }
-            Changed::Mirror(applied) => {
+            Changed::Reloaded(lsn) => return self.whole(lsn, actions),
+            Changed::Mirror { applied, unfinal } => {
+                self.reloading = false;
+                self.unfinal = unfinal.then_some(applied);
                 // Without whole databases there is nothing to replay into; a seed comes first.
                 let whole = self.shared.control.read().is_whole();
                 self.replayer = whole.then(|| follow(&self.shared));
@@ -155,13 +173,22 @@ impl Driver {
     }
 
     /// Waits until no write is in flight.
-    pub(super) fn drain(&self) {
+    pub(super) fn drain(&mut self) {
+        self.end_drain();
         let shared = Arc::clone(&self.shared);
-        self.shared.io.spawn(async move {
+        let draining = self.shared.io.spawn(async move {
             let deadline = clock::runtime_now() + shared.settings.drain_wait;
             still_writers(&shared, deadline).await;
             shared.inputs.event(Event::Drained(shared.journal.last()));
         });
+        self.draining = Some(draining.abort_handle());
+    }
+
+    /// Ends a drain whose answer nobody wants any more.
+    pub(super) fn end_drain(&mut self) {
+        if let Some(draining) = self.draining.take() {
+            draining.abort();
+        }
     }
 }
 
@@ -198,9 +225,13 @@ async fn act(
         }
         let end = preparing.journal.last();
         while preparing.applied() < end {
-            replay.advance(end)?;
+            let before = preparing.applied();
+            if replay.advance(end)? == before {
+                return Err(RoleError::Stuck(before));
+            }
         }
         replay.drop_runs();
+        preparing.note_runs(&BTreeMap::new());
         drop(replay);
         for hosted in preparing.databases.all() {
             hosted.engine.rebase_capture()?;
@@ -218,18 +249,22 @@ async fn act(
     ops::create::ensure_main(shared).await.map_err(RoleError::Refused)
 }
 
-/// Ends all writing, and takes back what may not be seen any more. Returns the position that the databases show.
-async fn step_down(shared: &Arc<Shared>) -> Result<Lsn, RoleError> {
+/// Ends all writing and confirming.
+///
+/// What the databases show beyond the commit LSN is not taken back here: either the new principal has it too, and it
+/// becomes final, or this server parks and shows nothing. Until then nobody sees it.
+async fn step_down(shared: &Arc<Shared>) -> Result<Changed, RoleError> {
     let was_acting = shared.set_acting(false);
     let end = shared.journal.last();
     if was_acting {
-        still_writers(shared, clock::runtime_now()).await;
+        // First of all, for whoever waits for a confirmation may hold what is waited for below.
         shared.confirmations.end(&Refusal::new(
             "NOT_CONFIRMED",
             "this server stopped being the principal before the transaction was confirmed",
             "ask the new principal whether the transaction is there before running it again",
         ));
         shared.begin_era();
+        still_writers(shared, clock::runtime_now()).await;
         shared.set_applied(end);
     }
     let flushing = shared.journal.clone();
@@ -237,40 +272,51 @@ async fn step_down(shared: &Arc<Shared>) -> Result<Lsn, RoleError> {
     let _poisoned = spawn_blocking(move || flushing.wait_hardened(end)).await?;
     shared.inputs.hardened(shared.journal.hardened());
     let commit = shared.confirmations.commit_lsn();
-    let switching = Arc::clone(shared);
-    let applied = spawn_blocking(move || -> Result<Lsn, RoleError> {
-        // A copy that is not whole shows nothing, and is redone from its mark once its seed has ended.
-        if switching.control.read().is_whole() && switching.applied() > commit {
-            boot::reload(&switching, commit)?;
-        }
-        for hosted in switching.databases.all() {
-            hosted.engine.set_read_only(true);
-            hosted.visibility.reset(Lsn::ZERO);
-        }
-        Ok(switching.applied())
-    })
-    .await??;
+    for hosted in shared.databases.all() {
+        hosted.engine.set_read_only(true);
+        hosted.visibility.reset(Lsn::ZERO);
+    }
     shared.confirmations.begin(commit);
-    let whole = shared.control.read().is_whole();
-    shared.databases.set_unavailable((!whole).then(boot::not_seeded));
-    Ok(applied)
+    let (applied, whole) = (shared.applied(), shared.control.read().is_whole());
+    // A journal that failed may lack what its databases show, whatever the positions say.
+    let unfinal = whole && (applied > commit || shared.journal.poisoned().is_some());
+    shared.databases.set_unavailable(if !whole {
+        Some(boot::not_seeded())
+    } else {
+        unfinal.then(not_final)
+    });
+    Ok(Changed::Mirror { applied, unfinal })
+}
+
+/// Reads are not possible because the newest events here may be taken back.
+fn not_final() -> Refusal {
+    Refusal::new(
+        "NOT_FINAL",
+        "this server was the principal, and it is not known yet whether its last events stay",
+        "read from the new principal; `counterpart status` tells what differs and how to rejoin",
+    )
 }
 
 /// Waits until nobody writes, and nobody can while the door is shut. Transactions that are open at the deadline are
 /// rolled back.
 async fn still_writers(shared: &Arc<Shared>, deadline: Instant) {
+    // Whoever creates or drops may wait for a permit, so the permits come first; then again for what was created.
+    still_permits(shared, deadline).await;
     let _changes = shared.databases.changes.lock().await;
-    for hosted in shared.databases.all() {
-        let turn = Arc::clone(&hosted.permit).acquire_owned();
-        if timeout_at(deadline, turn).await.is_ok() {
-            continue;
-        }
-        evict(shared, &hosted).await;
-    }
+    still_permits(shared, deadline).await;
     // A mark that was on its way has been written; none begins while the door is shut.
     let waiting = Arc::clone(shared);
     if spawn_blocking(move || drop(waiting.runs.none())).await.is_err() {
         tracing::error!("waiting for the last mark panicked");
+    }
+}
+
+async fn still_permits(shared: &Arc<Shared>, deadline: Instant) {
+    for hosted in shared.databases.all() {
+        let turn = Arc::clone(&hosted.permit).acquire_owned();
+        if timeout_at(deadline, turn).await.is_err() {
+            evict(shared, &hosted).await;
+        }
     }
 }
 

@@ -12,13 +12,20 @@ use counterpart_core::{
     record::{Record, RecordError, split_records},
     session::LinkId,
 };
-use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf};
+use tokio::{
+    io::AsyncReadExt,
+    net::tcp::OwnedReadHalf,
+    time::{Duration, timeout},
+};
 
 use super::{SeedIn, SeedSink};
 use crate::shared::Shared;
 
 /// Records that arrived and are not hardened: above this many bytes the link reads no further.
 const UNHARDENED_BYTES: usize = 32 << 20;
+
+/// How often a link that waits for its own disk says that its partner is there. Well below the least partner timeout.
+const STILL_THERE: Duration = Duration::from_millis(250);
 
 /// Why nothing more is read.
 #[derive(Debug, thiserror::Error)]
@@ -127,9 +134,17 @@ impl Receiver {
     async fn take_pages(&mut self, pages: SeedPages) -> Result<(), ReceiveError> {
         self.shared.inputs.heard(self.id);
         let sink = self.sink.lock().expect("no holder of this lock panics").clone();
-        sink.ok_or(ReceiveError::UnaskedSeed)?
-            .send(SeedIn::Pages(pages))
-            .await
-            .map_err(|_gone| ReceiveError::UnaskedSeed)
+        let sink = sink.ok_or(ReceiveError::UnaskedSeed)?;
+        // While the disk here is busy nothing is read, and that must not look like a partner's silence.
+        loop {
+            match timeout(STILL_THERE, sink.reserve()).await {
+                Ok(Ok(room)) => {
+                    room.send(SeedIn::Pages(pages));
+                    return Ok(());
+                }
+                Ok(Err(_gone)) => return Err(ReceiveError::UnaskedSeed),
+                Err(_busy) => self.shared.inputs.heard(self.id),
+            }
+        }
     }
 }

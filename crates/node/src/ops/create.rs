@@ -10,7 +10,7 @@ use counterpart_core::{
     record::{Draft, TransactionDraft},
 };
 use counterpart_engine::Database;
-use tokio::task::spawn_blocking;
+use tokio::{sync::MutexGuard, task::spawn_blocking, time::timeout};
 
 use crate::{
     clock,
@@ -48,8 +48,7 @@ pub(crate) async fn create_database(
     shared: &Arc<Shared>,
     name: &DatabaseName,
 ) -> Result<Arc<Hosted>, Refusal> {
-    let _changes = shared.databases.changes.lock().await;
-    shared.admission.pass().await?;
+    let _changes = admitted_changes(shared).await?;
     if shared.databases.all().iter().any(|hosted| hosted.name == *name) {
         return Err(exists(name));
     }
@@ -60,12 +59,29 @@ pub(crate) async fn create_database(
     Ok(hosted)
 }
 
+/// The lock on changes, once writes are admitted. Nobody waits for the door while holding it: a failover that shuts the
+/// door needs the lock.
+pub(crate) async fn admitted_changes(shared: &Shared) -> Result<MutexGuard<'_, ()>, Refusal> {
+    loop {
+        shared.admission.pass().await?;
+        let changes = shared.databases.changes.lock().await;
+        if shared.admission.is_open() {
+            return Ok(changes);
+        }
+    }
+}
+
 /// Makes `main` if it is not there, on a server that has just begun to act. Does not wait until it is final.
 pub(crate) async fn ensure_main(shared: &Arc<Shared>) -> Result<(), Refusal> {
     let _changes = shared.databases.changes.lock().await;
     if shared.databases.all().iter().any(|hosted| hosted.name == DatabaseName::main()) {
         return Ok(());
     }
+    make_main(shared).await
+}
+
+/// Makes `main`; the caller holds the lock on changes.
+pub(crate) async fn make_main(shared: &Arc<Shared>) -> Result<(), Refusal> {
     let making = Arc::clone(shared);
     in_background("creating main", move || make_empty(&making, &DatabaseName::main())).await?;
     Ok(())
@@ -134,12 +150,14 @@ pub(crate) fn enter(
     // Its file is whole, but perhaps not on the disk yet: the next checkpoint sees to that.
     hosted.note_change(lsn);
     shared.databases.insert(Arc::clone(&hosted));
+    // The catalog must not know of a database that the journal may still lose.
+    shared.journal.wait_hardened(lsn).map_err(|e| shared.poison(&e.to_string()))?;
     shared
         .control
         .update(|control| {
             control.databases.push(entry);
             control.catalog_lsn = control.catalog_lsn.max(lsn);
-            control.next_database = DatabaseId(id.0 + 1);
+            control.next_database = control.next_database.max(DatabaseId(id.0 + 1));
         })
         .map_err(|e| shared.poison(&e.to_string()))?;
     Ok((hosted, lsn))
@@ -157,8 +175,7 @@ pub(crate) async fn drop_database(
             "drop its tables instead",
         ));
     }
-    let _changes = shared.databases.changes.lock().await;
-    shared.admission.pass().await?;
+    let _changes = admitted_changes(shared).await?;
     let all = shared.databases.all();
     let hosted = all.iter().find(|hosted| hosted.name == *name).ok_or_else(|| not_found(name))?;
     drop_hosted(shared, hosted).await
@@ -167,7 +184,14 @@ pub(crate) async fn drop_database(
 /// Drops a database; the caller holds the lock on changes.
 pub(crate) async fn drop_hosted(shared: &Arc<Shared>, hosted: &Arc<Hosted>) -> Result<(), Refusal> {
     // Whoever writes finishes first; nobody begins after it.
-    let _permit = crate::stream::wait_permit(shared, hosted).await?;
+    let turn = timeout(shared.settings.permit_wait, Arc::clone(&hosted.permit).acquire_owned());
+    let Ok(Ok(_permit)) = turn.await else {
+        return Err(Refusal::new(
+            "SQLITE_BUSY",
+            format!("database {} is being written to and can't be dropped now", hosted.name),
+            "try again when its transactions have ended",
+        ));
+    };
     let (appending, id) = (Arc::clone(shared), hosted.id);
     let lsn = in_background("dropping the database", move || {
         appending

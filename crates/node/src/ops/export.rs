@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use counterpart_core::DatabaseName;
-use tokio::{sync::mpsc, task::spawn_blocking};
+use tokio::{
+    sync::mpsc,
+    task::spawn_blocking,
+    time::{Duration, timeout},
+};
 
 use super::create::failed;
 use crate::{clock, operations::Export, refusal::Refusal, shared::Shared};
@@ -13,6 +17,9 @@ const PIECE: usize = 1 << 20;
 
 /// Pieces that wait for the reader.
 const WAITING: usize = 4;
+
+/// A download that takes nothing for this long is ended.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// Begins an export.
 pub(crate) async fn export(shared: &Arc<Shared>, name: &DatabaseName) -> Result<Export, Refusal> {
@@ -27,6 +34,7 @@ pub(crate) async fn export(shared: &Arc<Shared>, name: &DatabaseName) -> Result<
     shared.confirmations.wait(newest).await?;
     let length = u64::from(snapshot.size_in_pages()) * snapshot.page_size().bytes() as u64;
     let (sender, pieces) = mpsc::channel(WAITING);
+    let io = shared.io.clone();
     spawn_blocking(move || {
         loop {
             let piece = match snapshot.next_bytes(PIECE) {
@@ -35,9 +43,10 @@ pub(crate) async fn export(shared: &Arc<Shared>, name: &DatabaseName) -> Result<
                 Err(error) => Err(failed("the snapshot can't be read", error)),
             };
             let broken = piece.is_err();
-            // Nobody reads any more: the snapshot is released.
-            if sender.blocking_send(piece).is_err() || broken {
-                return;
+            // A reader that has gone, or stands still, must not pin the WAL.
+            match io.block_on(timeout(STANDSTILL, sender.send(piece))) {
+                Ok(Ok(())) if !broken => {}
+                _ => return,
             }
         }
     });

@@ -8,13 +8,15 @@ use std::{
 };
 
 use counterpart_core::{
-    DatabaseName, Lsn, PageNo,
+    DatabaseId, DatabaseName, Lsn, PageNo,
     record::{Draft, TransactionDraft},
 };
 use counterpart_engine::{ImportInfo, import_check};
 use counterpart_journal::{free_bytes, rename_durably, sync_file};
 
-use super::create::{drop_hosted, enter, exists, failed, in_background};
+use super::create::{
+    admitted_changes, drop_hosted, enter, exists, failed, in_background, make_main,
+};
 use crate::{
     clock,
     databases::{Hosted, file_path},
@@ -64,18 +66,23 @@ pub(crate) async fn import(
         import_check(&path, |_, _| ()).map_err(|e| invalid(&e.to_string()))
     })
     .await?;
-    let _changes = shared.databases.changes.lock().await;
-    shared.admission.pass().await?;
+    let _changes = admitted_changes(shared).await?;
     let present = shared.databases.all().into_iter().find(|hosted| hosted.name == *name);
     if let Some(hosted) = present {
         if *name != DatabaseName::main() || !is_empty(&hosted).await? {
             return Err(exists(name));
         }
+        require_space(shared, 0)?;
         drop_hosted(shared, &hosted).await?;
     }
     let (taking, called) = (Arc::clone(shared), name.clone());
-    let (hosted, lsn) =
-        in_background("importing", move || take_over(&taking, &called, &staged, &info)).await?;
+    let taken =
+        in_background("importing", move || take_over(&taking, &called, &staged, &info)).await;
+    if taken.is_err() && *name == DatabaseName::main() {
+        // The old one made way; clients without a name must find one all the same.
+        make_main(shared).await?;
+    }
+    let (hosted, lsn) = taken?;
     shared.confirmations.wait(lsn).await?;
     Ok(hosted)
 }
@@ -128,6 +135,11 @@ fn take_over(
         .map_err(|e| Refusal::new("DISK_FULL", e.to_string(), "free some space"))?;
     sync_file(&staged.0).map_err(|e| failed("the file can't be made durable", e))?;
     remove_files(shared, id).map_err(|e| failed("the database can't be made", e))?;
+    // What fails from here on leaves chunks of this number behind, which no other database may complete.
+    shared
+        .control
+        .update(|control| control.next_database = DatabaseId(id.0 + 1))
+        .map_err(|e| failed("the control file can't be written", e))?;
     // Chunks before the last record are a run: no mark may fall among them.
     let run = shared.runs.begin();
     let last = journal_pages(shared, id, info, &staged.0, name)?;

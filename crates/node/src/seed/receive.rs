@@ -17,6 +17,7 @@ use crate::{
     databases::file_path,
     driver::Input,
     link::SeedIn,
+    replay::Replayer,
     shared::Shared,
 };
 
@@ -54,6 +55,7 @@ pub(crate) fn start(
     link: LinkId,
     progress: SeedProgress,
     databases: Vec<SeedDatabase>,
+    replayer: Option<Replayer>,
 ) -> mpsc::Sender<SeedIn> {
     let (sink, pages) = mpsc::channel(WAITING);
     let announced = databases.into_iter().map(|database| (database.id, database)).collect();
@@ -66,6 +68,8 @@ pub(crate) fn start(
         undurable: 0,
     };
     let body = move || {
+        // Whoever replays must be done with the files before they are replaced.
+        drop(replayer.map(Replayer::stop));
         if let Err(error) = receiver.run(pages) {
             receiver.shared.inputs.event(Event::SeedFailed(link, error.to_string()));
         }
@@ -89,7 +93,7 @@ impl Receiver {
                     if self.progress.copied_at <= self.progress.mark {
                         // Nothing was written meanwhile, so there is nothing to redo: the copy is whole as it is.
                         boot::reload(&self.shared, self.progress.mark)?;
-                        self.shared.inputs.send(Input::Reloaded(self.progress.mark));
+                        self.shared.inputs.send(Input::Whole(self.progress.mark));
                     }
                     self.shared.inputs.event(Event::SeedFinished(self.link));
                     return Ok(());
@@ -124,6 +128,8 @@ impl Receiver {
             control.commit_lsn = mark;
         })?;
         self.shared.set_applied(mark);
+        // Another sequence of numbers begins: a higher commit LSN of the old one would make everything final at once.
+        self.shared.confirmations.begin(mark);
         Ok(())
     }
 

@@ -277,6 +277,10 @@ impl<S: BatchSink + 'static> Job for Batch<S> {
                     self.ended.push(Ended::Ok);
                 }
                 Err(error) => {
+                    if self.streams {
+                        // An error reveals, too: a unique constraint tells of the row that it collided with.
+                        desk.wait_readable()?;
+                    }
                     self.sink.step_error(index, &error);
                     self.ended.push(Ended::Failed);
                 }
