@@ -113,3 +113,40 @@ fn a_write_that_arrives_during_a_failover_is_executed_by_the_new_principal() {
     }
     pair.assert_equal();
 }
+
+/// The principal goes on alone to high positions, its mirror is promoted from a lower one, and the old principal is
+/// seeded again: its numbers go down. It once went on believing in the commit LSN of its old numbers, and as principal
+/// confirmed writes that were hardened nowhere.
+#[test]
+fn a_server_that_was_seeded_at_lower_positions_confirms_nothing_early() {
+    let mut pair = Pair::start();
+    create_table(&pair.principal);
+    pair.mirror.kill();
+    support::pair::wait_state(&pair.principal, "DISCONNECTED");
+    let alone = Workload::start(0, 8, &[&pair.principal]);
+    alone.wait_progress(1500);
+    let _lost = alone.stop();
+    pair.principal.kill();
+    pair.mirror.launch();
+    support::pair::wait_state(&pair.mirror, "DISCONNECTED");
+    pair.mirror.cli_ok(&["promote", "--yes"]);
+    pair.principal.launch();
+    support::pair::wait_state(&pair.principal, "SUSPENDED");
+    let mut pair = pair.swapped();
+    support::pair::start_mirroring(&pair.principal, &pair.mirror, &["--replace"]);
+    pair.wait_synchronized();
+    pair.principal.cli_ok(&["failover"]);
+    pair = pair.swapped();
+    wait_role(&pair.principal, "principal");
+    pair.wait_synchronized();
+    let load = Workload::start(100, 8, &[&pair.principal]);
+    load.wait_progress(200);
+    let journal = pair.principal.status()["journal"].clone();
+    assert!(journal["commit"].as_u64() <= journal["hardened"].as_u64(), "{journal}");
+    pair.principal.kill();
+    let (confirmed, _failures) = load.stop();
+    support::pair::wait_state(&pair.mirror, "DISCONNECTED");
+    pair.mirror.cli_ok(&["promote", "--yes"]);
+    wait_role(&pair.mirror, "principal");
+    assert_has_all(&pair.mirror, &confirmed);
+}
