@@ -125,7 +125,7 @@ fn a_server_can_be_started_and_read_on_a_full_disk() {
     server.spawn();
     // It starts and reads, or it ends and says why; it never starts with less than there was.
     let started = wait_for("the server to decide", || {
-        server.ended().map(|status| Err(status)).or_else(|| server.try_status().ok().map(Ok))
+        server.ended().map(Err).or_else(|| server.try_status().ok().map(Ok))
     });
     match started {
         Ok(_) => assert_eq!(server.client().value("select count(*) from work"), json!(1)),
