@@ -13,7 +13,7 @@ use support::{
         wait_synchronized,
     },
     proxy::{Proxy, Wires},
-    server::Server,
+    server::{Server, refused_with},
     wait_for,
     workload::{Workload, assert_has_all, create_table, rows_on},
 };
@@ -33,18 +33,6 @@ fn insert(client: &Client, n: u64) {
 
 fn count(server: &Server) -> u64 {
     server.client().value("select count(*) from work").as_u64().unwrap()
-}
-
-fn refused_with(outcome: support::server::CliOutcome, code: &str) -> Value {
-    assert_ne!(outcome.code, Some(0), "it was accepted: {}", outcome.stdout);
-    let failure: Value = serde_json::from_str(&outcome.stderr)
-        .unwrap_or_else(|e| panic!("{e}: standard error is {:?}", outcome.stderr));
-    let error = &failure["error"];
-    assert_eq!(error["code"], code, "{failure}");
-    for part in ["what", "remedy"] {
-        assert!(error[part].as_str().is_some_and(|s| !s.is_empty()), "no {part}: {failure}");
-    }
-    failure
 }
 
 #[test]

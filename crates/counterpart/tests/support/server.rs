@@ -305,3 +305,17 @@ pub fn copy_tree(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success(), "cp -a {} {}", from.display(), to.display());
 }
+
+/// The failure that a refused CLI run with `--json` told: its code, and what is wrong and what to do in words.
+#[track_caller]
+pub fn refused_with(outcome: CliOutcome, code: &str) -> Value {
+    assert_ne!(outcome.code, Some(0), "it was accepted: {}", outcome.stdout);
+    let failure: Value = serde_json::from_str(&outcome.stderr)
+        .unwrap_or_else(|e| panic!("{e}: standard error is {:?}", outcome.stderr));
+    let error = &failure["error"];
+    assert_eq!(error["code"], code, "{failure}");
+    for part in ["what", "remedy"] {
+        assert!(error[part].as_str().is_some_and(|s| !s.is_empty()), "no {part}: {failure}");
+    }
+    failure
+}

@@ -90,7 +90,7 @@ impl Receiver {
                 SeedIn::Pages(pages) => self.write(&pages)?,
                 SeedIn::Finish => {
                     self.finish()?;
-                    if self.progress.copied_at <= self.progress.mark {
+                    if self.progress.copied_at <= self.progress.mark && self.has_all_files() {
                         // Nothing was written meanwhile, so there is nothing to redo: the copy is whole as it is.
                         boot::reload(&self.shared, self.progress.mark)?;
                         self.shared.inputs.send(Input::Whole(self.progress.mark));
@@ -178,6 +178,11 @@ impl Receiver {
     fn finish(&mut self) -> Result<(), ReceiveError> {
         self.leave_database()?;
         Ok(sync_dir(&self.shared.settings.data)?)
+    }
+
+    /// Whether every database that was announced has come; one that was dropped meanwhile has not.
+    fn has_all_files(&self) -> bool {
+        self.announced.keys().all(|id| file_path(&self.shared.settings.data, *id).exists())
     }
 
     fn tell(&self) {

@@ -122,6 +122,10 @@ async fn send_all(
             if progress.database == Some(hosted.id) { progress.next_page } else { PageNo(1) };
         shown = shown.max(send_database(shared, seeds, &hosted, from).await?);
     }
+    // A database that was dropped meanwhile was listed and not sent: the copy is whole only after its drop.
+    let end = shared.journal.last();
+    shared.confirmations.wait(end).await.map_err(SeedError::NotFinal)?;
+    shown = shown.max(end);
     let (told, flushed) = oneshot::channel();
     seeds.send(SeedOut::Flushed(told)).await.map_err(|_| SeedError::LinkEnded)?;
     flushed.await.map_err(|_| SeedError::LinkEnded)?;

@@ -1,4 +1,4 @@
-//! What people read.
+//! The status as people read it, line by line: a word that changes here changes for every operator.
 
 use serde_json::json;
 
