@@ -57,8 +57,8 @@ pub fn status_of(code: &str) -> StatusCode {
         "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
         "SERVER_FAULT" | "STAGING_FAILED" | "STORAGE_FAILED" => StatusCode::INTERNAL_SERVER_ERROR,
         "PARTNER_UNREACHABLE" | "PARTNER_LOST" => StatusCode::BAD_GATEWAY,
-        "SERVER_STOPPING" | "SERVER_STARTING" | "SEEDING" | "NOT_READY" | "MIRROR_REQUIRED"
-        | "JOURNAL_FAILED" => StatusCode::SERVICE_UNAVAILABLE,
+        "SERVER_STOPPING" | "SERVER_STARTING" | "SEEDING" | "NOT_FINAL" | "NOT_READY"
+        | "MIRROR_REQUIRED" | "JOURNAL_FAILED" => StatusCode::SERVICE_UNAVAILABLE,
         "TIMED_OUT" => StatusCode::GATEWAY_TIMEOUT,
         "DISK_FULL" => StatusCode::INSUFFICIENT_STORAGE,
         _ if code.starts_with("HEALTH_") => StatusCode::SERVICE_UNAVAILABLE,

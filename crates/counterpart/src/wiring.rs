@@ -72,7 +72,7 @@ fn kind_of(code: &str) -> ErrorKind {
         "STREAM_EXPIRED" => ErrorKind::StreamGone,
         "DATABASE_NOT_FOUND" => ErrorKind::NotFound,
         "RESPONSE_TOO_LARGE" => ErrorKind::TooLarge,
-        "SERVER_STARTING" | "SERVER_STOPPING" | "SEEDING" | "JOURNAL_FAILED"
+        "SERVER_STARTING" | "SERVER_STOPPING" | "SEEDING" | "NOT_FINAL" | "JOURNAL_FAILED"
         | "MIRROR_REQUIRED" => ErrorKind::Unavailable,
         _ => ErrorKind::Request,
     }

@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use serde_json::json;
 use support::{
     pair::{Pair, databases, start_mirroring, wait_applied, wait_state, wait_synchronized},
+    proxy::{Proxy, Wires},
     server::Server,
     workload::{Workload, assert_has_all, create_table},
 };
@@ -124,10 +127,9 @@ fn peak_rss_mib(server: &Server) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
-/// The size of the seeded database in MiB: small for the normal run, `COUNTERPART_TEST_SEED_MIB=1024` in a soak.
+/// The size of the seeded database in MiB.
 fn seed_mib() -> u64 {
-    std::env::var("COUNTERPART_TEST_SEED_MIB")
-        .map_or(256, |text| text.parse().expect("a number of MiB"))
+    if support::is_soak() { 8192 } else { 1024 }
 }
 
 #[test]
@@ -163,10 +165,19 @@ fn a_large_database_is_seeded_while_writes_go_on() {
     assert_has_all(&mirror, &confirmed);
 }
 
+/// Bytes of the seed that a mirror has made durable, as its status tells them.
+fn seeded_bytes(mirror: &Server) -> Option<u64> {
+    let status = mirror.try_status().ok()?;
+    status.pointer("/mirroring/partners/0/progress/done")?.as_u64()
+}
+
 #[test]
 fn a_seed_that_is_interrupted_goes_on_where_it_broke_off() {
-    let (principal, mut mirror) =
-        (Server::start_with(&["--statement-timeout", "5m"]), Server::start());
+    let mut principal = Server::prepare(&["--statement-timeout", "5m"]);
+    let proxy = Proxy::before(&principal.partner_address());
+    principal.partner_advertise = Some(proxy.address());
+    principal.launch();
+    let mut mirror = Server::start();
     principal.client().run("create table big(id integer primary key, x blob)");
     for _ in 0..16 {
         principal.client().run(
@@ -174,10 +185,21 @@ fn a_seed_that_is_interrupted_goes_on_where_it_broke_off() {
                insert into big(x) select randomblob(100000) from n",
         );
     }
+    // A slow network, so that the kill falls into the seed and not behind it.
+    proxy.set(Wires { delay: Duration::from_millis(2), ..Wires::default() });
     start_mirroring(&principal, &mirror, &["--no-wait"]);
+    let before = support::wait_for("a part of the seed to be durable", || {
+        seeded_bytes(&mirror).filter(|bytes| *bytes > 60 << 20)
+    });
     mirror.kill();
     principal.client().run("update big set x = randomblob(10) where id % 5 = 0");
     mirror.launch();
+    let after = support::wait_for("the seed to go on", || {
+        assert_ne!(support::pair::partner_states(&mirror.status()), ["SYNCHRONIZED"], "too late");
+        seeded_bytes(&mirror)
+    });
+    assert!(after >= before, "{before} bytes were there, and it began again at {after}");
+    proxy.set(Wires::default());
     wait_synchronized(&principal);
     wait_state(&mirror, "SYNCHRONIZED");
     support::pair::assert_equal(&principal, &mirror);

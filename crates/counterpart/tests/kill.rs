@@ -12,8 +12,7 @@ use support::{
 
 /// How often each kind of kill is repeated; more in a soak.
 fn rounds(normal: u64) -> u64 {
-    std::env::var("COUNTERPART_TEST_ROUNDS")
-        .map_or(normal, |text| text.parse().expect("a number of rounds"))
+    if support::is_soak() { normal * 20 } else { normal }
 }
 
 /// A number that differs from round to round, so that kills hit different moments.

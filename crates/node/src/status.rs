@@ -83,7 +83,7 @@ fn partners(shared: &Shared, view: &View) -> Value {
             "redo_queue": following.redo_queue,
             "last_heard": following.last_heard,
             "seed": following.seed,
-            "progress": following.seed.as_ref().map(|seed| {
+            "progress": following.seed.as_ref().filter(|_| !view.announced.is_empty()).map(|seed| {
                 progress(&SeedStatus::new(&view.announced, Some(seed)), view.seed_began)
             }),
         })

@@ -18,6 +18,11 @@ use std::time::Duration;
 
 use clock::now;
 
+/// Whether this is a long run, as `./test soak` makes it.
+pub fn is_soak() -> bool {
+    std::env::var_os("COUNTERPART_TEST_SOAK").is_some()
+}
+
 /// How long a state may take to come about before a test fails. Generous: two cores run many tests at once.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
