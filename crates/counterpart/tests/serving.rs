@@ -321,6 +321,8 @@ fn the_journal_stays_bounded_and_a_mirror_that_was_away_too_long_is_seeded_anew(
         wait_for("the journal to shrink", || (journal_mib(server) <= 192).then_some(()));
         assert!(server.status()["journal"]["first"].as_u64().unwrap() > 1, "it was cut");
     }
+    let log = pair.principal.log();
+    assert!(!log.contains("has not received yet"), "nothing was cut that the mirror lacked: {log}");
 
     pair.mirror.kill();
     wait_state(&pair.principal, "DISCONNECTED");

@@ -243,19 +243,19 @@ impl Driver {
     }
 
     /// Tells the journal what may go: nothing that redo, or a connected mirror, still needs.
-    fn retain(&self) {
+    fn retain(&mut self) {
         let redo = self.shared.control.read().redo_after;
-        let wanted = self.needed_by_mirrors().chain(self.seed_marks.values().copied()).min();
+        let mirrors = self.core.status(&Measured::default()).mirrors;
+        if mirrors.iter().all(|mirror| mirror.seed.is_none()) {
+            self.seed_marks.clear();
+        }
+        let positions =
+            mirrors.iter().filter(|mirror| mirror.connected).map(|mirror| mirror.hardened);
+        let wanted = positions.chain(self.seed_marks.values().copied()).min();
         self.shared.journal.retain_needed(
             redo.next(),
             wanted.map_or(redo.next(), |lsn| lsn.next().min(redo.next())),
         );
-    }
-
-    /// The positions of the mirrors that are connected.
-    fn needed_by_mirrors(&self) -> impl Iterator<Item = Lsn> {
-        let mirrors = self.core.status(&Measured::default()).mirrors.into_iter();
-        mirrors.filter(|mirror| mirror.connected).map(|mirror| mirror.hardened)
     }
 
     /// An orderly end: links closed, replay ended, what was decided is on the disk.
