@@ -451,6 +451,11 @@ impl Core {
     pub(super) fn local_hardened(&mut self, lsn: Lsn) {
         self.hardened = self.hardened.max(lsn);
         self.end = self.end.max(self.hardened);
+        self.acknowledge();
+    }
+
+    /// Tells the principal how far this mirror is.
+    pub(super) fn acknowledge(&mut self) {
         let following = self.d.role == Role::Mirror && self.upstream.stage == Stage::Following;
         if let (true, Some(id)) = (following, self.upstream.link) {
             let (hardened, applied) = (self.hardened, self.applied);

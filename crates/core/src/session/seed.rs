@@ -134,8 +134,13 @@ impl Core {
     }
 
     pub(super) fn local_applied(&mut self, lsn: Lsn) {
+        let caught_up = lsn >= self.hardened && lsn > self.applied;
         self.applied = lsn;
         self.apply_target = self.apply_target.max(lsn);
+        if caught_up {
+            // Nothing is left to redo. Under load the next event's acknowledgement tells as much; at rest none comes.
+            self.acknowledge();
+        }
         let end = self.d.seeding.as_ref().and_then(|progress| progress.consistent_at);
         if self.d.role == Role::Mirror && end.is_some_and(|end| end <= lsn) {
             self.d.seeding = None;
