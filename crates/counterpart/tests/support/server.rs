@@ -39,6 +39,8 @@ pub struct Server {
     /// What partners are told to dial, if not the partner port itself (a proxy, say).
     pub partner_advertise: Option<String>,
     pub extra: Vec<String>,
+    /// Variables of the process's environment.
+    pub environment: Vec<(String, String)>,
     /// The data directory, if it is to be on another file system.
     pub data_dir: Option<PathBuf>,
     child: Option<Child>,
@@ -68,6 +70,7 @@ impl Server {
             partner_port: free_port(address),
             partner_advertise: None,
             extra: extra.iter().map(|&s| s.to_owned()).collect(),
+            environment: Vec::new(),
             data_dir: None,
             child: None,
             starts: 0,
@@ -104,6 +107,7 @@ impl Server {
             .arg("--ready-file")
             .arg(self.ready_file())
             .args(&self.extra)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env_remove("COUNTERPART_SERVER")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
