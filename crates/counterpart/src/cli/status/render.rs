@@ -251,8 +251,13 @@ fn failover_line(status: &Value) -> Option<String> {
     Some(format!("Fail over now: {lost} lost, about {time:.0} ms"))
 }
 
-/// On a mirror: what a promotion may lose.
+/// On a mirror that could be promoted now: what that may lose.
 fn promotion_line(status: &Value) -> Option<String> {
+    let commands = status.pointer("/mirroring/commands").and_then(Value::as_array);
+    let refused = |c: &Value| c["command"] == "promote" && c["allowed"] == false;
+    if commands.is_some_and(|commands| commands.iter().any(refused)) {
+        return None;
+    }
     text(status, &["/mirroring/promotion/words"]).map(|words| format!("Promote now: {words}"))
 }
 
