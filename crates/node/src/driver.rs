@@ -8,15 +8,17 @@ mod perform;
 mod roles;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use counterpart_core::{
-    Lsn,
+    Lsn, ServerId,
     message::{Message, SeedDatabase},
     record::Record,
-    session::{Action, CommandError, CommandId, Core, Event, LinkId, Millis, Now, Outcome},
+    session::{
+        Action, AlarmKind, CommandError, CommandId, Core, Event, LinkId, Millis, Now, Outcome,
+    },
     status::Measured,
 };
 pub use inputs::{Input, Inputs, View};
@@ -54,6 +56,8 @@ pub struct Driver {
     seed_end: Option<Lsn>,
     /// The databases show up to here, and not all of it is known to be final.
     unfinal: Option<Lsn>,
+    /// The alarms that are raised.
+    alarms: BTreeSet<(AlarmKind, Option<ServerId>)>,
     /// A drain that is under way.
     draining: Option<AbortHandle>,
     /// The databases are being brought to a position.
@@ -95,6 +99,7 @@ impl Driver {
             apply_goal: Lsn::ZERO,
             seed_end: None,
             unfinal: None,
+            alarms: BTreeSet::new(),
             draining: None,
             reloading: false,
             changes: 0,

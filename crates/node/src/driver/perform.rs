@@ -5,7 +5,9 @@ use std::{
     thread::JoinHandle,
 };
 
-use counterpart_core::session::{Action, Admission, DialId, Durable, Event, Level, LinkId, Ticket};
+use counterpart_core::session::{
+    Action, Admission, Alarm, DialId, Durable, Event, Level, LinkId, Ticket,
+};
 use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 
 use super::{Driver, Input};
@@ -45,14 +47,7 @@ impl Driver {
                 Action::BecomeMirror => self.become_mirror(),
                 Action::SetAdmission(admission) => self.set_admission(admission),
                 Action::Drain => self.drain(),
-                Action::Alarm(alarm) => {
-                    let kind = format!("{:?}", alarm.kind);
-                    if alarm.raised {
-                        tracing::warn!(alarm = kind, "{}", alarm.text);
-                    } else {
-                        tracing::info!(alarm = kind, "{}", alarm.text);
-                    }
-                }
+                Action::Alarm(alarm) => self.alarm(&alarm),
                 Action::Log(Level::Info, text) => tracing::info!("{text}"),
                 Action::Log(Level::Warn, text) => tracing::warn!("{text}"),
                 Action::Log(Level::Error, text) => tracing::error!("{text}"),
@@ -63,6 +58,16 @@ impl Driver {
                     }
                 }
             }
+        }
+    }
+
+    /// Logs an alarm that is raised or cleared; one that is as it was is nobody's news.
+    fn alarm(&mut self, alarm: &Alarm) {
+        let (kind, subject) = (format!("{:?}", alarm.kind), (alarm.kind, alarm.partner));
+        if alarm.raised && self.alarms.insert(subject) {
+            tracing::warn!(alarm = kind, "{}", alarm.text);
+        } else if !alarm.raised && self.alarms.remove(&subject) {
+            tracing::info!(alarm = kind, "{}", alarm.text);
         }
     }
 
