@@ -81,7 +81,7 @@ fn writes_go_on_when_space_is_freed() {
 
 #[test]
 fn a_full_disk_of_the_mirror_does_not_stop_the_principal() {
-    let Some(fs) = SmallFs::make(500) else { return };
+    let Some(fs) = SmallFs::make(1000) else { return };
     let principal = Server::start_with(&["--partner-timeout", "1s"]);
     let mut mirror = server_on(&fs, &["--partner-timeout", "1s"]);
     start_mirroring(&principal, &mirror, &[]);

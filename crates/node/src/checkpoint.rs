@@ -79,6 +79,10 @@ fn report(shared: &Shared, outcome: Result<Option<Lsn>, CheckpointError>) {
     match outcome {
         Ok(Some(mark)) => tracing::debug!(%mark, "checkpoint complete"),
         Ok(None) => tracing::debug!("checkpoint incomplete: a reader holds a snapshot"),
+        // Nothing was synced and the WAL still has everything: the next checkpoint copies it again.
+        Err(CheckpointError::Sqlite { database, cause }) if is_full(&cause) => {
+            tracing::warn!(database, "the disk is full: this checkpoint is left to the next one");
+        }
         Err(error @ (CheckpointError::Sqlite { .. } | CheckpointError::Control(_))) => {
             // After a failed sync nothing is known about a file, and a second one that succeeds proves nothing.
             tracing::error!(%error, "checkpoint failed");
@@ -86,6 +90,11 @@ fn report(shared: &Shared, outcome: Result<Option<Lsn>, CheckpointError>) {
         }
         Err(error) => tracing::warn!(%error, "checkpoint not finished"),
     }
+}
+
+/// Whether a checkpoint failed for want of space, before anything was synced.
+pub fn is_full(cause: &SqlError) -> bool {
+    cause.code == "SQLITE_FULL"
 }
 
 /// One checkpoint of all databases. Returns the mark that redo starts at from now on, or nothing if a reader's

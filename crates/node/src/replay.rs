@@ -311,9 +311,20 @@ impl Replay {
         let mut complete = true;
         for hosted in self.shared.databases.all() {
             if hosted.is_dirty() && !self.runs.contains_key(&hosted.id) {
-                let outcome = hosted.engine.checkpoint();
-                let checkpoint = outcome
-                    .map_err(|e| ReplayError::File { database: hosted.id, what: e.to_string() })?;
+                let checkpoint = match hosted.engine.checkpoint() {
+                    Ok(checkpoint) => checkpoint,
+                    // Nothing was synced and the WAL still has everything: the next checkpoint copies it again.
+                    Err(cause) if crate::checkpoint::is_full(&cause) => {
+                        tracing::warn!(database = %hosted.name, "the disk is full: this checkpoint is left to the next one");
+                        return Ok(());
+                    }
+                    Err(cause) => {
+                        return Err(ReplayError::File {
+                            database: hosted.id,
+                            what: cause.to_string(),
+                        });
+                    }
+                };
                 complete &= checkpoint.complete;
                 if checkpoint.complete {
                     hosted.note_clean();
