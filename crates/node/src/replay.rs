@@ -297,12 +297,12 @@ impl Replay {
         forget_database(&self.shared, id, record.lsn())
     }
 
-    /// Checkpoints if enough was replayed since the last one, or if `now` says so; then redo starts later.
+    /// Checkpoints if enough was replayed since the last one; then redo starts later.
     ///
     /// # Errors
     /// What SQLite or the control file says.
-    pub fn checkpoint(&mut self, now: bool) -> Result<(), ReplayError> {
-        if !now && self.since_checkpoint < self.shared.settings.checkpoint_bytes {
+    pub fn checkpoint(&mut self) -> Result<(), ReplayError> {
+        if self.since_checkpoint < self.shared.settings.checkpoint_bytes {
             return Ok(());
         }
         let Some(mark) = self.mark else { return Ok(()) };

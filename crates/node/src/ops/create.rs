@@ -101,10 +101,17 @@ fn make_empty(shared: &Arc<Shared>, name: &DatabaseName) -> Result<(Arc<Hosted>,
     remove_files(shared, id).map_err(|e| failed("the database can't be made", e))?;
     Database::create_file(&path, PageSize::DEFAULT)
         .map_err(|e| failed("the database can't be made", e))?;
-    publish(shared, id, name, SMALL, |draft| {
-        let image = first_page(&path)?;
-        Ok((draft.push_page(PageNo(1), &image).is_some(), 1))
-    })
+    reserve(shared, SMALL)?;
+    let mut draft = TransactionDraft::new(id, PageSize::DEFAULT, clock::unix_now());
+    let cut = draft.push_page(PageNo(1), &first_page(&path)?);
+    assert!(cut.is_none(), "an empty database is one small record");
+    enter(shared, id, name, draft.finish_create(name, 1, 0))
+}
+
+/// Makes sure that the journal can take this many bytes of records.
+pub(crate) fn reserve(shared: &Shared, bytes: u64) -> Result<(), Refusal> {
+    let reserved = shared.journal.reserve(bytes);
+    reserved.map_err(|e| Refusal::new("DISK_FULL", e.to_string(), "free some space"))
 }
 
 fn first_page(path: &Path) -> Result<Vec<u8>, Refusal> {
@@ -113,25 +120,6 @@ fn first_page(path: &Path) -> Result<Vec<u8>, Refusal> {
     let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut image));
     read.map_err(|e| failed("the new database can't be read", e))?;
     Ok(image)
-}
-
-/// Opens the file of a new database and journals its creation; `fill` adds its pages and says how many there are.
-/// The caller holds the lock on changes.
-fn publish(
-    shared: &Arc<Shared>,
-    id: DatabaseId,
-    name: &DatabaseName,
-    journal_bytes: u64,
-    fill: impl FnOnce(&mut TransactionDraft) -> Result<(bool, u32), Refusal>,
-) -> Result<(Arc<Hosted>, Lsn), Refusal> {
-    shared
-        .journal
-        .reserve(journal_bytes)
-        .map_err(|e| Refusal::new("DISK_FULL", e.to_string(), "free some space"))?;
-    let mut draft = TransactionDraft::new(id, PageSize::DEFAULT, clock::unix_now());
-    let (cut, pages) = fill(&mut draft)?;
-    assert!(!cut, "an empty database is one small record");
-    enter(shared, id, name, draft.finish_create(name, pages, 0))
 }
 
 /// Journals the creation that `last` completes, and hosts the database, whose file stands.

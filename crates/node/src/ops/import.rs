@@ -15,7 +15,7 @@ use counterpart_engine::{ImportInfo, import_check};
 use counterpart_journal::{free_bytes, rename_durably, sync_file};
 
 use super::create::{
-    admitted_changes, drop_hosted, enter, exists, failed, in_background, make_main,
+    admitted_changes, drop_hosted, enter, exists, failed, in_background, make_main, reserve,
 };
 use crate::{
     clock,
@@ -129,10 +129,7 @@ fn take_over(
 ) -> Result<(Arc<Hosted>, Lsn), Refusal> {
     let id = shared.control.read().next_database;
     let bytes = u64::from(info.size_in_pages) * info.page_size.bytes() as u64;
-    shared
-        .journal
-        .reserve(bytes)
-        .map_err(|e| Refusal::new("DISK_FULL", e.to_string(), "free some space"))?;
+    reserve(shared, bytes)?;
     sync_file(&staged.0).map_err(|e| failed("the file can't be made durable", e))?;
     remove_files(shared, id).map_err(|e| failed("the database can't be made", e))?;
     // What fails from here on leaves chunks of this number behind, which no other database may complete.

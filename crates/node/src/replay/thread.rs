@@ -120,7 +120,7 @@ fn step(replay: &mut Replay, target: Lsn, on_applied: &dyn Fn(Lsn)) -> Result<()
     if reached > before {
         on_applied(reached);
     }
-    replay.checkpoint(false).inspect_err(|error| {
+    replay.checkpoint().inspect_err(|error| {
         // After a failed sync nothing is known about a file: this server must not take office without a restart.
         replay.shared.poison(&error.to_string());
     })
