@@ -7,26 +7,38 @@
 //!
 //! The checksum covers everything after the first line. What does not verify is refused, never guessed at: a
 //! server that misreads who is principal loses data.
+//!
+//! The body is filled up with spaces, and the file that is replaced is kept for the next time: a server on a full
+//! disk must still be able to start and to say what it is.
 
 use std::{
     io,
     marker::PhantomData,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::disk::{Disk, read_whole, replace};
+use crate::disk::{Disk, read_whole, replace, replace_in_turn};
 
 const WORD: &str = "counterpart-control";
 const VERSION: u32 = 1;
+
+/// The length of the file is a multiple of this, in bytes.
+const STEP: usize = 16 << 10;
 
 /// A control file whose body is a `T`.
 pub struct ControlFile<T> {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    /// A save failed, so that which of the two files a power failure would leave under the name is not known:
+    /// neither may be written into.
+    in_doubt: AtomicBool,
     content: PhantomData<fn(T) -> T>,
 }
 
@@ -73,7 +85,12 @@ impl<T: Serialize + DeserializeOwned> ControlFile<T> {
     /// The control file at `path`, whether it exists or not.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, path: &Path) -> ControlFile<T> {
-        ControlFile { disk, path: path.to_owned(), content: PhantomData }
+        ControlFile {
+            disk,
+            path: path.to_owned(),
+            in_doubt: AtomicBool::new(false),
+            content: PhantomData,
+        }
     }
 
     /// Where it is.
@@ -117,12 +134,15 @@ impl<T: Serialize + DeserializeOwned> ControlFile<T> {
         let mut body = serde_json::to_vec_pretty(content)
             .expect("the content of a control file has a JSON form");
         body.push(b'\n');
+        // The checksum has the same number of digits, whatever it is.
+        let head = format!("{WORD} {VERSION} {:016x}\n", 0).len();
+        body.resize((head + body.len()).next_multiple_of(STEP) - head, b' ');
         let mut bytes = format!("{WORD} {VERSION} {:016x}\n", xxh3_64(&body)).into_bytes();
         bytes.extend_from_slice(&body);
-        replace(&*self.disk, &self.path, &bytes).map_err(|source| ControlError::Io {
-            doing: "write",
-            file: self.path.clone(),
-            source,
+        let put = if self.in_doubt.load(Ordering::Acquire) { replace } else { replace_in_turn };
+        put(&*self.disk, &self.path, &bytes).map_err(|source| {
+            self.in_doubt.store(true, Ordering::Release);
+            ControlError::Io { doing: "write", file: self.path.clone(), source }
         })
     }
 
@@ -194,13 +214,15 @@ mod tests {
         let control = file(dir.path());
         control.save(&vec![("a".to_owned(), 7)]).unwrap();
         let good = std::fs::read(control.path()).unwrap();
-        for bit in 0..good.len() * 8 {
+        assert_eq!(good.len() % STEP, 0);
+        // All of what says something, and some of what fills up.
+        for bit in (0..400 * 8).chain((400 * 8..good.len() * 8).step_by(1_009)) {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             let error = control.parse(&bad).unwrap_err().to_string();
             assert!(error.contains("control"), "{error}");
         }
-        for length in 0..good.len() {
+        for length in (0..400).chain((400..good.len()).step_by(509)) {
             assert!(control.parse(&good[..length]).is_err(), "cut to {length} bytes");
         }
     }

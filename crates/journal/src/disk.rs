@@ -4,7 +4,11 @@
 //! so, and a simulated disk can be put under the real journal. It must never retry an fsync: after a failed one
 //! the kernel may have dropped the dirty pages and report success for data that is gone.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 mod lock;
 #[cfg(feature = "simulated")]
@@ -36,6 +40,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the system says.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives two files each other's names, atomically.
+    ///
+    /// # Errors
+    /// `Unsupported` where the file system cannot; `NotFound`, or what the system says.
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()>;
 
     /// Removes a file.
     ///
@@ -114,9 +124,7 @@ pub trait DiskFile: Send + Sync {
 /// What the system says; the file then has the old content or the new.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let parent = parent(path)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = parent.join(name);
+    let temporary = beside(path, ".new");
     // A crash may have left one behind; its content means nothing.
     remove_if_there(disk, &temporary)?;
     let file = disk.create(&temporary)?;
@@ -124,6 +132,45 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_data()?;
     disk.rename(&temporary, path)?;
     disk.sync_dir(parent)
+}
+
+/// Replaces a small file like [`replace`], and goes on being able to when the disk is full.
+///
+/// What is written is the file that was replaced the last time: it waits beside `path` with its space taken. The
+/// bytes should always be of one length, since a file that grows needs space. On a file system that cannot exchange
+/// two names this is `replace`. After an error it must not be called again for this file in the same process.
+///
+/// # Errors
+/// What the system says; the file then has the old content or the new.
+pub fn replace_in_turn(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let parent = parent(path)?;
+    let spare = beside(path, ".spare");
+    let write = || {
+        let file = disk.open(&spare)?;
+        file.write_at(0, bytes)?;
+        if file.length()? != bytes.len() as u64 {
+            file.set_length(bytes.len() as u64)?;
+        }
+        file.sync_data()?;
+        disk.exchange(&spare, path)?;
+        disk.sync_dir(parent)
+    };
+    match write() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            return replace(disk, path, bytes);
+        }
+        done => return done,
+    }
+    replace(disk, path, bytes)?;
+    replace(disk, &spare, bytes)
+}
+
+/// The path of a file with something added to its name.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 /// Removes a file; it is no error if it is not there.

@@ -280,6 +280,35 @@ proptest! {
 }
 
 #[test]
+fn a_control_file_is_written_on_a_full_disk_and_after_a_failed_sync_neither_copy_is_written_into() {
+    let dir = Path::new("/data");
+    for failing in 1..=4 {
+        for seed in 0..20 {
+            let disk = MemoryDisk::new(1 << 20);
+            disk.create_dir(dir).unwrap();
+            let control = ControlFile::<u64>::new(Arc::new(disk.clone()), &dir.join("control"));
+            control.save(&1).unwrap();
+            disk.set_capacity(0);
+            control.save(&2).unwrap();
+            disk.fail_sync(failing);
+            // One of these meets the failing sync; the one after it finds no space, or the power.
+            let mut possible = vec![2];
+            for version in 3..6 {
+                possible.push(version);
+                if control.save(&version).is_ok() {
+                    possible = vec![version];
+                } else {
+                    disk.power_fails_after(1 + seed % 3);
+                }
+            }
+            disk.restart(seed);
+            let found = control.load().unwrap().unwrap();
+            assert!(possible.contains(&found), "{found} of {possible:?}");
+        }
+    }
+}
+
+#[test]
 fn power_that_fails_at_any_single_moment_of_a_reset_leaves_the_old_journal_or_the_new() {
     let session = SessionId(9);
     let (mut old, mut new) = (0, 0);

@@ -42,10 +42,10 @@ struct Directory {
     pending: Vec<Rename>,
 }
 
-/// A change of a directory: `gone` disappears and `made` appears, at once.
+/// A change of a directory: `gone` disappears and all of `made` appears, at once.
 struct Rename {
     gone: Option<String>,
-    made: Option<(String, u64)>,
+    made: Vec<(String, u64)>,
 }
 
 struct State {
@@ -121,7 +121,7 @@ impl Rename {
         if let Some(gone) = &self.gone {
             names.remove(gone);
         }
-        if let Some((name, inode)) = &self.made {
+        for (name, inode) in &self.made {
             names.insert(name.clone(), *inode);
         }
     }
@@ -312,7 +312,7 @@ impl Disk for MemoryDisk {
         state.made += 1;
         let inode = state.made;
         state.inodes.insert(inode, Inode::default());
-        state.rename(path, Rename { gone: None, made: Some((name, inode)) })?;
+        state.rename(path, Rename { gone: None, made: vec![(name, inode)] })?;
         Ok(Arc::new(MemoryFile { disk: self.clone(), inode, life }))
     }
 
@@ -332,7 +332,18 @@ impl Disk for MemoryDisk {
         let (_, made) = state.directory(to)?;
         let (directory, gone) = state.directory(from)?;
         let inode = *directory.current.get(&gone).ok_or(io::ErrorKind::NotFound)?;
-        state.rename(from, Rename { gone: Some(gone), made: Some((made, inode)) })
+        state.rename(from, Rename { gone: Some(gone), made: vec![(made, inode)] })
+    }
+
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        assert_eq!(one.parent(), other.parent(), "the simulated disk renames within a directory");
+        let mut state = self.state();
+        state.alive(state.life)?;
+        let (_, name) = state.directory(one)?;
+        let (directory, other_name) = state.directory(other)?;
+        let inode = |name| directory.current.get(name).copied().ok_or(io::ErrorKind::NotFound);
+        let (first, second) = (inode(&name)?, inode(&other_name)?);
+        state.rename(one, Rename { gone: None, made: vec![(name, second), (other_name, first)] })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -342,7 +353,7 @@ impl Disk for MemoryDisk {
         if !directory.current.contains_key(&name) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        state.rename(path, Rename { gone: Some(name), made: None })
+        state.rename(path, Rename { gone: Some(name), made: Vec::new() })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{FallocateFlags, fallocate, fdatasync, fsync, statvfs};
+use rustix::{
+    fs::{CWD, FallocateFlags, RenameFlags, fallocate, fdatasync, fsync, renameat_with, statvfs},
+    io::Errno,
+};
 
 use super::{Disk, DiskFile, parent, replace};
 
@@ -30,6 +33,14 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         Ok(rustix::fs::rename(from, to)?)
+    }
+
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+            // The kernel answers INVAL for a file system that does not know the flag.
+            Err(Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+            other => Ok(other?),
+        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -106,7 +117,7 @@ impl DiskFile for RealFile {
             return Ok(());
         }
         match fallocate(&self.0, FallocateFlags::empty(), have, length - have) {
-            Err(rustix::io::Errno::OPNOTSUPP) => fill_with_zeros(&self.0, have, length),
+            Err(Errno::OPNOTSUPP) => fill_with_zeros(&self.0, have, length),
             other => Ok(other?),
         }
     }
@@ -176,6 +187,7 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::replace_in_turn;
 
     #[test]
     fn a_replaced_file_has_the_new_content_and_leaves_no_other_file() {
@@ -187,6 +199,20 @@ mod tests {
         atomic_write(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(RealDisk.list(dir.path()).unwrap(), ["small"]);
+    }
+
+    #[test]
+    fn a_file_replaced_in_turn_has_the_new_content_and_the_last_one_waits_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("small");
+        for (new, last) in [(b"one", b"one"), (b"two", b"one"), (b"few", b"two")] {
+            replace_in_turn(&RealDisk, &path, new).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), new);
+            assert_eq!(fs::read(dir.path().join("small.spare")).unwrap(), last);
+        }
+        replace_in_turn(&RealDisk, &path, b"longer").unwrap();
+        replace_in_turn(&RealDisk, &path, b"s").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"s");
     }
 
     #[test]
