@@ -163,6 +163,7 @@ fn conclude(world: &mut World, tally: &mut Tally) {
     let principal = world.check_nothing_lost();
     world.write(principal);
     world.advance(150_000);
+    assert!(world.nodes[principal].unconfirmed.is_empty(), "what was admitted is never confirmed");
     world.check_nothing_lost();
     for index in (0..world.nodes.len()).filter(|&index| index != principal) {
         let node = &world.nodes[index];

@@ -230,6 +230,8 @@ impl Core {
     fn take_office(&mut self, epoch: Epoch, kept: Option<ServerId>) {
         assert!(epoch > self.d.epoch, "an office is taken in a higher epoch");
         let last = self.hardened;
+        // A mirror may know that more was final than it ever received; the positions above are written anew.
+        self.commit = self.commit.min(last);
         self.d.history.cut(last);
         self.d.history.begin(epoch, last);
         self.d.epoch = epoch;

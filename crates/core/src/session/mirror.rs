@@ -252,7 +252,8 @@ impl Core {
     pub(super) fn adopt(&mut self, welcome: &Welcome) {
         self.d.history = welcome.history.clone();
         self.d.deposed = None;
-        self.commit = self.commit.max(welcome.commit);
+        // What an earlier principal confirmed above the common position, this one may never have had.
+        self.commit = self.commit.min(self.end).max(welcome.commit);
         self.upstream.commit = welcome.commit;
     }
 

@@ -178,6 +178,7 @@ impl Core {
     }
 
     fn begin_own_epoch(&mut self, epoch: Epoch) {
+        self.commit = self.commit.min(self.end);
         self.d.history.cut(self.end);
         self.d.history.begin(epoch, self.end);
         self.d.epoch = epoch;

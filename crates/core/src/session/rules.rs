@@ -339,6 +339,9 @@ impl Core {
         if d.history.current().is_some_and(|epoch| epoch > d.epoch) {
             return Some("the history is never ahead of the epoch");
         }
+        if d.role != Role::Mirror && self.commit > self.end {
+            return Some("an acting server knows of no final event that it does not have");
+        }
         if self.admission == Some(Admission::Open)
             && (d.role == Role::Mirror || self.failover.is_some() || d.pending_handover.is_some())
         {

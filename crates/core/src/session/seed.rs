@@ -65,6 +65,8 @@ impl Core {
         }
         self.d.seeding = Some(Box::new(SeedProgress::begun(mark)));
         self.d.empty = true;
+        // The data that an earlier principal's word was about goes.
+        self.commit = self.upstream.commit;
         self.persist();
         self.upstream.stage = Stage::Resetting(mark);
         self.journal_busy += 1;

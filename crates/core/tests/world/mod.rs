@@ -130,6 +130,7 @@ pub struct Node {
     pub jobs: BTreeMap<Thread, VecDeque<Job>>,
     pub held: BTreeSet<Thread>,
     pub hold_harden: bool,
+    pub hold_streams: bool,
     pub streams: BTreeMap<LinkId, Lsn>,
     pub incoming: Vec<Rec>,
     pub progress: Option<SeedProgress>,
@@ -149,6 +150,8 @@ pub struct World {
     pub conns: BTreeMap<u64, Conn>,
     /// `(from, to)`: nothing passes.
     pub cut: BTreeSet<(usize, usize)>,
+    /// Connections on which nothing moves for now, whatever others do.
+    pub stuck: BTreeSet<u64>,
     pub log: String,
     pub quiet: bool,
     /// Everything goes to standard error as it happens, for a failing seed.
@@ -172,6 +175,7 @@ impl World {
             nodes: Vec::new(),
             conns: BTreeMap::new(),
             cut: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             log: String::new(),
             quiet,
             trace: std::env::var_os("SEED").is_some(),
@@ -204,6 +208,7 @@ impl World {
             jobs: BTreeMap::new(),
             held: BTreeSet::new(),
             hold_harden: false,
+            hold_streams: false,
             streams: BTreeMap::new(),
             incoming: Vec::new(),
             progress: None,
@@ -360,7 +365,7 @@ impl World {
     pub fn deliver(&mut self, id: u64, end: usize) -> bool {
         let Some(conn) = self.conns.get_mut(&id) else { return false };
         let (to, from) = (conn.ends[end], conn.ends[1 - end]);
-        if self.cut.contains(&(from, to)) {
+        if self.cut.contains(&(from, to)) || self.stuck.contains(&id) {
             return false;
         }
         let Some(frame) = conn.queue[end].pop_front() else { return false };
@@ -458,7 +463,9 @@ impl World {
                 return true;
             }
             let links: Vec<LinkId> = self.nodes[index].streams.keys().copied().collect();
-            if links.into_iter().any(|link| self.pump(index, link)) {
+            if !self.nodes[index].hold_streams
+                && links.into_iter().any(|link| self.pump(index, link))
+            {
                 return true;
             }
         }
