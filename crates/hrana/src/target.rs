@@ -49,20 +49,24 @@ impl Target {
     /// Applies the rule at the head of this file. `path_name` is `<name>` of `/db/<name>/…`.
     pub fn of_request(path_name: Option<&str>, uri: &Uri, headers: &HeaderMap) -> Self {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let namespace = header("x-namespace").map(str::trim).filter(|name| !name.is_empty());
+        // Bytes that are no text are a choice, too: of a database that does not exist, never of the default.
+        let namespace = headers.get("x-namespace");
+        let namespace = namespace.map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let namespace = namespace.as_deref().map(str::trim).filter(|name| !name.is_empty());
         // HTTP/2 and absolute-form requests carry the host in the URI instead of the header.
         let host = uri.host().or_else(|| header(HOST.as_str()));
         let (database, chosen_by) = if let Some(name) = path_name {
-            (name, ChosenBy::Path)
+            (name.to_owned(), ChosenBy::Path)
         } else if let Some(name) = namespace {
-            (name, ChosenBy::Header)
+            (name.to_owned(), ChosenBy::Header)
         } else if let Some(label) = host.and_then(first_label) {
-            (label, ChosenBy::Host)
+            // The case of a host's letters means nothing, and names of databases are lower case.
+            (label.to_ascii_lowercase(), ChosenBy::Host)
         } else {
-            (DEFAULT_DATABASE, ChosenBy::Default)
+            (DEFAULT_DATABASE.to_owned(), ChosenBy::Default)
         };
         let credentials = header(AUTHORIZATION.as_str()).and_then(bearer_token);
-        Self { database: database.to_owned(), chosen_by, credentials }
+        Self { database, chosen_by, credentials }
     }
 }
 
@@ -118,6 +122,22 @@ mod tests {
     #[test]
     fn empty_namespace_header_chooses_nothing() {
         assert_eq!(chosen(None, &[("x-namespace", " ")]), ("main".into(), ChosenBy::Default));
+    }
+
+    #[test]
+    fn a_namespace_header_that_is_no_plain_text_is_not_taken_for_none() {
+        let mut map = HeaderMap::new();
+        for bytes in ["bücher".as_bytes(), b"\xff\xfe"] {
+            map.insert("x-namespace", axum::http::HeaderValue::from_bytes(bytes).unwrap());
+            let target = Target::of_request(None, &Uri::from_static("/v2/pipeline"), &map);
+            assert_eq!(target.chosen_by, ChosenBy::Header, "{:?}", target.database);
+        }
+    }
+
+    #[test]
+    fn the_case_of_a_host_means_nothing() {
+        let chosen = chosen(None, &[("host", "Sales.Example.org")]);
+        assert_eq!(chosen, ("sales".into(), ChosenBy::Host));
     }
 
     #[test]
