@@ -172,7 +172,7 @@ async fn a_stream_that_is_found_gone_answers_as_an_expired_baton_does() {
     let answer = pipeline(&server, &Json::Null, requests).await;
     assert_eq!(answer.body["results"][0]["type"], "ok");
     assert_eq!(answer.body["results"][1]["error"]["code"], "STREAM_EXPIRED");
-    assert_eq!(answer.body["results"][2]["error"]["code"], "STREAM_CLOSED");
+    assert_eq!(answer.body["results"][2]["error"]["code"], "STREAM_EXPIRED", "nobody closed it");
     assert_eq!(answer.body["baton"], Json::Null);
 }
 

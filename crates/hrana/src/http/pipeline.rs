@@ -25,7 +25,13 @@ pub(super) async fn run<S: Server>(
     let will_close = requests.contains(&StreamRequest::Close);
     let mut lease = app.lease(target, baton.as_deref(), will_close).await?;
     let mut results = Results::new(app.limits.response_bytes);
+    let mut gone = None;
     for request in requests {
+        if let Some(why) = &gone {
+            // The client did not close the stream, and would not know what to do about a closed one.
+            results.push(Err(Error::clone(why)));
+            continue;
+        }
         if results.is_full() && request != StreamRequest::Close {
             results.push(Err(response_too_large(&app.limits)));
             continue;
@@ -36,7 +42,10 @@ pub(super) async fn run<S: Server>(
             Err(error) if error.is_stream_gone() && results.is_empty() => {
                 return Err(error.clone());
             }
-            Err(error) if error.is_stream_gone() => lease.close().await,
+            Err(error) if error.is_stream_gone() => {
+                lease.close().await;
+                gone = Some(error.clone());
+            }
             _ => {}
         }
         results.push(result);
