@@ -4,9 +4,9 @@ mod world;
 
 use counterpart_core::{
     message::{Role, Safety},
-    session::Command,
+    session::{Command, Event, LinkId, PairState},
 };
-use world::World;
+use world::{Thread, World};
 
 /// A principal, the first name, and mirrors; one event everywhere.
 fn mirrored(names: &[&str], safety: Safety) -> World {
@@ -89,4 +89,69 @@ fn a_mirror_that_changes_its_principal_applies_only_what_the_new_one_confirmed()
     world.run();
     assert!(world.nodes[2].disk.hardened > shown, "the event arrived");
     assert_eq!(world.nodes[2].disk.content.end(), shown, "it shows what is not final");
+}
+
+/// The mirror's `Hello` of an earlier life is still on its way when the handover is sent on a newer connection. It
+/// must not be taken for the answer that the mirror did not take over.
+#[test]
+fn a_hello_from_before_the_handover_does_not_end_the_doubt() {
+    let mut world = mirrored(&["a", "b"], Safety::Full);
+    world.crash(1);
+    world.run();
+    let slow = world.next_conn;
+    world.stuck.insert(slow);
+    world.start(1);
+    world.run();
+    world.crash(1);
+    world.start(1);
+    world.run();
+    hand_over_slowly(&mut world);
+    world.stuck = [world.next_conn - 1].into();
+    world.run();
+    the_doubt_stays(&mut world);
+}
+
+/// The same with the answer to a question that the principal asked before the mirror came by itself.
+#[test]
+fn an_answer_from_before_the_handover_does_not_end_the_doubt() {
+    let mut world = mirrored(&["a", "b"], Safety::Full);
+    world.crash(0);
+    world.run();
+    let slow = world.next_conn;
+    world.start(0);
+    while world.next_conn == slow {
+        assert!(world.work(0, Thread::Persist) || world.work(0, Thread::Net));
+    }
+    assert!(world.deliver(slow, 1), "the question arrives");
+    world.stuck.insert(slow);
+    world.advance(3_000);
+    hand_over_slowly(&mut world);
+    let newest = world.next_conn - 1;
+    world.event(0, Event::LinkDown(LinkId(newest * 2 + 1), "connection reset".into()));
+    world.stuck = [newest].into();
+    world.run();
+    the_doubt_stays(&mut world);
+}
+
+/// The handover arrives, and the mirror still has something to apply before it takes over.
+fn hand_over_slowly(world: &mut World) {
+    let target = world.nodes[1].server;
+    let state = world.nodes[0].core.as_ref().unwrap().pair_state(target);
+    assert_eq!(state, Some(PairState::Synchronized));
+    world.nodes[1].held.insert(Thread::Engine);
+    world.write(0);
+    world.command(0, Command::Failover(Some(target)));
+    world.run();
+    assert!(world.nodes[0].disk.durable.pending_handover.is_some(), "it was sent");
+}
+
+fn the_doubt_stays(world: &mut World) {
+    assert!(!world.write(0), "a principal in doubt admits nothing");
+    world.nodes[1].held.clear();
+    world.run();
+    assert_eq!(world.nodes[1].disk.durable.role, Role::Principal, "it took over");
+    world.stuck.clear();
+    world.advance(40_000);
+    assert_eq!(world.nodes[0].disk.durable.role, Role::Mirror);
+    assert_eq!(world.check_nothing_lost(), 1);
 }

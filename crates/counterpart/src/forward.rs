@@ -14,6 +14,7 @@ use counterpart_hrana::{
         StreamResult,
     },
 };
+use counterpart_node::Refusal;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use hyper_util::{
@@ -22,8 +23,13 @@ use hyper_util::{
 };
 use tokio::time::timeout;
 
+use crate::wiring::refused;
+
 /// The principal gets this long to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// And this long of it to accept a connection: one that never does has been sent nothing.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reaches principals over HTTP.
 #[derive(Clone)]
@@ -32,13 +38,17 @@ pub struct Forwarder(Client<HttpConnector, Full<Bytes>>);
 impl Forwarder {
     /// A forwarder without connections yet.
     pub fn new() -> Forwarder {
-        Forwarder(Client::builder(TokioExecutor::new()).build_http())
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_PATIENCE));
+        connector.set_nodelay(true);
+        Forwarder(Client::builder(TokioExecutor::new()).build(connector))
     }
 
     /// Has `request` executed on the database of the principal at `url`, on a stream of its own.
     ///
     /// # Errors
-    /// The principal's own error, or `NOT_CONFIRMED` when it is not known whether the request was executed.
+    /// The principal's own error; `READ_ONLY_MIRROR` when it can't be reached from here and the client has to go there
+    /// itself; `NOT_CONFIRMED` when it is not known whether the request was executed.
     pub async fn forward(
         &self,
         url: &str,
@@ -54,7 +64,13 @@ impl Forwarder {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| unknown(url, &error))?;
         let answer = async {
-            let response = self.0.request(sent).await.map_err(|error| unknown(url, &error))?;
+            let response = self.0.request(sent).await.map_err(|error| {
+                if error.is_connect() {
+                    refused(&Refusal::read_only_mirror(url))
+                } else {
+                    unknown(url, &error)
+                }
+            })?;
             let executed = response.status() == StatusCode::OK;
             let body =
                 response.into_body().collect().await.map_err(|error| unknown(url, &error))?;
@@ -85,4 +101,45 @@ fn unknown(url: &str, why: &dyn std::fmt::Display) -> Error {
              whether it was executed before sending it again"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    async fn listener() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    async fn code_of(url: &str) -> String {
+        let request = StreamRequest::GetAutocommit;
+        let error = Forwarder::new().forward(url, "main", request).await.unwrap_err();
+        assert!(error.message.contains(url), "{}", error.message);
+        error.code.into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_principal_that_accepts_no_connection_was_sent_nothing_and_its_address_is_told() {
+        let (listener, url) = listener().await;
+        drop(listener);
+        assert_eq!(code_of(&url).await, "READ_ONLY_MIRROR");
+    }
+
+    #[tokio::test]
+    async fn a_principal_that_vanishes_after_the_request_leaves_it_in_doubt() {
+        let (listener, url) = listener().await;
+        let vanishing = tokio::spawn(async move {
+            let (mut socket, _): (TcpStream, _) = listener.accept().await.unwrap();
+            socket.read_buf(&mut Vec::new()).await.unwrap();
+        });
+        assert_eq!(code_of(&url).await, "NOT_CONFIRMED");
+        vanishing.await.unwrap();
+    }
 }

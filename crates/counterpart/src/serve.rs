@@ -45,8 +45,12 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
 }
 
 fn start_log(settings: &Settings) {
-    let builder =
-        tracing_subscriber::fmt().with_max_level(settings.log_level).with_writer(std::io::stderr);
+    // With the log's reader gone (a pipe that was closed, a full disk) lines are lost, and nothing else: the logger's own
+    // complaint would go to the same place, and panic there.
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(settings.log_level)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     // A second logger in one process (tests) is no harm: the first one stays.
     let _started = match settings.log {
         LogFormat::Text => {
@@ -149,8 +153,9 @@ impl Server {
         let why = stop.await;
         tracing::info!(signal = why, "stopping");
         ending.notify_one();
-        hrana.shut_down().await;
-        match timeout(FINISH, &mut serving).await {
+        // Connections of WebSocket clients are not among those that `serving` waits for.
+        let finishing = async { tokio::join!(hrana.shut_down(), &mut serving).1 };
+        match timeout(FINISH, finishing).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => tracing::error!(%error, "serving clients ended with an error"),
             Ok(Err(error)) => tracing::error!(%error, "serving clients panicked"),

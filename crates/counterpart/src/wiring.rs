@@ -62,7 +62,8 @@ fn parse_name(target: &Target) -> Result<DatabaseName, Refusal> {
     })
 }
 
-fn refused(refusal: &Refusal) -> Error {
+/// A refusal of the node in the protocol's words.
+pub fn refused(refusal: &Refusal) -> Error {
     Error::new(kind_of(refusal.code()), refusal.code().to_owned(), refusal.to_string())
 }
 

@@ -15,6 +15,7 @@ use support::{
     pair::{Pair, assert_equal, start_mirroring, wait_state, wait_synchronized},
     raw,
     server::{BINARY, Server},
+    socket::Socket,
     wait_for,
     workload::{Workload, assert_has_all, create_table},
 };
@@ -193,6 +194,43 @@ fn a_running_request_finishes_when_the_server_is_asked_to_end() {
     assert!(outcome.is_ok(), "{outcome:?}\n{}", server.log());
     server.launch();
     assert_eq!(server.client().value("select n from work"), json!(2_000_000));
+}
+
+#[test]
+fn a_request_over_websocket_is_answered_before_the_server_ends() {
+    let mut server = Server::start();
+    create_table(&server);
+    let mut socket = Socket::with_streams(&server, 1);
+    let id = socket.send_sql(1, &slow_insert(2_000_000));
+    wait_for("the statement to run", || {
+        let readers = server.status()["readers"].as_array().map_or(0, Vec::len);
+        (readers > 0).then_some(())
+    });
+    let status = server.terminate();
+    assert!(status.success(), "{status}\n{}", server.log());
+    let outcome = socket.answer(id);
+    assert!(outcome.is_ok(), "{outcome:?}\n{}", server.log());
+    server.launch();
+    assert_eq!(server.client().value("select n from work"), json!(2_000_000));
+}
+
+/// `counterpart serve 2>&1 | tee log`, and `tee` is killed: what the logger could not write it complained about on
+/// standard error, and panicked, because that was gone as well.
+#[test]
+fn a_server_whose_log_nobody_reads_goes_on_and_ends_in_order() {
+    for form in ["text", "json"] {
+        let server = Server::prepare(&["--log", form]);
+        let mut child = server.command().stderr(Stdio::piped()).spawn().unwrap();
+        wait_for("the server to answer", || server.try_status().ok());
+        drop(child.stderr.take());
+        // Something to complain about.
+        raw::exchange(&server.partner_address(), b"GET / HTTP/1.1\r\n\r\n");
+        create_table(&server);
+        let killed = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
+        assert!(killed.unwrap().success());
+        let status = wait_for("the server to end", || child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0), "{form}: {status}");
+    }
 }
 
 #[test]

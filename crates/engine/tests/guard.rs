@@ -2,8 +2,23 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use common::*;
-use counterpart_engine::{Class, Connection, SqlError, Statement};
+use counterpart_core::PageSize;
+use counterpart_engine::{Class, CommitGate, Connection, Options, SqlError, Statement, Value};
+
+/// Remembers what it was asked, and refuses with its sentence if it has one.
+#[derive(Debug, Default)]
+struct Gate(Mutex<(Vec<u64>, Option<String>)>);
+impl CommitGate for Gate {
+    fn before_commit(&self, estimate_bytes: u64) -> Result<(), String> {
+        let mut state = self.0.lock().unwrap();
+        state.0.push(estimate_bytes);
+        state.1.clone().map_or(Ok(()), Err)
+    }
+}
+
 
 fn refusal(c: &mut Connection, sql: &str) -> SqlError {
     let error = error(c, sql);
@@ -25,6 +40,8 @@ fn what_would_break_mirroring_is_refused_with_a_sentence() {
         "VACUUM INTO 'copy.db'",
         "/* x */ vacuum main into 'copy.db'",
         "SELECT load_extension('x')",
+        "SELECT fts3_tokenizer('simple')",
+        "SELECT fts3_tokenizer('simple', x'4141414141414141')",
         "SELECT * FROM sqlite_dbpage",
         "UPDATE sqlite_dbpage SET data = zeroblob(4096) WHERE pgno = 1",
         "INSERT INTO sqlite_dbpage(pgno, data) VALUES (2, NULL)",
@@ -94,21 +111,6 @@ fn a_table_over_raw_pages_that_a_file_brings_is_dead() {
 
 #[test]
 fn the_gate_sees_every_commit_of_the_main_database_and_can_refuse_it() {
-    use std::sync::{Arc, Mutex};
-
-    use counterpart_core::PageSize;
-    use counterpart_engine::{CommitGate, Options};
-
-    #[derive(Debug, Default)]
-    struct Gate(Mutex<(Vec<u64>, Option<String>)>);
-    impl CommitGate for Gate {
-        fn before_commit(&self, estimate_bytes: u64) -> Result<(), String> {
-            let mut state = self.0.lock().unwrap();
-            state.0.push(estimate_bytes);
-            state.1.clone().map_or(Ok(()), Err)
-        }
-    }
-
     let gate = Arc::new(Gate::default());
     let options = Options { gate: Some(gate.clone()), ..Options::default() };
     let mut principal = Principal::with(PageSize::DEFAULT, options);
@@ -162,4 +164,49 @@ fn a_read_only_database_refuses_to_write_and_still_has_temporary_tables() {
     let late = c.execute(&Statement::new("COMMIT"), 0).unwrap_err();
     assert!(late.message.contains("read-only"), "{late}");
     assert_eq!(integer(&mut c, "SELECT count(*) FROM t"), 0);
+}
+
+/// Story: FTS3's `fts3_tokenizer` takes and gives raw addresses, and SQLite lets it where they come as arguments. A
+/// client could read the server's memory layout with it, and have the server call any address.
+#[test]
+fn no_argument_hands_the_server_an_address_to_call() {
+    let principal = Principal::new();
+    let mut c = principal.database.checkout().unwrap();
+    let name = Value::Text("simple".to_owned());
+    let ask = Statement::with("SELECT fts3_tokenizer(?1)", vec![name.clone()]);
+    let set = "SELECT fts3_tokenizer(?1, ?2)";
+    let set = Statement::with(set, vec![name, Value::Blob(vec![0x41; 8])]);
+    for statement in [ask, set] {
+        assert_eq!(c.execute(&statement, 1000).unwrap_err().code, "SQL_REFUSED");
+    }
+    query(&mut c, "CREATE VIRTUAL TABLE f USING fts3(a, tokenize=simple)");
+    query(&mut c, "INSERT INTO f VALUES ('still there')");
+}
+
+/// Story: `SELECT optimize(f)` merges the index of an FTS3 table while it is read. It counted as a read, so what it
+/// committed had no permit and no record, and the server had to stop writing altogether.
+#[test]
+fn a_select_that_would_merge_a_text_index_is_refused() {
+    let mut principal = Principal::new();
+    let mut c = principal.database.checkout().unwrap();
+    principal.run(&mut c, "CREATE VIRTUAL TABLE f USING fts4(a)").unwrap();
+    principal.run(&mut c, "INSERT INTO f VALUES ('x'); INSERT INTO f VALUES ('y')").unwrap();
+    let error = refusal(&mut c, "SELECT optimize(f) FROM f LIMIT 1");
+    assert!(error.message.contains("INSERT INTO"), "it names the way that works: {error}");
+    query(&mut c, "CREATE VIEW v AS SELECT optimize(f) FROM f");
+    refusal(&mut c, "SELECT * FROM v");
+    principal.capture(&c);
+    assert!(principal.run(&mut c, "INSERT INTO f(f) VALUES ('optimize')").is_ok());
+}
+
+/// VACUUM fails before it commits anything, so nobody may be told that a commit is coming: it would be waited for.
+#[test]
+fn a_vacuum_within_a_transaction_fails_without_announcing_a_commit() {
+    let gate = Arc::new(Gate::default());
+    let options = Options { gate: Some(gate.clone()), ..Options::default() };
+    let principal = Principal::with(PageSize::DEFAULT, options);
+    let mut c = principal.database.checkout().unwrap();
+    query(&mut c, "BEGIN");
+    assert_eq!(code(&mut c, "VACUUM"), "SQLITE_ERROR");
+    assert!(gate.0.lock().unwrap().0.is_empty());
 }

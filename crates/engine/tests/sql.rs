@@ -201,6 +201,48 @@ fn a_write_that_fell_back_from_a_temporary_table_is_classified_anew() {
     assert_eq!(c.classify("INSERT INTO t VALUES (1)").unwrap(), Class::Write);
 }
 
+/// Story: `DROP TRIGGER IF EXISTS` of a trigger that is not there counts as reading for SQLite. It lay in the cache as
+/// a read; once the trigger was there, the same text wrote without the permit.
+#[test]
+fn a_change_of_the_schema_is_a_write_also_while_there_is_nothing_to_change() {
+    let (_principal, mut c) = connection();
+    query(&mut c, "CREATE TABLE t(a)");
+    for sql in ["DROP TRIGGER IF EXISTS g", "REINDEX t", "DROP TABLE IF EXISTS x", "ANALYZE"] {
+        assert_eq!(c.classify(sql).unwrap(), Class::Write, "{sql}");
+        query(&mut c, sql);
+    }
+    query(&mut c, "CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT 1; END");
+    assert_eq!(c.classify("DROP TRIGGER IF EXISTS g").unwrap(), Class::Write);
+    query(&mut c, "DROP TRIGGER IF EXISTS g");
+    assert_eq!(integer(&mut c, "SELECT count(*) FROM sqlite_schema WHERE type='trigger'"), 0);
+}
+
+/// Story: a REINDEX of a table without indexes compiles to nothing, which no change of the schema makes SQLite compile
+/// again. From the cache it did nothing for ever.
+#[test]
+fn a_change_of_the_schema_is_compiled_for_the_schema_as_it_is() {
+    let (mut principal, mut c) = connection();
+    query(&mut c, "CREATE TABLE t(a); ");
+    query(&mut c, "REINDEX t");
+    query(&mut c, "CREATE INDEX i ON t(a)");
+    query(&mut c, "INSERT INTO t VALUES (1)");
+    principal.capture(&c).unwrap();
+    query(&mut c, "REINDEX t");
+    assert!(principal.capture(&c).is_some(), "it writes the index anew");
+}
+
+#[test]
+fn many_arguments_by_name_are_bound_in_time_that_grows_with_their_number() {
+    let (_principal, mut c) = connection();
+    let names: Vec<String> = (0..20_000).map(|i| format!("name{i}")).collect();
+    let sql = format!("VALUES (:{})", names.join("),(:"));
+    let named = names.iter().map(|name| (name.clone(), Value::Integer(1))).collect();
+    let args = Args { positional: vec![], named };
+    c.set_deadline(Some(Duration::from_secs(20)));
+    let statement = Statement { sql, args, want_rows: true };
+    assert_eq!(c.execute(&statement, u64::MAX).unwrap().rows.len(), 20_000);
+}
+
 #[test]
 fn a_readonly_transaction_refuses_writes_and_ends_like_any_other() {
     let (_principal, mut c) = connection();

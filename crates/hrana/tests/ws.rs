@@ -453,7 +453,26 @@ async fn shutting_down_closes_connections_and_those_that_come_later() {
     let mut client = with_stream(&server).await;
     server.hrana.shut_down().await;
     assert_eq!(client.closed().await.0, 1001);
+    until(|| server.fake.open_streams() == 0).await;
     let mut late = Client::connect(server.address, "/", "hrana3").await.unwrap();
     assert_eq!(late.closed().await.0, 1001);
     until(|| server.fake.open_streams() == 0).await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_before_the_server_stops() {
+    let server = server().await;
+    let mut client = with_stream(&server).await;
+    client.start(execute(1, "GATE")).await;
+    until(|| server.fake.noted().contains(&"GATE".to_owned())).await;
+    let hrana = server.hrana.clone();
+    let stopped = tokio::spawn(async move { hrana.shut_down().await });
+    // The connection has heard of it when it reads nothing more.
+    let mut late = Client::connect(server.address, "/", "hrana3").await.unwrap();
+    assert_eq!(late.closed().await.0, 1001);
+    assert!(!stopped.is_finished(), "a request is under way");
+    server.fake.open_gate();
+    assert_eq!(client.receive().await["type"], "response_ok");
+    assert_eq!(client.closed().await.0, 1001);
+    stopped.await.unwrap();
 }

@@ -91,12 +91,14 @@ impl<S: Server> Hrana<S> {
         self.app.registry.drop_all().await;
     }
 
-    /// Ends everything for good: closes WebSocket connections with code 1001 (going away), and then
-    /// does what [`drop_streams`](Self::drop_streams) does. Connections that come later are closed
-    /// at once.
+    /// Ends everything for good: does what [`drop_streams`](Self::drop_streams) does, and closes
+    /// each WebSocket connection with code 1001 (going away) once the requests that it has sent are
+    /// answered. Connections that come later are closed at once. Ready when no connection is left,
+    /// which a request that does not end can delay for ever: the caller sets the bound.
     pub async fn shut_down(&self) {
         self.app.stopping.send_replace(true);
         self.drop_streams().await;
+        self.app.stopping.closed().await;
     }
 }
 

@@ -72,8 +72,13 @@ pub(super) async fn run<S: Server>(
     let mut ping = interval(connection.app.limits.ws_ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent = 0;
+    let mut ending = false;
     let close = loop {
-        let may_read = connection.outstanding < connection.app.limits.ws_requests;
+        // What was begun is answered first: of a write whose answer is lost nobody knows whether it is there.
+        if ending && connection.outstanding == 0 {
+            break Close::going_away();
+        }
+        let may_read = !ending && connection.outstanding < connection.app.limits.ws_requests;
         tokio::select! {
             message = socket.recv(), if may_read => {
                 let Some(message) = message else { return };
@@ -103,7 +108,7 @@ pub(super) async fn run<S: Server>(
                     return;
                 }
             }
-            () = until_set(&mut stopping) => break Close::going_away(),
+            () = until_set(&mut stopping), if !ending => ending = true,
         }
     };
     tracing::debug!(code = close.code, "closing a connection: {}", close.reason);
