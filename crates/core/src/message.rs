@@ -109,7 +109,7 @@ pub enum Message {
         /// The new state.
         state: PairState,
     },
-    /// Principal → mirror: say your [`Hello`] again (after a suspension), on this connection.
+    /// Principal → mirror: say your [`Hello`] again, on this connection (after a suspension, or in doubt).
     JoinAgain,
     /// Principal → mirror: a seed begins (or goes on); answered by [`Message::SeedAck`] once the mirror's journal
     /// begins after the mark.

@@ -157,15 +157,22 @@ impl Core {
         self.emit(Action::Alarm(Alarm { kind, partner: Some(target), raised: false, text }));
     }
 
-    /// A partner describes itself: if it is the target of an unanswered handover and still a mirror in an
-    /// earlier epoch, it did not take over and, having closed the old connection, never will.
-    pub(super) fn resolve_doubt(&mut self, about: &About) {
+    /// Whether a partner that describes itself so did not take over: it is the target of an unanswered handover and
+    /// still a mirror in an earlier epoch.
+    pub(super) fn would_end_doubt(&self, about: &About) -> bool {
         let refuted = self.d.pending_handover.as_ref().is_some_and(|pending| {
             pending.target == about.server
                 && about.role == Role::Mirror
                 && about.epoch < pending.epoch
         });
-        if !refuted || self.failover.is_some() {
+        refuted && self.failover.is_none()
+    }
+
+    /// A partner describes itself, having been asked since the handover's link was given up: if it did not take over,
+    /// it never will, because it gave up that link too. What it said before proves nothing: it may have been on its
+    /// way while the handover overtook it on another link.
+    pub(super) fn resolve_doubt(&mut self, about: &About) {
+        if !self.would_end_doubt(about) {
             return;
         }
         self.d.pending_handover = None;

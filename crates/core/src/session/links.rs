@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) used: Use,
     pub(super) heard: Millis,
+    /// Its partner was asked to say Hello again: what it says next it says now, not before the doubt began.
+    pub(super) asked_again: bool,
 }
 
 impl Link {
@@ -61,7 +63,7 @@ impl Core {
 
     fn add_link(&mut self, id: LinkId, used: Use) {
         assert!(self.link_use(id).is_none(), "the driver numbered two connections {id:?}");
-        self.links.push(Link { id, used, heard: self.now.ticks });
+        self.links.push(Link { id, used, heard: self.now.ticks, asked_again: false });
     }
 
     /// Forgets a link at once and has it closed after what was said on it.
@@ -212,7 +214,6 @@ impl Core {
         match intent {
             Intent::Join => self.join(id, &about),
             Intent::Inquire | Intent::Probe => {
-                self.resolve_doubt(&about);
                 self.answer(id);
                 if about.role == Role::Principal && about.epoch >= self.d.epoch {
                     self.principal_seen(about.address());
@@ -323,6 +324,25 @@ impl Core {
         if self.dial_is_wanted() && self.now.ticks >= self.upstream.retry.next {
             self.dial_principal();
         }
+    }
+
+    /// Forgets what was asked of a partner that came by itself: a late answer would tell what was, not what is.
+    pub(super) fn ask_no_more(&mut self, server: ServerId) {
+        self.dials.retain(|&(_, purpose)| purpose != Purpose::Inquire(server));
+        let asking = |link: &&Link| link.used == Use::Inquiring(server);
+        while let Some(id) = self.links.iter().find(asking).map(|link| link.id) {
+            self.close(id);
+        }
+    }
+
+    /// Whether the sender of a Hello in a matter of doubt has been asked on this link to say it again; it is now.
+    pub(super) fn asks_again(&mut self, id: LinkId) -> bool {
+        let link = self.links.iter_mut().find(|link| link.id == id);
+        let before = link.is_none_or(|link| std::mem::replace(&mut link.asked_again, true));
+        if !before {
+            self.send(id, Message::JoinAgain);
+        }
+        !before
     }
 
     pub(super) fn is_dialling(&self, purpose: Purpose) -> bool {

@@ -162,7 +162,10 @@ impl Core {
     pub(super) fn joining(&mut self, id: LinkId, envelope: Envelope) {
         let Envelope { epoch, message } = envelope;
         match message {
-            Message::Welcome(_) if epoch < self.d.epoch => self.refuse(id, stale(&message)),
+            Message::Welcome(_) | Message::JoinAgain if epoch < self.d.epoch => {
+                self.refuse(id, stale(&message));
+            }
+            Message::JoinAgain => self.greet(id),
             Message::Welcome(welcome) => self.welcomed(id, epoch, welcome),
             Message::Refused(refused) => self.refused(id, epoch, *refused),
             other => self.refuse(id, unexpected(&other)),

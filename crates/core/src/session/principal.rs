@@ -145,6 +145,9 @@ impl Core {
             let remedy = "Two principals settle who was deposed by asking each other.";
             return self.refuse(id, Refusal::new(Code::WrongRole, what, remedy));
         }
+        if self.would_end_doubt(about) && self.asks_again(id) {
+            return;
+        }
         self.resolve_doubt(about);
         if self.peer(about.server).is_some_and(|peer| peer.state == PairState::PendingFailover) {
             let what = "A mirror cannot join while it is to take over.";
@@ -184,6 +187,7 @@ impl Core {
 
     fn welcome(&mut self, id: LinkId, about: &About, way: CatchUp) {
         let server = about.server;
+        self.ask_no_more(server);
         self.set_use(id, Use::Downstream(server));
         let suspended = self.member(server).is_some_and(|member| member.suspended);
         let (truncate_to, plan, seed) = match way {
