@@ -162,8 +162,9 @@ impl ClientStream {
         let changed = self.shared.era() != era;
         if changed && (self.slot.hosted.is_retired() || !self.shared.databases.is_available()) {
             // What the request saw belongs to another era, and is not known to stay.
-            let why = "the server changed its role while the request was under way";
-            return Err((&Refusal::stream_expired(why)).into());
+            // A script that failed may have committed before it did.
+            let may_have_committed = !matches!(outcome, Ok(None));
+            return Err((&overtaken(may_have_committed)).into());
         }
         let waited = self.shared.confirmations.wait(position).await;
         waited.map_err(|refusal| SqlError::from(&refusal))?;
@@ -263,6 +264,20 @@ pub(crate) async fn wait_permit(
     })
 }
 
+/// What a request is told that the server's role changed under. Whoever has committed must not be told to run it again:
+/// the new principal may have it, and it would be executed twice.
+fn overtaken(may_have_committed: bool) -> Refusal {
+    let why = "the server changed its role while the request was under way";
+    if !may_have_committed {
+        return Refusal::stream_expired(why);
+    }
+    Refusal::new(
+        "NOT_CONFIRMED",
+        format!("{why}, before its transaction was confirmed"),
+        "ask the new principal whether the transaction is there before running it again",
+    )
+}
+
 type Worked<J> = (J, HeldGuard, Result<(Flow, Option<Lsn>), SqlError>);
 
 /// A job's time on a worker thread.
@@ -309,4 +324,17 @@ fn work<J: Job>(
         shared.transactions.note(slot);
     }
     (job, held, outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_request_that_committed_nothing_is_told_to_run_again_after_a_change_of_roles() {
+        assert_eq!(overtaken(false).code(), "STREAM_EXPIRED");
+        let committed = overtaken(true);
+        assert_eq!(committed.code(), "NOT_CONFIRMED");
+        assert!(committed.remedy().contains("before running it again"), "{committed}");
+    }
 }

@@ -72,6 +72,7 @@ impl Desk<'_> {
             let sentence = "The client hung up before this statement was begun.";
             return Err(SqlError::new("SQLITE_INTERRUPT", sentence));
         }
+        self.begin_statement();
         let class = self.connection.classify(&statement.sql)?;
         if class.needs_permit() {
             match &self.permit {
@@ -80,8 +81,6 @@ impl Desk<'_> {
                 Permit::Refused(refusal) => return Err(refusal.into()),
             }
         }
-        self.connection.set_now(clock::unix_now());
-        self.connection.set_deadline(self.shared.settings.statement_timeout);
         let outcome = self.connection.run(statement, sink);
         if matches!(self.permit, Permit::Held) {
             self.capture()?;
@@ -93,9 +92,17 @@ impl Desk<'_> {
         outcome.map(Some)
     }
 
+    /// Also before a statement is compiled: that takes time, too, and the deadline of the one before may be over.
+    fn begin_statement(&mut self) {
+        self.connection.set_now(clock::unix_now());
+        self.connection.set_deadline(self.shared.settings.statement_timeout);
+    }
+
     /// Journals what the last statement committed, if it did.
     fn capture(&mut self) -> Result<(), SqlError> {
         if self.connection.in_transaction() {
+            // What was announced, if anything, did not come: nobody may wait for it.
+            self.hosted.visibility.end_capture(None);
             return Ok(());
         }
         match self.shared.capture(self.hosted, self.connection) {
@@ -113,18 +120,33 @@ impl Desk<'_> {
         self.shared.confirmations.wait_blocking(newest).map_err(|refusal| (&refusal).into())
     }
 
+    /// As the connection's.
+    fn next_statement<'a>(
+        &mut self,
+        script: &'a str,
+    ) -> Result<Option<(&'a str, &'a str)>, SqlError> {
+        self.begin_statement();
+        self.connection.next_statement(script)
+    }
+
     pub(super) fn describe(
         &mut self,
         sql: &str,
     ) -> Result<counterpart_engine::Description, SqlError> {
+        self.begin_statement();
         self.connection.describe(sql)
     }
 }
 
 /// Whether a statement's first word is one of those that only read. A guess: what decides is SQLite's own view.
 fn seems_to_read(sql: &str) -> bool {
-    let word: String =
-        sql.trim_start().chars().take_while(char::is_ascii_alphabetic).take(8).collect();
+    let sql = sql.trim_start();
+    let word: String = sql.chars().take_while(char::is_ascii_alphabetic).take(8).collect();
+    if word.eq_ignore_ascii_case("create") {
+        // What is temporary belongs to this stream: no other server could make it for it.
+        let what = sql[word.len()..].trim_start().get(..4).unwrap_or_default();
+        return what.eq_ignore_ascii_case("temp");
+    }
     [
         "select",
         "values",
@@ -199,7 +221,7 @@ impl Job for Sequence {
 
     fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
         let sql = Arc::clone(&self.sql);
-        while let Some((text, rest)) = desk.connection.next_statement(&sql[self.at..])? {
+        while let Some((text, rest)) = desk.next_statement(&sql[self.at..])? {
             let statement = Statement { want_rows: false, ..Statement::new(text) };
             if desk.run(&statement, &mut NoRows)?.is_none() {
                 return Ok(Flow::NeedsPermit);
@@ -301,6 +323,7 @@ fn run_step(
     if !streams {
         return desk.run(statement, &mut StepSink { step, sink, gate: None });
     }
+    desk.begin_statement();
     if desk.connection.classify(&statement.sql)?.needs_permit() {
         return run_write_streamed(desk, step, statement, sink);
     }
@@ -353,5 +376,20 @@ impl Job for Describe {
     fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
         self.result = Some(desk.describe(&self.sql));
         Ok(Flow::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stream_makes_for_itself_does_not_ask_for_the_write_permit() {
+        for sql in ["create temp table t(a)", " CREATE\n TEMPORARY VIEW v AS SELECT 1"] {
+            assert!(seems_to_read(sql), "{sql}");
+        }
+        for sql in ["create table temp(a)", "create", "create é", "create view v as select 1"] {
+            assert!(!seems_to_read(sql), "{sql}");
+        }
     }
 }
