@@ -55,14 +55,16 @@ impl Forwarder {
         database: &str,
         request: StreamRequest,
     ) -> Result<StreamResponse, Error> {
-        let body = PipelineRequest { baton: None, requests: vec![request, StreamRequest::Close] };
+        let requests = vec![request, StreamRequest::GetAutocommit, StreamRequest::Close];
+        let body = PipelineRequest { baton: None, requests };
         let body = serde_json::to_vec(&body).expect("the protocol's types are JSON");
         let sent = Request::builder()
             .method(Method::POST)
             .uri(format!("{}/db/{database}/v3/pipeline", url.trim_end_matches('/')))
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| unknown(url, &error))?;
+            // What is no URL was sent nothing, either.
+            .map_err(|_no_url| refused(&Refusal::read_only_mirror(url)))?;
         let answer = async {
             let response = self.0.request(sent).await.map_err(|error| {
                 if error.is_connect() {
@@ -84,12 +86,31 @@ impl Forwarder {
             return Err(refused.map_err(|error| unknown(url, &error))?.into());
         }
         let parsed: Result<PipelineResponse, _> = serde_json::from_slice(&body);
-        match parsed.map_err(|error| unknown(url, &error))?.results.into_iter().next() {
+        let mut results = parsed.map_err(|error| unknown(url, &error))?.results.into_iter();
+        let (result, state) = (results.next(), results.next());
+        let open = StreamResponse::GetAutocommit { is_autocommit: false };
+        if state == Some(StreamResult::Ok { response: open }) {
+            return Err(left_open(url));
+        }
+        match result {
             Some(StreamResult::Ok { response }) => Ok(response),
             Some(StreamResult::Error { error }) => Err(error.into()),
             None => Err(unknown(url, &"its answer has no result")),
         }
     }
+}
+
+/// The request began a transaction and did not end it. The stream on which it was executed is closed, so it was rolled
+/// back, and the client must not go on as if it were open.
+fn left_open(url: &str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "NOT_CONFIRMED",
+        format!(
+            "the request was passed on to the new principal at {url} and left a transaction open, which was rolled back \
+             there; look there for what came before that transaction, and run the rest again"
+        ),
+    )
 }
 
 fn unknown(url: &str, why: &dyn std::fmt::Display) -> Error {
@@ -106,7 +127,7 @@ fn unknown(url: &str, why: &dyn std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use tokio::{
-        io::AsyncReadExt,
+        io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
     };
 
@@ -119,7 +140,7 @@ mod tests {
     }
 
     async fn code_of(url: &str) -> String {
-        let request = StreamRequest::GetAutocommit;
+        let request = StreamRequest::Sequence { sql: Some(String::new()), sql_id: None };
         let error = Forwarder::new().forward(url, "main", request).await.unwrap_err();
         assert!(error.message.contains(url), "{}", error.message);
         error.code.into_owned()
@@ -141,5 +162,32 @@ mod tests {
         });
         assert_eq!(code_of(&url).await, "NOT_CONFIRMED");
         vanishing.await.unwrap();
+    }
+
+    /// A principal that gives one answer.
+    async fn answering(body: &'static str) -> (tokio::task::JoinHandle<()>, String) {
+        let (listener, url) = listener().await;
+        let serving = tokio::spawn(async move {
+            let (mut socket, _): (TcpStream, _) = listener.accept().await.unwrap();
+            socket.read_buf(&mut Vec::new()).await.unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        });
+        (serving, url)
+    }
+
+    #[tokio::test]
+    async fn a_request_that_leaves_a_transaction_open_is_not_taken_for_done() {
+        let body = r#"{"results":[{"type":"ok","response":{"type":"sequence"}},
+            {"type":"ok","response":{"type":"get_autocommit","is_autocommit":false}},
+            {"type":"ok","response":{"type":"close"}}]}"#;
+        let (serving, url) = answering(body).await;
+        assert_eq!(code_of(&url).await, "NOT_CONFIRMED");
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_principal_whose_address_is_none_was_sent_nothing() {
+        assert_eq!(code_of("http://[").await, "READ_ONLY_MIRROR");
     }
 }
