@@ -155,3 +155,58 @@ fn the_doubt_stays(world: &mut World) {
     assert_eq!(world.nodes[0].disk.durable.role, Role::Mirror);
     assert_eq!(world.check_nothing_lost(), 1);
 }
+
+/// A server with a past of its own was to be replaced, and mirroring ended before anything came. Its journal still has
+/// its own records; what it writes next must not bear an epoch below theirs.
+#[test]
+fn a_mirror_that_leaves_before_its_seed_never_falls_behind_the_epochs_of_its_journal() {
+    let mut world = mirrored(&["a", "b"], Safety::Full);
+    cut_off(&mut world, 0, 1);
+    promote(&mut world, 1);
+    write_and_run(&mut world, 1, 1);
+    world.command(1, Command::StopMirroring(None));
+    world.run();
+    let before = world.nodes[1].disk.durable.epoch;
+    world.join(1, 0, true, true);
+    world.run();
+    world.command(1, Command::StopMirroring(None));
+    world.run();
+    let durable = &world.nodes[1].disk.durable;
+    assert_eq!(durable.role, Role::Standalone);
+    assert!(durable.epoch > before, "{} does not follow {before}", durable.epoch);
+    write_and_run(&mut world, 1, 1);
+}
+
+/// A mirror's journal is being cut when the operator, or the principal, ends mirroring: the end of its journal is not
+/// known before that is done.
+#[test]
+fn mirroring_does_not_end_while_the_mirrors_journal_is_being_cut() {
+    for by_the_principal in [false, true] {
+        let mut world = mirrored(&["a", "b"], Safety::Full);
+        // An event reaches the mirror alone.
+        world.nodes[0].hold_harden = true;
+        world.write(0);
+        world.run();
+        world.crash(0);
+        world.nodes[1].held.insert(Thread::Journal);
+        world.nodes[0].hold_harden = false;
+        world.start(0);
+        world.advance(2_000);
+        let ends = if by_the_principal { 0 } else { 1 };
+        world.command(ends, Command::StopMirroring(None));
+        world.run();
+        assert_eq!(world.nodes[1].disk.durable.role, Role::Mirror, "it is busy");
+        world.nodes[1].held.clear();
+        world.advance(3_000);
+        world.command(1, Command::StopMirroring(None));
+        world.run();
+        assert_eq!(world.nodes[1].disk.durable.role, Role::Standalone);
+        let durable = &world.nodes[1].disk.durable;
+        let (_, began) = *durable.history.entries().last().unwrap();
+        assert_eq!(
+            began,
+            world.nodes[1].disk.journal.end(),
+            "the epoch begins where the journal ended"
+        );
+    }
+}

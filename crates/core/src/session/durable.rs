@@ -97,6 +97,10 @@ pub struct Durable {
     pub was_synchronized: bool,
     /// Mirror: the principal's last sign of life, as of the last change of anything here.
     pub last_contact: Option<UnixMicros>,
+    /// Mirror: no record in the journal is of a higher epoch than this or the history's newest. Matters from the
+    /// joining of a session, which forgets the own epochs, until the journal is emptied for a seed.
+    #[serde(default)]
+    pub left_behind: Epoch,
     /// Mirror: epoch and history from before it joined, until the first seed begins, for undoing.
     pub before_join: Option<Box<(Epoch, EpochHistory)>>,
 }
@@ -126,6 +130,7 @@ impl Durable {
             empty: false,
             was_synchronized: false,
             last_contact: None,
+            left_behind: Epoch::default(),
             before_join: None,
         }
     }

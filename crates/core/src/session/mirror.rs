@@ -306,7 +306,8 @@ impl Core {
                 }
             }
             Message::StateChanged { state } => self.told(state),
-            Message::JoinAgain if self.journal_busy > 0 => {
+            // Neither can begin before it is known where the journal ends; both are said again on a new connection.
+            Message::JoinAgain | Message::EndMirroring { .. } if self.journal_busy > 0 => {
                 self.drop_link(id, "the journal is being cut; joining again by a new connection");
             }
             Message::JoinAgain => {

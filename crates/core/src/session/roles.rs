@@ -153,7 +153,8 @@ impl Core {
         self.leave_mirror();
         if was == Role::Mirror {
             // Its own events must not bear the principal's epoch.
-            self.begin_own_epoch(old_epoch.taken_over(self.d.server));
+            let base = old_epoch.max(std::mem::take(&mut self.d.left_behind));
+            self.begin_own_epoch(base.taken_over(self.d.server));
         }
         self.peers.clear();
         self.inquiry_until = None;
@@ -195,7 +196,8 @@ impl Core {
         self.d.role = Role::Mirror;
         self.d.session = session;
         self.d.ended.retain(|ended| ended.session != session);
-        // Another server's epochs count here from now on, whatever their numbers.
+        // Another server's epochs count here from now on, whatever their numbers; but not for the journal as it is.
+        self.d.left_behind = self.d.left_behind.max(self.d.epoch);
         (self.d.epoch, self.d.history) = (Epoch::default(), EpochHistory::default());
         (self.d.seeding, self.d.empty, self.d.deposed) = (None, true, None);
         self.d.was_synchronized = false;
@@ -218,6 +220,7 @@ impl Core {
         self.d.partners.clear();
         self.d.history = history;
         self.leave_mirror();
+        self.d.left_behind = Epoch::default();
         self.begin_own_epoch(epoch.restarted(self.d.server));
         self.persist();
         self.emit(Action::BecomeStandalone { epoch: self.d.epoch, discard: false });

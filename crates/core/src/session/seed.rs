@@ -84,6 +84,7 @@ impl Core {
         let Some(progress) = &mut self.d.seeding else { return };
         progress.journal_reset = true;
         let progress = progress.clone();
+        self.d.left_behind = crate::epoch::Epoch::default();
         self.persist();
         if let Some(id) = self.upstream.link {
             self.seed_ready(id, progress);

@@ -70,7 +70,7 @@ impl World {
 
     fn committed(&mut self, index: usize, lsn: Lsn) {
         let node = &mut self.nodes[index];
-        assert!(lsn > node.commit, "{}: the commit LSN never goes back", node.name);
+        assert!(lsn >= node.commit, "{}: the commit LSN never goes back", node.name);
         assert!(lsn <= node.disk.hardened, "{}: only what is hardened is final", node.name);
         node.commit = lsn;
         let (confirmed, rest) = std::mem::take(&mut node.unconfirmed)
@@ -210,14 +210,16 @@ impl World {
         }
         let disk = &mut node.disk;
         if discard {
-            disk.journal = Run { base: disk.journal.end(), recs: Vec::new() };
-            disk.content = disk.journal.clone();
+            // The journal stays; none of it is redone.
+            disk.content = Run { base: disk.journal.end(), recs: Vec::new() };
             disk.hardened = disk.journal.end();
         } else {
             for rec in disk.journal.after(disk.content.end()).to_vec() {
                 disk.content.push(rec);
             }
         }
+        let newest = disk.journal.recs.last().map(|rec| rec.epoch);
+        assert!(newest <= Some(epoch), "{}: an epoch below {newest:?} in the journal", node.name);
         node.write_epoch = Some(epoch);
         self.say_became(index, role);
     }
