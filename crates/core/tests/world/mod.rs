@@ -308,6 +308,7 @@ impl World {
             for end in 0..2 {
                 if conn.open[end] {
                     let link = link_id(id, end);
+                    self.nodes[conn.ends[end]].streams.remove(&link);
                     self.event(conn.ends[end], Event::LinkDown(link, "connection reset".into()));
                 }
             }
