@@ -347,3 +347,49 @@ fn reads_of_every_kind_work_on_the_mirror_and_writes_name_the_principal() {
     }
     pair.assert_equal();
 }
+
+// ---- statements that are not what they seem ------------------------------------------------------
+
+/// Story: VACUUM within a transaction announced a commit and failed. Whoever read afterwards waited for that commit,
+/// the client itself first of all, until the next write of that database.
+#[test]
+fn a_vacuum_that_cannot_run_within_a_transaction_holds_nobody_up() {
+    let server = Server::start();
+    let client = server.client();
+    client.run("create table t(a)");
+    let mut stream = Stream::on(&client);
+    stream.run("begin");
+    assert_eq!(stream.code("vacuum"), "SQLITE_ERROR");
+    assert_eq!(client.value("select count(*) from t"), json!(0));
+    stream.run("insert into t values (1)");
+    assert_eq!(stream.code("vacuum"), "SQLITE_ERROR");
+    assert_eq!(client.value("select count(*) from t"), json!(0));
+    stream.run("commit");
+    assert_eq!(client.value("select count(*) from t"), json!(1));
+}
+
+/// Story: a migration that drops a trigger if it exists and makes it anew, run twice. The first DROP did nothing and lay
+/// in the cache as a read; the second wrote without the permit, and the server stopped writing for good.
+#[test]
+fn a_migration_that_is_run_again_and_again_keeps_the_server_writing() {
+    let server = Server::start();
+    let client = server.client();
+    client.run("create table t(a)");
+    for round in 1..=3 {
+        client.run("drop trigger if exists g");
+        client.run("create trigger g after insert on t begin select 1; end");
+        client.run("insert into t values (1)");
+        assert_eq!(client.value("select count(*) from t"), json!(round));
+    }
+}
+
+#[test]
+fn a_select_that_writes_is_refused_and_the_server_goes_on() {
+    let server = Server::start();
+    let client = server.client();
+    client.script("create virtual table f using fts4(a); insert into f values ('x')");
+    client.run("insert into f values ('y')");
+    assert_eq!(Stream::on(&client).code("select optimize(f) from f limit 1"), "SQL_REFUSED");
+    client.run("insert into f(f) values ('optimize')");
+    assert_eq!(client.value("select count(*) from f"), json!(2));
+}

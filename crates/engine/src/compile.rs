@@ -2,6 +2,8 @@
 //!
 //! It must never keep a statement whose class could change while it lies in the cache.
 
+use std::collections::HashMap;
+
 use rusqlite::{ffi, hooks::TransactionOperation};
 
 use crate::{
@@ -61,22 +63,27 @@ impl Prepared {
         for (index, value) in (1..).zip(&args.positional) {
             self.stmt.bind(index, value)?;
         }
-        args.named.iter().try_for_each(|(name, value)| self.bind_named(name, value))
+        if args.named.is_empty() { Ok(()) } else { self.bind_named(&args.named) }
     }
 
-    fn bind_named(&self, name: &str, value: &Value) -> Result<(), SqlError> {
-        let mut found = false;
+    fn bind_named(&self, named: &[(String, Value)]) -> Result<(), SqlError> {
+        // Clients may name thousands: one look at each parameter, not one for each argument.
+        let mut indexes: HashMap<String, Vec<usize>> = HashMap::new();
         for index in 1..=self.stmt.parameter_count() {
             let Some(parameter) = self.stmt.parameter_name(index) else { continue };
-            if parameter == name || parameter.get(1..) == Some(name) {
-                self.stmt.bind(index, value)?;
-                found = true;
+            if let Some(bare) = parameter.get(1..) {
+                indexes.entry(bare.to_owned()).or_default().push(index);
             }
+            indexes.entry(parameter).or_default().push(index);
         }
-        if found {
-            return Ok(());
+        for (name, value) in named {
+            let Some(found) = indexes.get(name) else {
+                let what = format!("the statement has no parameter {name:?}");
+                return Err(SqlError::new(code::ARGS_INVALID, what));
+            };
+            found.iter().try_for_each(|index| self.stmt.bind(*index, value))?;
         }
-        Err(SqlError::new(code::ARGS_INVALID, format!("the statement has no parameter {name:?}")))
+        Ok(())
     }
 }
 
@@ -169,8 +176,9 @@ impl Connection {
             matches!(words[0].as_str(), "INSERT" | "REPLACE" | "UPDATE" | "DELETE" | "WITH")
                 && matches!(class, Class::Write | Class::WriteTemp);
         // A pragma acts while it is compiled; a table of the temporary database may give way to one of the
-        // main database, and then the statement would write without the permit.
-        let keep = seen.pragma.is_none() && !seen.writes_temp;
+        // main database, and then the statement would write without the permit. A change of the schema may
+        // compile to nothing, and SQLite does not always notice when that is no longer right.
+        let keep = seen.pragma.is_none() && !seen.writes_temp && !changes_schema(&words);
         let vacuum = words[0] == "VACUUM";
         Ok((Prepared { stmt, class, keep, counts, vacuum, columns: None }, used))
     }
@@ -192,7 +200,12 @@ fn classify(stmt: &RawStatement, seen: &Seen, words: &[String; 3]) -> Class {
         return Class::Read;
     }
     match (seen.transaction, seen.savepoint) {
-        (Some(TransactionOperation::Begin), _) => return Class::Begin(begin_mode(words)),
+        (Some(TransactionOperation::Begin), _) => {
+            let mode = begin_mode(words);
+            // SQLite knows better than any reading of its text whether it locks at once.
+            let immediate = mode == BeginMode::Deferred && !stmt.is_readonly();
+            return Class::Begin(if immediate { BeginMode::Immediate } else { mode });
+        }
         (Some(TransactionOperation::Rollback), _) => return Class::Rollback,
         (Some(_), _) => return Class::Commit,
         (None, Some(TransactionOperation::Begin)) => return Class::Savepoint,
@@ -203,13 +216,21 @@ fn classify(stmt: &RawStatement, seen: &Seen, words: &[String; 3]) -> Class {
     let writes = match seen.pragma {
         Some(pragma) if pragma.only_asks => false,
         Some(pragma) => pragma.writes || (pragma.has_argument && !stmt.is_readonly()),
-        None => !stmt.is_readonly(),
+        // `DROP TRIGGER IF EXISTS` counts as reading while the trigger is not there, and it may be there at any
+        // moment: SQLite compiles the statement anew when it runs.
+        None => !stmt.is_readonly() || changes_schema(words),
     };
     match (writes, seen.writes_temp && !seen.writes_main) {
         (false, _) => Class::Read,
         (true, true) => Class::WriteTemp,
         (true, false) => Class::Write,
     }
+}
+
+/// Whether a statement changes the schema, or what is kept about it, by its first word.
+fn changes_schema(words: &[String; 3]) -> bool {
+    const WORDS: [&str; 6] = ["ALTER", "ANALYZE", "CREATE", "DROP", "REINDEX", "VACUUM"];
+    WORDS.contains(&words[0].as_str())
 }
 
 fn begin_mode(words: &[String; 3]) -> BeginMode {

@@ -12,7 +12,7 @@ use std::{
 
 use counterpart_core::UnixMicros;
 use lru::LruCache;
-use rusqlite::ffi;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::{
     class::{BeginMode, Class},
@@ -281,9 +281,11 @@ impl Connection {
     ) -> Result<Summary, SqlError> {
         self.check_writable(prepared.class)?;
         prepared.bind(&statement.args)?;
-        self.hooks.begin(self.now, &self.slot);
+        let may_commit = prepared.class.needs_permit() || self.is_writing();
+        self.hooks.begin(self.now, may_commit, &self.slot);
         self.guard.reset();
-        if prepared.vacuum {
+        // Within a transaction it fails, and commits nothing.
+        if prepared.vacuum && !self.in_transaction() {
             self.hooks.ask_gate_for_vacuum().map_err(SqlError::full)?;
         }
         self.guard.set_vacuuming(prepared.vacuum);
@@ -359,8 +361,8 @@ impl Connection {
 
     /// SQLite's error in the words of whoever caused it.
     pub(crate) fn explain(&self, error: SqlError) -> SqlError {
-        if let Some(sentence) = self.hooks.take_refused_commit() {
-            return SqlError::full(sentence);
+        if let Some(refusal) = self.hooks.take_refused_commit() {
+            return refusal;
         }
         if self.hooks.take_timed_out() {
             return SqlError::timeout();
@@ -372,10 +374,20 @@ impl Connection {
     /// before it failed, and SQLite calls the hook only at the end of the next statement that succeeds: until
     /// then the commit would be visible and not captured.
     fn settle_wal_hook(&mut self) {
-        if !self.in_transaction()
-            && let Err(error) = self.db.execute_batch("BEGIN; COMMIT")
-        {
-            tracing::debug!(%error, "asking for the WAL hook after a failed statement");
+        while !self.in_transaction() {
+            match self.db.execute_batch("BEGIN; COMMIT") {
+                // Somebody stopped the statement that has failed already, and hit this one.
+                Err(error)
+                    if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) =>
+                {
+                    while self.in_transaction() && self.db.execute_batch("ROLLBACK").is_err() {}
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "asking for the WAL hook after a failed statement");
+                    return;
+                }
+                Ok(()) => return,
+            }
         }
     }
 

@@ -202,23 +202,46 @@ const OPTIMIZE: &str = "pragma_optimize is refused: a SELECT that writes would b
 /// The sentence with which an action is refused, `None` if it is allowed.
 fn refusal(action: &AuthAction<'_>) -> Option<String> {
     Some(match *action {
-        AuthAction::Attach { .. } => "ATTACH is refused: each database is served and mirrored on its own; \
+        AuthAction::Attach { .. } => {
+            "ATTACH is refused: each database is served and mirrored on its own; \
              open the other database by its own address."
-            .to_owned(),
+                .to_owned()
+        }
         AuthAction::Detach { .. } => {
             "DETACH is refused: this server attaches no databases for clients.".to_owned()
         }
-        AuthAction::Function { function_name } if function_name.eq_ignore_ascii_case("load_extension") => {
-            "load_extension() is refused: an extension would run inside the server and would be missing \
-             on the mirror."
-                .to_owned()
+        AuthAction::Function { function_name } => {
+            function_refusal(&function_name.to_ascii_lowercase())?.to_owned()
         }
         // The one pragma that acts although it is read as a table.
-        AuthAction::Read { table_name, .. } if table_name.eq_ignore_ascii_case("pragma_optimize") => {
+        AuthAction::Read { table_name, .. }
+            if table_name.eq_ignore_ascii_case("pragma_optimize") =>
+        {
             OPTIMIZE.to_owned()
         }
         AuthAction::Pragma { pragma_name, pragma_value } => {
             pragma_refusal(&pragma_name.to_ascii_lowercase(), pragma_value)?
+        }
+        _ => return None,
+    })
+}
+
+/// Why a function is refused, if it is.
+fn function_refusal(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "load_extension" => {
+            "load_extension() is refused: an extension would run inside the server and would be missing \
+             on the mirror."
+        }
+        // It takes and gives raw addresses, and SQLite lets it where they are arguments of a statement.
+        "fts3_tokenizer" => {
+            "fts3_tokenizer() is refused: it reads and sets addresses in the server's memory; name a \
+             tokenizer where the table is created instead."
+        }
+        // FTS3's; it merges the index in the middle of a statement that reads.
+        "optimize" => {
+            "optimize() is refused: a SELECT that writes would bypass the journal; use \
+             INSERT INTO t(t) VALUES('optimize') instead, t being the table."
         }
         _ => return None,
     })

@@ -37,7 +37,9 @@ pub(crate) struct Hooks {
     /// When the running statement must end, in nanoseconds of [`clock`].
     pub(crate) deadline: AtomicU64,
     timed_out: AtomicBool,
-    refused_commit: Mutex<Option<String>>,
+    /// Whether the running statement is one that may commit a change of the main database.
+    may_commit: AtomicBool,
+    refused_commit: Mutex<Option<SqlError>>,
     shared: Arc<Shared>,
 }
 
@@ -50,6 +52,7 @@ impl Hooks {
             frames: AtomicU32::new(0),
             deadline: AtomicU64::new(u64::MAX),
             timed_out: AtomicBool::new(false),
+            may_commit: AtomicBool::new(false),
             refused_commit: Mutex::new(None),
             shared: Arc::clone(shared),
         });
@@ -69,8 +72,9 @@ impl Hooks {
         Ok(hooks)
     }
 
-    /// A statement begins.
-    pub(crate) fn begin(&self, now: UnixMicros, slot: &ReaderSlot) {
+    /// A statement begins. `may_commit`: it was taken for one that writes, or its transaction has written.
+    pub(crate) fn begin(&self, now: UnixMicros, may_commit: bool, slot: &ReaderSlot) {
+        self.may_commit.store(may_commit, Relaxed);
         self.timed_out.store(false, Relaxed);
         slot.begin(now);
     }
@@ -89,13 +93,13 @@ impl Hooks {
         self.timed_out.swap(false, Relaxed)
     }
 
-    /// The sentence with which the gate refused the commit; asked once.
-    pub(crate) fn take_refused_commit(&self) -> Option<String> {
+    /// Why the commit was refused; asked once.
+    pub(crate) fn take_refused_commit(&self) -> Option<SqlError> {
         self.refused_commit.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn refuse(&self, sentence: String) -> bool {
-        *self.refused_commit.lock().unwrap_or_else(PoisonError::into_inner) = Some(sentence);
+    fn refuse(&self, why: SqlError) -> bool {
+        *self.refused_commit.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         true
     }
 
@@ -108,7 +112,14 @@ impl Hooks {
             return false; // Only temporary tables were written.
         }
         if self.shared.read_only.load(Relaxed) {
-            return self.refuse("This server's copy of the database is read-only.".to_owned());
+            let sentence = "This server's copy of the database is read-only.";
+            return self.refuse(SqlError::read_only(sentence));
+        }
+        if !self.may_commit.load(Relaxed) {
+            // Whoever runs it was told that it reads, and holds no permit; nobody would capture the commit.
+            let sentence =
+                "A statement that was taken for one that reads has written; it was undone.";
+            return self.refuse(SqlError::refused(sentence));
         }
         let Some(gate) = &self.shared.options.gate else { return false };
         let all_spilled = status(db, ffi::SQLITE_DBSTATUS_CACHE_SPILL);
@@ -118,7 +129,7 @@ impl Hooks {
             + spills * self.shared.page_size.bytes() as u64;
         match gate.before_commit(estimate) {
             Ok(()) => false,
-            Err(sentence) => self.refuse(sentence),
+            Err(sentence) => self.refuse(SqlError::full(sentence)),
         }
     }
 

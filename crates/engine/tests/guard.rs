@@ -19,7 +19,6 @@ impl CommitGate for Gate {
     }
 }
 
-
 fn refusal(c: &mut Connection, sql: &str) -> SqlError {
     let error = error(c, sql);
     assert_eq!(error.code, "SQL_REFUSED", "{sql}: {error}");
@@ -163,6 +162,7 @@ fn a_read_only_database_refuses_to_write_and_still_has_temporary_tables() {
     assert_eq!(c.classify("COMMIT").unwrap(), Class::Commit);
     let late = c.execute(&Statement::new("COMMIT"), 0).unwrap_err();
     assert!(late.message.contains("read-only"), "{late}");
+    assert_eq!(late.code, "SQLITE_READONLY");
     assert_eq!(integer(&mut c, "SELECT count(*) FROM t"), 0);
 }
 
