@@ -34,11 +34,12 @@ pub fn run(args: &ImportArgs, screen: &mut Screen) -> Result<(), Failure> {
     let mut file = File::open(&args.file).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     check_header(&mut file, &args.file)?;
-    check_companions(&args.file)?;
+    // SQLite keeps them beside the file itself, not beside a link to it.
+    check_companions(&args.file.canonicalize().map_err(failed)?)?;
     let mut content = Watched::new(file, length, screen);
     let path = format!("{}/content", super::path_of(&name));
     let made = args.connection.client()?.put(&path, length, &mut content)?;
-    let size = human::bytes(view::number(&made, &["/size_bytes"]).unwrap_or(length));
+    let size = human::bytes(view::number(&made, "/size_bytes").unwrap_or(length));
     drop(content);
     screen.line(format!("database {name} is there ({size})"))?;
     screen.value(&made)
@@ -68,9 +69,7 @@ fn check_companions(path: &Path) -> Result<(), Failure> {
         let mut companion = path.as_os_str().to_owned();
         companion.push(suffix);
         let companion = PathBuf::from(companion);
-        // Not there, or not readable, is as good as empty: the file itself was readable.
-        let length = companion.metadata().map_or(0, |metadata| metadata.len());
-        if length > 0 {
+        if holds_something(&companion) {
             return Err(Failure::new(
                 Exit::Refused,
                 "IMPORT_FILE_IN_USE",
@@ -83,9 +82,30 @@ fn check_companions(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A journal that SQLite has done with may stay, with zeros for its beginning (`journal_mode=PERSIST`).
+fn holds_something(companion: &Path) -> bool {
+    let Ok(file) = File::open(companion) else {
+        // Not there; or not readable, and then its length decides.
+        return companion.metadata().is_ok_and(|metadata| metadata.len() > 0);
+    };
+    let mut first = [0];
+    match file.take(1).read(&mut first) {
+        Ok(read) => read > 0 && first != [0],
+        Err(_unreadable) => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Call {
+        #[command(flatten)]
+        args: ImportArgs,
+    }
 
     #[test]
     fn a_file_with_unmerged_transactions_beside_it_is_refused() {
@@ -96,6 +116,30 @@ mod tests {
         assert_eq!(check_companions(&path), Ok(()));
         std::fs::write(dir.path().join("a.db-wal"), b"frames").unwrap();
         assert_eq!(check_companions(&path).unwrap_err().code, "IMPORT_FILE_IN_USE");
+    }
+
+    #[test]
+    fn a_journal_that_sqlite_has_done_with_is_no_hindrance() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        std::fs::write(&path, b"SQLite format 3\0rest").unwrap();
+        std::fs::write(dir.path().join("a.db-journal"), [0; 512]).unwrap();
+        assert_eq!(check_companions(&path), Ok(()));
+        std::fs::write(dir.path().join("a.db-journal"), b"\xd9\xd5\x05\xf9").unwrap();
+        assert_eq!(check_companions(&path).unwrap_err().code, "IMPORT_FILE_IN_USE");
+    }
+
+    #[test]
+    fn unmerged_transactions_are_seen_through_a_link_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("a.db"), dir.path().join("link.db"));
+        std::fs::write(&path, b"SQLite format 3\0rest").unwrap();
+        std::fs::write(dir.path().join("a.db-wal"), b"frames").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let line = ["import", link.to_str().unwrap(), "--server", "http://127.0.0.1:1"];
+        let args = Call::parse_from(line).args;
+        let failure = run(&args, &mut Screen::nowhere()).unwrap_err();
+        assert_eq!(failure.code, "IMPORT_FILE_IN_USE", "{failure}");
     }
 
     #[test]
