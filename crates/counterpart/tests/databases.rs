@@ -237,6 +237,25 @@ fn an_upload_that_breaks_off_changes_nothing() {
 }
 
 #[test]
+fn an_upload_that_the_servers_end_broke_off_leaves_nothing() {
+    use std::io::Write;
+    let mut server = Server::start();
+    let mut stream = support::raw::connect(&format!("{}:{}", server.address, server.port));
+    let head = support::raw::http_head("PUT", "/api/v1/databases/half/content", 1 << 20);
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&[0; 1000]).unwrap();
+    let uploads = |server: &Server| {
+        std::fs::read_dir(server.data().join("staging")).map_or(0, Iterator::count)
+    };
+    support::wait_for("the upload to be under way", || (uploads(&server) == 1).then_some(()));
+    server.kill();
+    assert_eq!(uploads(&server), 1, "it had no time to clear up");
+    server.launch();
+    no_remains(&server);
+    assert_eq!(databases(&server), ["main"]);
+}
+
+#[test]
 fn a_file_is_imported_into_an_empty_main_and_not_into_one_that_holds_something() {
     let (pair, dir) = (Pair::start(), tempfile::tempdir().unwrap());
     let file = sqlite_file(&dir.path().join("app.db"), "pragma page_size=8192", 500);

@@ -203,6 +203,9 @@ fn open(
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     disk.create_dir(&data).map_err(|cause| StartError::Directory { path: data.clone(), cause })?;
     let lock = lock_directory(&data)?;
+    if let Err(error) = ops::import::discard_uploads(&data) {
+        tracing::warn!(%error, "remains of uploads take space; delete the directory `staging`");
+    }
     let file: ControlFile<Control> = ControlFile::new(Arc::clone(&disk), &data.join("control"));
     let control = match file.load()? {
         Some(control) => control,

@@ -28,9 +28,25 @@ use crate::{
 /// Room that must stay free on the file system besides what an import takes.
 const SPARE: u64 = 64 << 20;
 
+fn staging(data: &Path) -> PathBuf {
+    data.join("staging")
+}
+
+/// Deletes what a server that was killed had received of uploads: whoever sent them was told nothing, and nobody
+/// else knows of them. For a start, before any upload can begin.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn discard_uploads(data: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(staging(data)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// A path for an upload of `bytes`.
 pub(crate) fn staging_path(shared: &Shared, bytes: u64) -> Result<PathBuf, Refusal> {
-    let directory = shared.settings.data.join("staging");
+    let directory = staging(&shared.settings.data);
     std::fs::create_dir_all(&directory).map_err(|e| failed("there is no room for uploads", e))?;
     // The file itself, and its pages once more in the journal.
     require_space(shared, bytes.saturating_mul(2))?;
