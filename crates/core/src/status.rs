@@ -11,28 +11,6 @@ use crate::{
     session::{Assessment, PairState, Parked},
 };
 
-/// What only the driver can measure; everything may be left out.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Measured {
-    /// Per partner.
-    pub partners: Vec<MeasuredPartner>,
-    /// Events that the mirror applies per second; 0 if not known.
-    pub applied_per_second: u64,
-}
-
-/// Measured about one partner.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MeasuredPartner {
-    /// The partner.
-    pub server: ServerId,
-    /// Bytes in the send queue.
-    pub send_queue_bytes: u64,
-    /// Age of the oldest event that the partner has not hardened, in milliseconds.
-    pub lag_millis: u64,
-    /// Round trip, in microseconds.
-    pub round_trip_micros: u64,
-}
-
 /// A server's mirroring at a glance.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -109,18 +87,14 @@ pub struct MirrorStatus {
     pub connected: bool,
     /// Whether commits wait for it under safety full.
     pub commits_wait: bool,
-    /// Hardened there.
-    pub hardened: Lsn,
-    /// Applied there.
-    pub applied: Lsn,
-    /// Events hardened here and not there.
-    pub send_queue: u64,
-    /// The same in bytes, if measured.
-    pub send_queue_bytes: Option<u64>,
-    /// Events hardened there and not applied.
-    pub redo_queue: u64,
-    /// Age of the oldest event that it lacks, in milliseconds, if measured.
-    pub lag_millis: Option<u64>,
+    /// Hardened there; `None` until it has said so since this principal took office.
+    pub hardened: Option<Lsn>,
+    /// Applied there, likewise.
+    pub applied: Option<Lsn>,
+    /// Events hardened here and not there, likewise.
+    pub send_queue: Option<u64>,
+    /// Events hardened there and not applied, likewise.
+    pub redo_queue: Option<u64>,
     /// Its last sign of life.
     pub last_heard: Option<UnixMicros>,
     /// A seed under way.
@@ -173,8 +147,10 @@ pub struct FollowingStatus {
     pub connected: bool,
     /// The pair's state as the principal told it; `DISCONNECTED` without a connection.
     pub state: PairState,
-    /// Events that the principal has and this mirror has not received, as far as known.
-    pub behind: u64,
+    /// The state in words.
+    pub words: String,
+    /// Events that the principal has and this mirror has not received; `None` without a connection.
+    pub behind: Option<u64>,
     /// Events hardened here and not applied.
     pub redo_queue: u64,
     /// The principal's last sign of life.

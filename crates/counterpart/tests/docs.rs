@@ -17,6 +17,7 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -334,5 +335,36 @@ fn every_path_of_the_api_is_in_its_table() {
             let entry = format!("| `{} {path}` |", method.to_uppercase());
             assert!(text.contains(&entry), "api.md has {entry}");
         }
+    }
+}
+
+/// The fields of `value` are those that `schema` names, and so on within each of them.
+fn assert_fields(value: &Value, schema: &Value, place: &str) {
+    if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
+        values.iter().for_each(|value| assert_fields(value, items, place));
+    }
+    let Some((named, told)) = schema["properties"].as_object().zip(value.as_object()) else {
+        return;
+    };
+    let fields = |object: &serde_json::Map<String, Value>| {
+        object.keys().cloned().collect::<BTreeSet<String>>()
+    };
+    assert_eq!(fields(told), fields(named), "{place}");
+    for (field, schema) in named {
+        assert_fields(&told[field], schema, &format!("{place}.{field}"));
+    }
+}
+
+#[test]
+fn the_status_of_either_server_has_the_fields_that_the_api_document_names() {
+    let pair = support::pair::Pair::start();
+    let url = format!("{}/api/v1/openapi.json", pair.principal.url());
+    let document = support::client::get_json(&url).unwrap();
+    let schema = &document["components"]["schemas"]["Status"];
+    assert!(schema["properties"]["mirroring"]["properties"]["partners"]["items"].is_object());
+    for server in [&pair.principal, &pair.mirror] {
+        let status = server.status();
+        assert_eq!(status["mirroring"]["partners"].as_array().unwrap().len(), 1);
+        assert_fields(&status, schema, "status");
     }
 }

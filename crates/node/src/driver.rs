@@ -19,7 +19,6 @@ use counterpart_core::{
     session::{
         Action, AlarmKind, CommandError, CommandId, Core, Event, LinkId, Millis, Now, Outcome,
     },
-    status::Measured,
 };
 pub use inputs::{Input, Inputs, View};
 use tokio::{
@@ -183,7 +182,7 @@ impl Driver {
                 let apply_failure = self.replayer.as_ref().and_then(Replayer::failure);
                 // Whoever asked may have given up.
                 let _gone = reply.send(View {
-                    status: self.core.status(&Measured::default()),
+                    status: self.core.status(),
                     apply_failure,
                     announced: self.announced.values().next().cloned().unwrap_or_default(),
                     seed_began: self.seed_began,
@@ -250,12 +249,14 @@ impl Driver {
     /// Tells the journal what may go: nothing that redo, or a connected mirror, still needs.
     fn retain(&mut self) {
         let redo = self.shared.control.read().redo_after;
-        let mirrors = self.core.status(&Measured::default()).mirrors;
+        let mirrors = self.core.status().mirrors;
         if mirrors.iter().all(|mirror| mirror.seed.is_none()) {
             self.seed_marks.clear();
         }
-        let positions =
-            mirrors.iter().filter(|mirror| mirror.connected).map(|mirror| mirror.hardened);
+        let positions = mirrors
+            .iter()
+            .filter(|mirror| mirror.connected)
+            .map(|mirror| mirror.hardened.unwrap_or(Lsn::ZERO));
         let wanted = positions.chain(self.seed_marks.values().copied()).min();
         self.shared.journal.retain_needed(
             redo.next(),

@@ -3,28 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 use counterpart_core::{
-    Lsn,
-    message::Role,
-    session::Outcome,
-    status::{SeedStatus, Writes},
+    Lsn, ServerId, UnixMicros,
+    message::{PartnerAddress, Refusal, Role},
+    session::{Outcome, PairState},
+    status::{FollowingStatus, MirrorStatus, Permission, SeedStatus, Writes},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{clock, driver::View, shared::Shared};
 
 /// The whole status. `started` is the uptime at which the server began to serve. May read from the disk.
+///
+/// Moments are in microseconds since 1970, other times bear their unit in the name.
 pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Value {
     let status = &view.status;
     let journal = &shared.journal;
-    let mut mirroring = serde_json::to_value(status).expect("plain values have a JSON form");
-    mirroring["partners"] = partners(shared, view);
-    if let Some(failure) = &view.apply_failure {
-        mirroring["last_error"] = json!({
-            "code": "APPLY_FAILED",
-            "what": failure,
-            "remedy": "restart this mirror; if that does not help, seed it again with `counterpart mirror start --replace`",
-        });
-    }
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "server": status.server,
@@ -47,8 +41,33 @@ pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Va
         },
         "applied": shared.applied(),
         "readers": readers(shared),
-        "mirroring": mirroring,
+        "mirroring": {
+            "session": status.session,
+            "epoch": status.epoch,
+            "safety": status.safety,
+            "require_mirror": status.require_mirror,
+            "writes": status.writes,
+            "exposed_since": status.exposed_since,
+            "exposed_millis": status.exposed_since.map(millis_since),
+            "in_doubt": status.in_doubt,
+            "parked": status.parked,
+            "partners": partners(shared, view),
+            "last_error": apply_failure(view).unwrap_or_else(|| json!(status.last_error)),
+            "failover_now": status.failover_now,
+            "promotion": status.promotion,
+            "commands": status.commands,
+        },
     })
+}
+
+/// Why this mirror's databases stand still, if they do.
+fn apply_failure(view: &View) -> Option<Value> {
+    let failure = view.apply_failure.as_ref()?;
+    Some(json!({
+        "code": "APPLY_FAILED",
+        "what": failure,
+        "remedy": "restart this mirror; if that does not help, seed it again with `counterpart mirror start --replace`",
+    }))
 }
 
 /// The journal after a position: its bytes, and the age in milliseconds of the oldest event in it.
@@ -65,44 +84,117 @@ fn lacking(shared: &Shared, after: Lsn) -> (u64, u64) {
     (journal.bytes_after(after), age / 1000)
 }
 
-/// The partners in one form, whichever side looks: a principal's mirrors, or a mirror's principal.
-fn partners(shared: &Shared, view: &View) -> Value {
+/// A principal's mirror, or a mirror's principal. What is not known, or makes no sense for the role, is null.
+#[derive(Serialize)]
+struct Partner<'a> {
+    server: ServerId,
+    role: Role,
+    client_url: &'a str,
+    partner_address: &'a str,
+    state: PairState,
+    words: String,
+    connected: bool,
+    /// Its last sign of life: a moment, and how long that is ago.
+    last_heard: Option<UnixMicros>,
+    silent_millis: Option<u64>,
+    /// Whether commits wait for this mirror.
+    commits_wait: Option<bool>,
+    /// This mirror's positions.
+    hardened: Option<Lsn>,
+    applied: Option<Lsn>,
+    /// Events of this principal that have not arrived here.
+    behind: Option<u64>,
+    send_queue: Option<u64>,
+    send_queue_bytes: Option<u64>,
+    redo_queue: Option<u64>,
+    redo_queue_bytes: Option<u64>,
+    /// The age of the oldest event that is not applied on the mirror.
+    lag_millis: Option<u64>,
+    progress: Option<Value>,
+    last_error: Option<&'a Refusal>,
+    commands: &'a [Permission],
+}
+
+fn partners<'a>(shared: &Shared, view: &'a View) -> Vec<Partner<'a>> {
     let status = &view.status;
-    let following = status.following.as_ref().zip(status.principal.as_ref()).map(|(following, principal)| {
-        let (redo_bytes, lag) = lacking(shared, shared.applied());
-        json!({
-            "redo_queue_bytes": redo_bytes,
-            "lag_millis": lag,
-            "server": principal.server,
-            "role": Role::Principal,
-            "partner_address": principal.partner_address,
-            "client_url": principal.client_url,
-            "state": if status.parked.is_some() { json!("SUSPENDED") } else { json!(following.state) },
-            "connected": following.connected,
-            "behind": following.behind,
-            "redo_queue": following.redo_queue,
-            "last_heard": following.last_heard,
-            "seed": following.seed,
-            "progress": following.seed.as_ref().filter(|_| !view.announced.is_empty()).map(|seed| {
-                progress(&SeedStatus::new(&view.announced, Some(seed)), view.seed_began)
-            }),
-        })
-    });
-    let mirrors = status.mirrors.iter().map(|mirror| {
-        let mut value = serde_json::to_value(mirror).expect("plain values have a JSON form");
-        let (send_bytes, _) = lacking(shared, mirror.hardened);
-        let (unapplied_bytes, lag) = lacking(shared, mirror.applied);
-        value["send_queue_bytes"] = json!(send_bytes);
-        value["redo_queue_bytes"] = json!(unapplied_bytes.saturating_sub(send_bytes));
-        value["lag_millis"] = json!(lag);
-        value["server"] = json!(mirror.address.server);
-        value["role"] = json!(Role::Mirror);
-        value["progress"] = json!(mirror.seed.as_ref().map(|seed| progress(seed, view.seed_began)));
-        value["partner_address"] = json!(mirror.address.partner_address);
-        value["client_url"] = json!(mirror.address.client_url);
-        value
-    });
-    mirrors.chain(following).collect()
+    let principal = status.following.as_ref().zip(status.principal.as_ref());
+    let mirrors = status.mirrors.iter().map(|mirror| mirror_partner(shared, view, mirror));
+    mirrors
+        .chain(
+            principal
+                .map(|(following, address)| principal_partner(shared, view, following, address)),
+        )
+        .collect()
+}
+
+fn mirror_partner<'a>(shared: &Shared, view: &View, mirror: &'a MirrorStatus) -> Partner<'a> {
+    let sending = mirror.hardened.map(|hardened| lacking(shared, hardened).0);
+    let unapplied = mirror.applied.map(|applied| lacking(shared, applied));
+    Partner {
+        server: mirror.address.server,
+        role: Role::Mirror,
+        client_url: &mirror.address.client_url,
+        partner_address: &mirror.address.partner_address,
+        state: mirror.state,
+        words: mirror.words.clone(),
+        connected: mirror.connected,
+        last_heard: mirror.last_heard,
+        silent_millis: mirror.last_heard.map(millis_since),
+        commits_wait: Some(mirror.commits_wait),
+        hardened: mirror.hardened,
+        applied: mirror.applied,
+        behind: None,
+        send_queue: mirror.send_queue,
+        send_queue_bytes: sending,
+        redo_queue: mirror.redo_queue,
+        redo_queue_bytes: unapplied
+            .zip(sending)
+            .map(|((unapplied, _), sending)| unapplied.saturating_sub(sending)),
+        lag_millis: unapplied.map(|(_, lag)| lag),
+        progress: mirror.seed.as_ref().map(|seed| progress(seed, view.seed_began)),
+        last_error: mirror.last_error.as_ref(),
+        commands: &mirror.commands,
+    }
+}
+
+fn principal_partner<'a>(
+    shared: &Shared,
+    view: &View,
+    following: &FollowingStatus,
+    address: &'a PartnerAddress,
+) -> Partner<'a> {
+    // Without a connection nobody knows what the principal has by now.
+    let (redo_bytes, lag) = lacking(shared, shared.applied());
+    let seed = following.seed.as_ref().filter(|_| !view.announced.is_empty());
+    Partner {
+        server: address.server,
+        role: Role::Principal,
+        client_url: &address.client_url,
+        partner_address: &address.partner_address,
+        state: following.state,
+        words: following.words.clone(),
+        connected: following.connected,
+        last_heard: following.last_heard,
+        silent_millis: following.last_heard.map(millis_since),
+        commits_wait: None,
+        hardened: None,
+        applied: None,
+        behind: following.behind,
+        send_queue: None,
+        send_queue_bytes: None,
+        redo_queue: Some(following.redo_queue),
+        redo_queue_bytes: Some(redo_bytes),
+        lag_millis: following.connected.then_some(lag),
+        progress: seed
+            .map(|seed| progress(&SeedStatus::new(&view.announced, Some(seed)), view.seed_began)),
+        last_error: None,
+        commands: &[],
+    }
+}
+
+/// By this server's calendar, which whoever reads the status need not share.
+fn millis_since(moment: UnixMicros) -> u64 {
+    clock::unix_now().0.saturating_sub(moment.0) / 1000
 }
 
 /// A seed in bytes, with the rate since it began (or went on) and the seconds that are left at that rate.
@@ -127,7 +219,7 @@ fn readers(shared: &Shared) -> Value {
     for hosted in shared.databases.all() {
         for reader in hosted.engine.readers() {
             let age = now.0.saturating_sub(reader.since.0);
-            all.push((age, json!({ "database": hosted.name, "connection": reader.connection, "age_ms": age / 1000 })));
+            all.push((age, json!({ "database": hosted.name, "connection": reader.connection, "age_millis": age / 1000 })));
         }
     }
     all.sort_by_key(|(age, _)| std::cmp::Reverse(*age));

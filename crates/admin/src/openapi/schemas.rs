@@ -93,13 +93,13 @@ fn answers() -> Value {
     })
 }
 
-/// Open to further fields: a newer server may tell more.
+/// Open to further fields, as everything in it: a newer server may tell more.
 fn status() -> Value {
-    let boolean = json!({ "type": "boolean" });
-    let text = json!({ "type": "string" });
+    let (boolean, text) = (json!({ "type": "boolean" }), json!({ "type": "string" }));
     let count = json!({ "type": "integer", "minimum": 0 });
     json!({
         "type": "object",
+        "description": "Moments are in microseconds since 1970; other times bear their unit in the name.",
         "required": ["version", "server", "role"],
         "properties": {
             "version": text,
@@ -107,17 +107,73 @@ fn status() -> Value {
             "role": { "enum": ["standalone", "principal", "mirror"] },
             "words": { "type": "string", "description": "role and state, for people" },
             "uptime_seconds": { "type": "number" },
-            "listen": text,
-            "partner_listen": text,
             "client_url": text,
+            "partner_address": text,
             "data_dir": text,
             "admits_writes": boolean,
             "serves_reads": boolean,
             "databases": count,
             "journal": { "type": "object" },
             "applied": count,
-            "mirroring": { "type": ["object", "null"] },
-            "readers": { "type": "array" },
+            "readers": { "type": "array", "items": { "type": "object" } },
+            "mirroring": mirroring(),
+        },
+    })
+}
+
+fn mirroring() -> Value {
+    let boolean = json!({ "type": "boolean" });
+    let object = json!({ "type": ["object", "null"] });
+    let unknown = json!({ "type": ["integer", "null"], "minimum": 0 });
+    json!({
+        "type": "object",
+        "properties": {
+            "session": { "type": ["string", "null"] },
+            "epoch": { "type": "object" },
+            "safety": { "type": "string" },
+            "require_mirror": boolean,
+            "writes": { "description": "open, held, or an object {refused}" },
+            "exposed_since": unknown,
+            "exposed_millis": unknown,
+            "in_doubt": boolean,
+            "parked": object,
+            "partners": { "type": "array", "items": partner() },
+            "last_error": object,
+            "failover_now": { "type": "string" },
+            "promotion": object,
+            "commands": { "type": "array", "items": { "type": "object" } },
+        },
+    })
+}
+
+fn partner() -> Value {
+    let text = json!({ "type": "string" });
+    let unknown = json!({ "type": ["integer", "null"], "minimum": 0 });
+    json!({
+        "type": "object",
+        "description": "A principal's mirror, or a mirror's principal. Null is what is not known, or not the role's.",
+        "properties": {
+            "server": reference("ServerId"),
+            "role": { "enum": ["principal", "mirror"] },
+            "client_url": text,
+            "partner_address": text,
+            "state": text,
+            "words": text,
+            "connected": { "type": "boolean" },
+            "last_heard": unknown,
+            "silent_millis": unknown,
+            "commits_wait": { "type": ["boolean", "null"] },
+            "hardened": unknown,
+            "applied": unknown,
+            "behind": unknown,
+            "send_queue": unknown,
+            "send_queue_bytes": unknown,
+            "redo_queue": unknown,
+            "redo_queue_bytes": unknown,
+            "lag_millis": unknown,
+            "progress": { "type": ["object", "null"] },
+            "last_error": { "type": ["object", "null"] },
+            "commands": { "type": "array", "items": { "type": "object" } },
         },
     })
 }

@@ -1,18 +1,25 @@
 //! The core's view of itself, for the status.
 
-use super::{Admission, Core, PairState, Peer, mirror::Stage};
+use super::{Admission, Core, Millis, PairState, Peer, mirror::Stage};
 use crate::{
+    ids::Lsn,
     message::Role,
-    status::{FollowingStatus, Measured, MirrorStatus, Permission, SeedStatus, Status, Writes},
+    status::{FollowingStatus, MirrorStatus, Permission, SeedStatus, Status, Writes},
 };
 
 /// A failover with nothing left to redo: drain, one fsync, two messages, two role changes. Milliseconds.
 const FAILOVER_BASE_MS: u64 = 20;
 
+/// Events that a mirror redoes in a second at least.
+const REDO_PER_SECOND: u64 = 10_000;
+
+/// A mirror that misses more heartbeats than this is called silent.
+const HEARTBEATS_MISSED: u64 = 3;
+
 impl Core {
-    /// The status, with what the driver measured.
+    /// The status.
     #[must_use]
-    pub fn status(&self, measured: &Measured) -> Status {
+    pub fn status(&self) -> Status {
         let d = &self.d;
         let mirror = d.role == Role::Mirror;
         Status {
@@ -35,12 +42,12 @@ impl Core {
                 Some(Admission::Hold) | None => Writes::Held,
             },
             exposed_since: d.exposed_since,
-            mirrors: self.peers.iter().map(|peer| self.mirror_status(peer, measured)).collect(),
+            mirrors: self.peers.iter().map(|peer| self.mirror_status(peer)).collect(),
             following: mirror.then(|| self.following_status()),
             parked: self.parked(),
             in_doubt: self.is_in_doubt(),
             last_error: self.last_error.clone().or_else(|| self.journal_error()),
-            failover_now: self.failover_now(measured),
+            failover_now: self.failover_now(),
             promotion: mirror.then(|| self.assess()),
             commands: self.permissions(),
         }
@@ -79,21 +86,20 @@ impl Core {
         }
     }
 
-    fn mirror_status(&self, peer: &Peer, measured: &Measured) -> MirrorStatus {
+    fn mirror_status(&self, peer: &Peer) -> MirrorStatus {
         let member = self.member(peer.server).expect("every pair has a member");
-        let known = measured.partners.iter().find(|m| m.server == peer.server);
+        // Not even a mirror of an empty server has hardened nothing: its session's first record is a mark.
+        let known = peer.hardened != Lsn::ZERO;
         MirrorStatus {
             address: member.address.clone(),
             state: peer.state,
             words: format!("Mirror, {}", state_words(peer.state)),
             connected: peer.link.is_some(),
             commits_wait: member.synchronized,
-            hardened: peer.hardened,
-            applied: peer.applied,
-            send_queue: self.hardened.since(peer.hardened),
-            send_queue_bytes: known.map(|m| m.send_queue_bytes),
-            redo_queue: peer.hardened.since(peer.applied),
-            lag_millis: known.map(|m| m.lag_millis),
+            hardened: known.then_some(peer.hardened),
+            applied: known.then_some(peer.applied),
+            send_queue: known.then(|| self.hardened.since(peer.hardened)),
+            redo_queue: known.then(|| peer.hardened.since(peer.applied)),
             last_heard: peer.heard,
             seed: peer
                 .seed
@@ -109,10 +115,12 @@ impl Core {
     }
 
     fn following_status(&self) -> FollowingStatus {
+        let connected = !matches!(self.upstream.stage, Stage::Down | Stage::Greeting);
         FollowingStatus {
-            connected: !matches!(self.upstream.stage, Stage::Down | Stage::Greeting),
+            connected,
             state: self.told_state(),
-            behind: self.upstream.hardened.since(self.end),
+            words: format!("Principal, {}", state_words(self.told_state())),
+            behind: connected.then(|| self.upstream.hardened.since(self.end)),
             redo_queue: self.hardened.since(self.applied),
             last_heard: self.upstream.heard.or(self.d.last_contact),
             was_synchronized: self.d.was_synchronized,
@@ -121,26 +129,42 @@ impl Core {
     }
 
     /// The first mirror that could take over now, and how long it would take; or why none can.
-    fn failover_now(&self, measured: &Measured) -> String {
+    fn failover_now(&self) -> String {
         if self.d.role == Role::Mirror {
             return "Fail over from the principal; promote here only if it is gone.".to_owned();
         }
         let mut why = "Mirroring has not been started.".to_owned();
         for peer in &self.peers {
             match self.may_fail_over(peer.server) {
-                Ok(()) => {
-                    let redo =
-                        peer.hardened.since(peer.applied) + self.hardened.since(peer.hardened);
-                    let per_second = measured.applied_per_second.max(10_000);
-                    let trips = measured.partners.iter().find(|m| m.server == peer.server);
-                    let trips = trips.map_or(0, |m| 3 * m.round_trip_micros / 1_000);
-                    let ms = FAILOVER_BASE_MS + redo * 1_000 / per_second + trips;
-                    return format!("Fail over now: 0 lost, about {ms} ms");
-                }
+                Ok(()) => match self.silence(peer) {
+                    Some(silence) => why = self.silence_words(silence),
+                    None => return self.failover_words(peer),
+                },
                 Err(refusal) => why = refusal.what,
             }
         }
         format!("Cannot fail over now: {why}")
+    }
+
+    /// How long a mirror has been silent, if that is longer than it should be.
+    fn silence(&self, peer: &Peer) -> Option<Millis> {
+        let link = self.links.iter().find(|link| Some(link.id) == peer.link)?;
+        let silence = self.now.ticks.since(link.heard);
+        (silence.0 > HEARTBEATS_MISSED * self.config.heartbeat().0).then_some(silence)
+    }
+
+    fn silence_words(&self, silence: Millis) -> String {
+        let (silent, patience) = (silence.0 / 1000, self.config.partner_timeout.0 as f64 / 1000.0);
+        format!(
+            "The mirror has been silent for {silent} s, and commits wait for it; after {patience} s it is taken for \
+             disconnected."
+        )
+    }
+
+    fn failover_words(&self, peer: &Peer) -> String {
+        let redo = peer.hardened.since(peer.applied) + self.hardened.since(peer.hardened);
+        let ms = FAILOVER_BASE_MS + redo * 1_000 / REDO_PER_SECOND;
+        format!("Fail over now: 0 lost, about {ms} ms")
     }
 
     fn permissions(&self) -> Vec<Permission> {

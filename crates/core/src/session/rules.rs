@@ -260,8 +260,8 @@ impl Core {
                  which deposed it confirmed since."
             ),
             Loss::Nothing => format!(
-                "0 lost: commits waited for this mirror, which has everything up to {position}. Only what the principal \
-                 confirmed alone since the last contact, if it went on, is not here."
+                "0 lost if the principal ended with the connection: commits waited for this mirror, which has \
+                 everything up to {position}. If the principal went on alone, what it confirmed since is not here."
             ),
             Loss::AtLeast(events) => format!(
                 "At least {events} events after {position} may be lost, and whatever the principal confirmed since the \

@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use counterpart_core::{
     message::{Message, Plan, Role},
     session::{Action, Admission, Durable},
-    status::Measured,
 };
 
 use super::World;
@@ -175,7 +174,7 @@ impl World {
             let line = match &node.core {
                 None => "down".to_owned(),
                 Some(core) => {
-                    let status = core.status(&Measured::default());
+                    let status = core.status();
                     let writes = node.admission.as_ref().map_or("none".into(), words);
                     format!(
                         "= {} | epoch {} end {} commit {} shows {} | writes: {writes}",
@@ -194,7 +193,7 @@ impl World {
     /// What an operator sees of one server.
     pub fn show_status(&mut self, index: usize) {
         let Some(core) = &self.nodes[index].core else { return };
-        let status = core.status(&Measured::default());
+        let status = core.status();
         let mut lines = vec![status.words.clone(), status.failover_now.clone()];
         if let Some(assessment) = &status.promotion {
             lines.push(format!("promotion: {}", assessment.words));

@@ -28,9 +28,8 @@ pub fn run(args: &FailoverArgs, screen: &mut Screen) -> Result<(), Failure> {
     let client = args.connection.client()?;
     let to = ask::partner_id(&client, args.to.as_deref())?;
     let outcome = client.post("/api/v1/mirroring/failover", &json!({ "to": to }))?;
-    let words = view::text(&outcome, &["/words", "/what"]);
-    screen.line(words.unwrap_or("the roles are swapped; nothing was lost"))?;
-    if let Some(url) = view::text(&outcome, &["/failed_over/client_url", "/client_url"]) {
+    screen.line("the roles are swapped; nothing was lost")?;
+    if let Some(url) = view::text(&outcome, "/failed_over/client_url") {
         screen.line(format!("the principal is now {url}"))?;
     }
     if !joined(&client) {
@@ -44,7 +43,7 @@ fn joined(old: &Client) -> bool {
     let since = clock::uptime();
     while clock::uptime() - since < JOIN {
         if old.status().is_ok_and(|status| {
-            let synchronized = |partner| view::text(partner, &["/state"]) == Some("SYNCHRONIZED");
+            let synchronized = |partner| view::text(partner, "/state") == Some("SYNCHRONIZED");
             view::role(&status) == "mirror" && view::partners(&status).iter().all(synchronized)
         }) {
             return true;

@@ -34,7 +34,7 @@ pub fn run(args: &StatusArgs, screen: &mut Screen) -> Result<(), Failure> {
         return watch(&client, screen);
     }
     let status = client.status()?;
-    let text = render::status(&status, client.url(), clock::unix_micros(), screen);
+    let text = render::status(&status, client.url(), screen);
     screen.line(text)?;
     screen.value(&status)
 }
@@ -49,7 +49,7 @@ fn watch(client: &Client, screen: &mut Screen) -> Result<(), Failure> {
         match status {
             Ok(status) if screen.json => screen.value_line(&status)?,
             Ok(status) => {
-                let text = render::status(&status, client.url(), clock::unix_micros(), screen);
+                let text = render::status(&status, client.url(), screen);
                 screen.line(text)?;
             }
             Err(failure) if failure.exit == Exit::Unreachable => screen.failure(&failure),

@@ -162,15 +162,15 @@ fn a_partner_is_named_by_identity_url_or_address() {
     let mut joined = pair_status();
     joined["role"] = "mirror".into();
     let failover = "POST /api/v1/mirroring/failover";
-    server.answers(
-        failover,
-        ok(json!({ "words": "swapped", "failed_over": { "client_url": "http://b:6480" } })),
-    );
+    server.answers(failover, ok(json!({ "failed_over": { "client_url": "http://b:6480" } })));
     for name in ["00000000000000bb", "http://b:6480/", "b:6481"] {
         let before_and_after = [(200, pair_status()), (200, joined.clone())];
         server.answers("GET /api/v1/status", before_and_after);
         let printed = run(&server, &["failover", "--to", name]).unwrap();
-        assert_eq!(printed, "swapped\nthe principal is now http://b:6480\n");
+        assert_eq!(
+            printed,
+            "the roles are swapped; nothing was lost\nthe principal is now http://b:6480\n"
+        );
         assert_eq!(server.body_of(failover), json!({ "to": "00000000000000bb" }), "{name}");
     }
     assert_eq!(run(&server, &["failover", "--to", "c:1"]).unwrap_err().code, "UNKNOWN_PARTNER");
@@ -191,12 +191,12 @@ fn a_promotion_shows_what_may_be_lost_and_needs_a_yes() {
     server.answers(&format!("GET {promotion}"), ok(json!({ "words": "0 lost" })));
     server.answers(
         &format!("POST {promotion}"),
-        ok(json!({ "words": "This server is the principal." })),
+        ok(json!({ "promoted": { "epoch": { "term": 2, "start": 1 } } })),
     );
     assert_eq!(run(&server, &["promote"]).unwrap_err().code, "CONFIRMATION_NEEDED");
     assert_eq!(server.changes(), Vec::<String>::new());
     let printed = run(&server, &["promote", "--yes"]).unwrap();
-    assert_eq!(printed, "0 lost\nThis server is the principal.\n");
+    assert_eq!(printed, "0 lost\nthis server is now the principal\n");
     server.refuses(&format!("GET {promotion}"), "WRONG_STATE");
     assert_eq!(run(&server, &["promote", "--yes"]).unwrap_err().code, "WRONG_STATE");
 }

@@ -3,59 +3,49 @@
 
 use serde_json::Value;
 
-/// The text at the first of these pointers that has one.
-pub fn text<'a>(value: &'a Value, pointers: &[&str]) -> Option<&'a str> {
-    pointers.iter().find_map(|pointer| value.pointer(pointer)?.as_str())
+/// The text at this pointer.
+pub fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    value.pointer(pointer)?.as_str()
 }
 
-/// The whole number at the first of these pointers that has one.
-pub fn number(value: &Value, pointers: &[&str]) -> Option<u64> {
-    pointers.iter().find_map(|pointer| value.pointer(pointer)?.as_u64())
+/// The whole number at this pointer.
+pub fn number(value: &Value, pointer: &str) -> Option<u64> {
+    value.pointer(pointer)?.as_u64()
 }
 
-/// The number at the first of these pointers that has one.
-pub fn decimal(value: &Value, pointers: &[&str]) -> Option<f64> {
-    pointers.iter().find_map(|pointer| value.pointer(pointer)?.as_f64())
+/// The number at this pointer.
+pub fn decimal(value: &Value, pointer: &str) -> Option<f64> {
+    value.pointer(pointer)?.as_f64()
 }
 
 /// A server's or partner's identity.
 pub fn server(value: &Value) -> Option<&str> {
-    text(value, &["/server", "/address/server"])
+    text(value, "/server")
 }
 
 /// A server's role.
 pub fn role(status: &Value) -> &str {
-    text(status, &["/role"]).unwrap_or("unknown")
+    text(status, "/role").unwrap_or("unknown")
 }
 
 /// Where clients and operators reach a server or partner.
 pub fn client_url(value: &Value) -> Option<&str> {
-    text(value, &["/client_url", "/address/client_url"])
+    text(value, "/client_url")
 }
 
-/// Where partners reach a server or partner: what it advertises, else where it listens.
+/// Where partners reach a server or partner.
 pub fn partner_address(value: &Value) -> Option<&str> {
-    text(
-        value,
-        &[
-            "/partner_address",
-            "/address/partner_address",
-            "/mirroring/partner_address",
-            "/partner_listen",
-        ],
-    )
+    text(value, "/partner_address")
 }
 
 /// The session, if there is one.
 pub fn session(status: &Value) -> Option<&str> {
-    text(status, &["/mirroring/session"]).filter(|id| id.bytes().any(|b| b != b'0'))
+    text(status, "/mirroring/session")
 }
 
 /// The partners of a server: its mirrors, or its principal.
 pub fn partners(status: &Value) -> &[Value] {
-    let listed = ["/mirroring/partners", "/mirroring/mirrors"];
-    let found = listed.iter().find_map(|pointer| status.pointer(pointer)?.as_array());
-    found.map_or(&[], Vec::as_slice)
+    status.pointer("/mirroring/partners").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The partner with this identity.
@@ -65,7 +55,7 @@ pub fn partner<'a>(status: &'a Value, id: &str) -> Option<&'a Value> {
 
 /// A last error in words: what, and what to do.
 pub fn last_error(value: &Value) -> Option<(String, String)> {
-    let what = text(value, &["/last_error/what"])?;
-    let remedy = text(value, &["/last_error/remedy"]).unwrap_or_default();
+    let what = text(value, "/last_error/what")?;
+    let remedy = text(value, "/last_error/remedy").unwrap_or_default();
     Some((what.to_owned(), remedy.to_owned()))
 }

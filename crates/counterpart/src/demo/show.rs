@@ -82,7 +82,7 @@ pub fn status_line(servers: &[Server; 2], view: &View) -> String {
 fn figures(view: &View) -> Vec<(&'static str, String)> {
     let progress = &view.progress;
     let queue = |name: &str| {
-        let events = view.partner().and_then(|partner| view::number(partner, &[name]));
+        let events = view.partner().and_then(|partner| view::number(partner, name));
         events.map_or("unknown".to_owned(), |n| format!("{} events", human::count(n)))
     };
     let lag = progress.lag.map(|lag| human::seconds(lag.as_secs_f64()));
@@ -150,7 +150,7 @@ pub fn advice(servers: &[Server; 2], ended: usize, how: &str, view: &View) -> St
         );
     }
     let status = view.statuses[1 - ended].as_ref();
-    let words = status.and_then(|status| view::text(status, &["/mirroring/promotion/words"]));
+    let words = status.and_then(|status| view::text(status, "/mirroring/promotion/words"));
     let words = words.map(|words| format!(" It says: {words}")).unwrap_or_default();
     format!(
         "{start} It was the principal. Make {} the principal:\n  {} promote --server {}\n{}",
@@ -218,7 +218,7 @@ pub fn ended(view: &View) -> Value {
 
 fn figures_value(view: &View) -> Value {
     let progress = &view.progress;
-    let queue = |name: &str| view.partner().and_then(|partner| view::number(partner, &[name]));
+    let queue = |name: &str| view.partner().and_then(|partner| view::number(partner, name));
     json!({
         "written": progress.written,
         "confirmed": progress.confirmed,
@@ -226,7 +226,7 @@ fn figures_value(view: &View) -> Value {
         "lag_ms": progress.lag.map(|lag| lag.as_secs_f64() * 1000.0),
         "longest_wait_ms": progress.slowest.as_secs_f64() * 1000.0,
         "lost": view.lost,
-        "state": view.partner().and_then(|partner| view::text(partner, &["/state"])),
+        "state": view.partner().and_then(|partner| view::text(partner, "/state")),
         "send_queue": queue("/send_queue"),
         "redo_queue": queue("/redo_queue"),
         "trouble": progress.trouble,

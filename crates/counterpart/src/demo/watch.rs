@@ -80,7 +80,7 @@ impl View {
     /// Role and state of a server in words.
     pub fn words(&self, index: usize) -> &str {
         let status = self.statuses[index].as_ref();
-        status.and_then(|status| view::text(status, &["/words"])).unwrap_or("does not answer")
+        status.and_then(|status| view::text(status, "/words")).unwrap_or("does not answer")
     }
 
     /// The mirror as the principal sees it.
@@ -90,7 +90,7 @@ impl View {
 
     /// What the principal says about a failover now.
     pub fn failover_now(&self) -> Option<&str> {
-        view::text(self.statuses[self.principal()?].as_ref()?, &["/mirroring/failover_now"])
+        view::text(self.statuses[self.principal()?].as_ref()?, "/mirroring/failover_now")
     }
 
     /// Whether a server holds events of its own and waits for the operator.

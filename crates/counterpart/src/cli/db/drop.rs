@@ -24,7 +24,7 @@ pub fn run(args: &DropArgs, screen: &mut Screen) -> Result<(), Failure> {
     let path = super::path_of(&args.name);
     if !args.yes {
         let details = client.get(&path)?;
-        let size = human::bytes(view::number(&details, &["/size_bytes"]).unwrap_or(0));
+        let size = human::bytes(view::number(&details, "/size_bytes").unwrap_or(0));
         let question = format!("Drop database {} ({size}), on all mirrors too?", args.name);
         screen.confirm(&question, false)?;
     }

@@ -18,7 +18,7 @@ pub struct InfoArgs {
 /// Describes a database.
 pub fn run(args: &InfoArgs, screen: &mut Screen) -> Result<(), Failure> {
     let details = args.connection.client()?.get(&super::path_of(&args.name))?;
-    let number = |name: &str| view::number(&details, &[name]).unwrap_or(0);
+    let number = |name: &str| view::number(&details, name).unwrap_or(0);
     let tables: Vec<&str> =
         details["tables"].as_array().into_iter().flatten().filter_map(|t| t.as_str()).collect();
     screen.line(format!("database    {}", args.name))?;

@@ -24,8 +24,8 @@ pub fn run(args: &ListArgs, screen: &mut Screen) -> Result<(), Failure> {
 
 fn row(database: &Value) -> Vec<String> {
     vec![
-        view::text(database, &["/name"]).unwrap_or("?").to_owned(),
-        human::bytes(view::number(database, &["/size_bytes"]).unwrap_or(0)),
-        view::number(database, &["/last_lsn"]).unwrap_or(0).to_string(),
+        view::text(database, "/name").unwrap_or("?").to_owned(),
+        human::bytes(view::number(database, "/size_bytes").unwrap_or(0)),
+        view::number(database, "/last_lsn").unwrap_or(0).to_string(),
     ]
 }

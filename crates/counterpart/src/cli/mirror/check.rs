@@ -27,7 +27,7 @@ pub fn reach(client: Client) -> Result<Side, Failure> {
     };
     let server = part("server", view::server(&status))?;
     let server = server.parse().map_err(|_| incomplete(&client, "server"))?;
-    let partner_address = part("partner_listen", view::partner_address(&status))?;
+    let partner_address = part("partner_address", view::partner_address(&status))?;
     let client_url = view::client_url(&status).unwrap_or(client.url()).to_owned();
     Ok(Side { client, server, partner_address, client_url, status })
 }
@@ -63,7 +63,7 @@ pub fn both(
 
 /// Two servers one minor version apart mirror each other, no others.
 fn versions(principal: &Side, mirror: &Side) -> Result<(), Failure> {
-    let of = |side: &Side| view::text(&side.status, &["/version"]).unwrap_or("unknown").to_owned();
+    let of = |side: &Side| view::text(&side.status, "/version").unwrap_or("unknown").to_owned();
     let (ours, theirs) = (of(principal), of(mirror));
     let fits = match (numbers(&ours), numbers(&theirs)) {
         (Some((major, minor)), Some((other, minor_other))) => {
@@ -159,7 +159,7 @@ fn probe(from: &Side, to: &Side) -> Result<(), Failure> {
 fn room(principal: &Side, mirror: &Side, replace: bool) -> Result<(), Failure> {
     let list = principal.client.get("/api/v1/databases")?;
     let sizes = list["databases"].as_array().into_iter().flatten();
-    let bytes: u64 = sizes.filter_map(|database| view::number(database, &["/size_bytes"])).sum();
+    let bytes: u64 = sizes.filter_map(|database| view::number(database, "/size_bytes")).sum();
     let body = json!({ "replace": replace, "bytes": bytes });
     mirror.client.post("/api/v1/mirroring/check-join", &body).map(|_done| ())
 }

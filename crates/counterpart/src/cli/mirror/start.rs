@@ -98,8 +98,8 @@ fn confirm_replace(args: &StartArgs, mirror: &Side, screen: &mut Screen) -> Resu
     let list = mirror.client.get("/api/v1/databases")?;
     let databases = list["databases"].as_array().map_or(&[][..], Vec::as_slice);
     let names = databases.iter().filter_map(|database| {
-        let size = human::bytes(view::number(database, &["/size_bytes"])?);
-        Some(format!("{} ({size})", view::text(database, &["/name"])?))
+        let size = human::bytes(view::number(database, "/size_bytes")?);
+        Some(format!("{} ({size})", view::text(database, "/name")?))
     });
     let names: Vec<String> = names.collect();
     let question = format!(

@@ -79,7 +79,7 @@ pub fn connected(principal: &Side, mirror: &Side, patience: Patience) -> Result<
     let since = clock::uptime();
     loop {
         let partner = look(principal, mirror, patience)?;
-        match view::text(&partner, &["/state"]) {
+        match view::text(&partner, "/state") {
             Some("DISCONNECTED") | None => {}
             Some(_) => return Ok(()),
         }
@@ -102,7 +102,7 @@ pub fn synchronized(
     let mut reported = clock::uptime();
     loop {
         let partner = look(principal, mirror, patience)?;
-        match view::text(&partner, &["/state"]) {
+        match view::text(&partner, "/state") {
             Some("SYNCHRONIZED") => {
                 bar.finish_and_clear();
                 return Ok(());
@@ -144,10 +144,8 @@ fn bar(screen: &Screen) -> ProgressBar {
 
 /// Rate and time left are the server's own figures: it knows what is compressed and what is left.
 fn show(bar: &ProgressBar, partner: &Value) {
-    let done =
-        view::number(partner, &["/progress/bytes_done", "/progress/done", "/seed/pages_done"]);
-    let total =
-        view::number(partner, &["/progress/bytes_total", "/progress/total", "/seed/pages_total"]);
+    let done = view::number(partner, "/progress/done");
+    let total = view::number(partner, "/progress/total");
     bar.set_length(total.unwrap_or(0));
     bar.set_position(done.unwrap_or(0));
     bar.set_message(progress_line(partner).unwrap_or_default());

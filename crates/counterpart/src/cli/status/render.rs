@@ -8,13 +8,16 @@ use super::super::{
     view::{self, decimal, number, text},
 };
 
-/// The whole text; `asked` is the URL that was asked, `now` the time in microseconds since 1970.
-pub fn status(status: &Value, asked: &str, now: u64, screen: &Screen) -> String {
+/// A partner that is connected and silent for longer than this is worth a line.
+const NOTICEABLE_MILLIS: u64 = 2_000;
+
+/// The whole text; `asked` is the URL that was asked.
+pub fn status(status: &Value, asked: &str, screen: &Screen) -> String {
     let mut lines = vec![heading(status, screen)];
-    lines.extend(server_lines(status, asked, now));
+    lines.extend(server_lines(status, asked));
     for partner in view::partners(status) {
         lines.push(String::new());
-        lines.extend(partner_lines(partner, now, screen));
+        lines.extend(partner_lines(partner, screen));
     }
     for reader in status["readers"].as_array().into_iter().flatten() {
         lines.extend(reader_line(reader));
@@ -37,17 +40,11 @@ pub fn status(status: &Value, asked: &str, now: u64, screen: &Screen) -> String 
 
 /// Role and state in words: "Principal, synchronized".
 fn heading(status: &Value, screen: &Screen) -> String {
-    let words = text(status, &["/words", "/mirroring/words"]).map_or_else(
-        || in_words(view::role(status), text(status, &["/mirroring/state"])),
-        str::to_owned,
-    );
-    let exposed = ["/mirroring/exposed", "/mirroring/exposed_since"].iter().any(|pointer| {
-        status
-            .pointer(pointer)
-            .is_some_and(|value| !value.is_null() && *value != Value::Bool(false))
-    });
-    let states = view::partners(status).iter().filter_map(|partner| text(partner, &["/state"]));
-    let states: Vec<&str> = text(status, &["/mirroring/state"]).into_iter().chain(states).collect();
+    let words =
+        text(status, "/words").map_or_else(|| capitalized(view::role(status)), str::to_owned);
+    let exposed = number(status, "/mirroring/exposed_millis").is_some();
+    let states = view::partners(status).iter().filter_map(|partner| text(partner, "/state"));
+    let states: Vec<&str> = states.collect();
     let tone = match states.as_slice() {
         _ if exposed => Tone::Bad,
         [] => Tone::Strong,
@@ -58,47 +55,44 @@ fn heading(status: &Value, screen: &Screen) -> String {
     screen.toned(tone, &words)
 }
 
-/// "Mirror, synchronized".
-fn in_words(role: &str, state: Option<&str>) -> String {
-    let state = state.map(|state| format!(", {}", state.to_lowercase().replace('_', " ")));
-    capitalized(role) + &state.unwrap_or_default()
-}
-
 fn capitalized(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-fn server_lines(status: &Value, asked: &str, now: u64) -> Vec<String> {
+fn server_lines(status: &Value, asked: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = |name: &str, value: Option<String>| {
         lines.extend(value.map(|value| format!("  {name:<12}{value}")));
     };
     let id = view::server(status).unwrap_or("?");
-    let version = text(status, &["/version"]).map(|v| format!(", version {v}")).unwrap_or_default();
-    let uptime = decimal(status, &["/uptime_seconds"])
+    let version = text(status, "/version").map(|v| format!(", version {v}")).unwrap_or_default();
+    let uptime = decimal(status, "/uptime_seconds")
         .map(|up| format!(", up {}", human::seconds(up)))
         .unwrap_or_default();
     line("server", Some(format!("{id}{version}{uptime}")));
     let partner = view::partner_address(status).map(|at| format!(", partners {at}"));
     let clients = view::client_url(status).unwrap_or(asked);
     line("addresses", Some(format!("clients {clients}{}", partner.unwrap_or_default())));
-    line("data", text(status, &["/data_dir"]).map(str::to_owned));
-    line("databases", number(status, &["/databases"]).map(human::count));
+    line("data", text(status, "/data_dir").map(str::to_owned));
+    line("databases", number(status, "/databases").map(human::count));
     line("writes", status["admits_writes"].as_bool().map(|yes| writes(status, yes)));
-    line("exposed", ago(status, "/mirroring/exposed_since", now));
+    line(
+        "exposed",
+        number(status, "/mirroring/exposed_millis").map(|m| format!("for {}", millis(m))),
+    );
     line("parked", parked(status));
     line("journal", journal(status));
     let mirrored = view::session(status).is_some();
-    line("safety", text(status, &["/mirroring/safety"]).filter(|_| mirrored).map(str::to_owned));
+    line("safety", text(status, "/mirroring/safety").filter(|_| mirrored).map(str::to_owned));
     line("session", view::session(status).map(str::to_owned));
     lines
 }
 
 /// Whether writes are taken, and why not.
 fn writes(status: &Value, taken: bool) -> String {
-    let why = text(status, &["/mirroring/writes/refused/what"]);
-    match (taken, why, text(status, &["/mirroring/writes"])) {
+    let why = text(status, "/mirroring/writes/refused/what");
+    match (taken, why, text(status, "/mirroring/writes")) {
         (true, ..) => "taken".to_owned(),
         (false, Some(why), _) => format!("refused: {why}"),
         (false, None, Some("held")) => "waiting".to_owned(),
@@ -106,16 +100,10 @@ fn writes(status: &Value, taken: bool) -> String {
     }
 }
 
-/// How long ago the time at `pointer` was, in microseconds since 1970.
-fn ago(value: &Value, pointer: &str, now: u64) -> Option<String> {
-    let since = number(value, &[pointer]).filter(|since| *since > 0)?;
-    Some(format!("for {}", human::seconds(now.saturating_sub(since) as f64 / 1e6)))
-}
-
 /// What only a deposed principal has.
 fn parked(status: &Value) -> Option<String> {
     let parked = status.pointer("/mirroring/parked")?;
-    let (common, end) = (number(parked, &["/common"])?, number(parked, &["/end"])?);
+    let (common, end) = (number(parked, "/common")?, number(parked, "/end")?);
     let events = human::count(end.saturating_sub(common));
     Some(format!("{events} events after LSN {common} are only on this server"))
 }
@@ -123,26 +111,25 @@ fn parked(status: &Value) -> Option<String> {
 fn journal(status: &Value) -> Option<String> {
     let journal = status.get("journal")?;
     let parts = [
-        number(journal, &["/last"]).map(|lsn| format!("last LSN {lsn}")),
-        number(journal, &["/hardened"]).map(|lsn| format!("hardened {lsn}")),
-        number(journal, &["/commit"]).map(|lsn| format!("commit {lsn}")),
-        number(status, &["/applied"]).map(|lsn| format!("applied {lsn}")),
-        number(journal, &["/bytes"]).map(|size| format!("{} on disk", human::bytes(size))),
+        number(journal, "/last").map(|lsn| format!("last LSN {lsn}")),
+        number(journal, "/hardened").map(|lsn| format!("hardened {lsn}")),
+        number(journal, "/commit").map(|lsn| format!("commit {lsn}")),
+        number(status, "/applied").map(|lsn| format!("applied {lsn}")),
+        number(journal, "/bytes").map(|size| format!("{} on disk", human::bytes(size))),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-fn partner_lines(partner: &Value, now: u64, screen: &Screen) -> Vec<String> {
-    let state = text(partner, &["/state"]).unwrap_or("unknown");
+fn partner_lines(partner: &Value, screen: &Screen) -> Vec<String> {
+    let state = text(partner, "/state").unwrap_or("unknown");
     let tone = match state {
         "SYNCHRONIZED" => Tone::Good,
         "DISCONNECTED" => Tone::Bad,
         _ => Tone::Warning,
     };
-    let role = text(partner, &["/role"]).unwrap_or("partner");
-    let words = text(partner, &["/words"]).map(str::to_owned);
-    let words = words.unwrap_or_else(|| in_words(role, Some(state)));
+    let words = text(partner, "/words");
+    let words = words.map_or_else(|| capitalized(view::role(partner)), str::to_owned);
     let mut lines = vec![screen.toned(tone, &words)];
     let mut line = |name: &str, value: Option<String>| {
         lines.extend(value.map(|value| format!("  {name:<12}{value}")));
@@ -155,23 +142,16 @@ fn partner_lines(partner: &Value, now: u64, screen: &Screen) -> Vec<String> {
     let at: Vec<String> = at.into_iter().flatten().collect();
     line("addresses", (!at.is_empty()).then(|| at.join(", ")));
     let positions = [
-        number(partner, &["/hardened"]).map(|lsn| format!("hardened {lsn}")),
-        number(partner, &["/applied"]).map(|lsn| format!("applied {lsn}")),
+        number(partner, "/hardened").map(|lsn| format!("hardened {lsn}")),
+        number(partner, "/applied").map(|lsn| format!("applied {lsn}")),
     ];
     let positions: Vec<String> = positions.into_iter().flatten().collect();
     line("positions", (!positions.is_empty()).then(|| positions.join(", ")));
-    line("behind", number(partner, &["/behind"]).map(|n| format!("{} events", human::count(n))));
+    line("behind", number(partner, "/behind").map(|n| format!("{} events", human::count(n))));
     line("send queue", queue(partner, "send_queue"));
     line("redo queue", queue(partner, "redo_queue"));
-    line(
-        "lag",
-        queue(partner, "lag").or_else(|| {
-            number(partner, &["/lag_millis"]).map(|millis| human::seconds(millis as f64 / 1000.0))
-        }),
-    );
-    // While there is a connection this is always a moment ago.
-    let lost = partner["connected"].as_bool() == Some(false);
-    line("silent", ago(partner, "/last_heard", now).filter(|_| lost));
+    line("lag", number(partner, "/lag_millis").map(millis));
+    line("silent", silence(partner));
     line("progress", progress(partner));
     if let Some((what, remedy)) = view::last_error(partner) {
         lines.extend(error_lines(&what, &remedy, screen));
@@ -179,56 +159,44 @@ fn partner_lines(partner: &Value, now: u64, screen: &Screen) -> Vec<String> {
     lines
 }
 
-/// Events, bytes and seconds: as an object `{events, bytes, seconds}`, or as a number of events `<name>` beside
-/// `<name>_bytes` and so on.
-fn queue(partner: &Value, name: &str) -> Option<String> {
-    let at = |field: &str| [format!("/{name}/{field}"), format!("/{name}_{field}")];
-    let whole = |field: &str| number(partner, &at(field).each_ref().map(String::as_str));
-    let plain = number(partner, &[&format!("/{name}")]);
-    let parts = [
-        whole("events").or(plain).map(|events| format!("{} events", human::count(events))),
-        whole("bytes").map(human::bytes),
-        decimal(partner, &at("seconds").each_ref().map(String::as_str)).map(human::seconds),
-    ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
+/// A partner that is connected is heard all the time; it is worth a line when it is not.
+fn silence(partner: &Value) -> Option<String> {
+    let silent = number(partner, "/silent_millis")?;
+    let lost = partner["connected"] == false;
+    (lost || silent > NOTICEABLE_MILLIS).then(|| format!("for {}", millis(silent)))
 }
 
-/// How far a seed or catch-up has come: bytes (or else pages) done and in all, rate, time left.
+fn millis(millis: u64) -> String {
+    human::seconds(millis as f64 / 1000.0)
+}
+
+/// Events and bytes.
+fn queue(partner: &Value, name: &str) -> Option<String> {
+    let events = number(partner, &format!("/{name}"))?;
+    let bytes = number(partner, &format!("/{name}_bytes"));
+    let bytes = bytes.map(|bytes| format!(", {}", human::bytes(bytes))).unwrap_or_default();
+    Some(format!("{} events{bytes}", human::count(events)))
+}
+
+/// How far a seed or catch-up has come: bytes done and in all, rate, time left.
 pub fn progress(partner: &Value) -> Option<String> {
-    if let Some(total) = number(partner, &["/seed/pages_total"]) {
-        let done = number(partner, &["/seed/pages_done"]).unwrap_or(0);
-        let (done_text, total_text) = (human::count(done), human::count(total));
-        let percent = 100.0 * done as f64 / total.max(1) as f64;
-        return Some(format!("{done_text} of {total_text} pages ({percent:.0} %)"));
+    let at = |name: &str| partner.pointer(&format!("/progress/{name}"));
+    let (done, total) = (at("done")?.as_u64()?, at("total")?.as_u64()?);
+    let percent = 100.0 * done as f64 / total.max(1) as f64;
+    let (done, total) = (human::bytes(done), human::bytes(total));
+    let mut line = format!("{done} of {total} ({percent:.0} %)");
+    if let Some(rate) = at("rate").and_then(Value::as_f64) {
+        line += &format!(", {}/s", human::bytes(rate as u64));
     }
-    let progress = partner.get("progress").filter(|progress| progress.is_object())?;
-    let done = number(progress, &["/bytes_done", "/done"])?;
-    let total = number(progress, &["/bytes_total", "/total"]).filter(|total| *total > 0);
-    let mut line = match total {
-        Some(total) => format!(
-            "{} of {} ({:.0} %)",
-            human::bytes(done),
-            human::bytes(total),
-            100.0 * done as f64 / total as f64
-        ),
-        None => human::bytes(done),
-    };
-    if let Some(rate) = number(progress, &["/bytes_per_second", "/rate"]) {
-        line += &format!(", {}/s", human::bytes(rate));
-    }
-    if let Some(eta) = decimal(progress, &["/eta_seconds", "/eta"]) {
+    if let Some(eta) = at("eta").and_then(Value::as_f64) {
         line += &format!(", {} left", human::seconds(eta));
-    }
-    if let Some(events) = number(progress, &["/events_left"]) {
-        line += &format!(", {} events left", human::count(events));
     }
     Some(line)
 }
 
 fn reader_line(reader: &Value) -> Option<String> {
-    let database = text(reader, &["/database"])?;
-    let age = human::seconds(decimal(reader, &["/age_ms"])? / 1000.0);
+    let database = text(reader, "/database")?;
+    let age = millis(number(reader, "/age_millis")?);
     Some(format!("  reader      a snapshot of {database} has been open for {age}"))
 }
 
@@ -240,15 +208,9 @@ fn error_lines(what: &str, remedy: &str, screen: &Screen) -> Vec<String> {
     lines
 }
 
-/// "fail over now: 0 lost, about N ms".
+/// "Fail over now: 0 lost, about N ms", or why not.
 fn failover_line(status: &Value) -> Option<String> {
-    let now = status.pointer("/mirroring/failover_now").filter(|now| !now.is_null())?;
-    if let Some(words) = now.as_str().or_else(|| text(now, &["/words"])) {
-        return Some(words.to_owned());
-    }
-    let lost = number(now, &["/lost_events", "/lost"])?;
-    let time = decimal(now, &["/about_ms", "/milliseconds", "/ms"])?;
-    Some(format!("Fail over now: {lost} lost, about {time:.0} ms"))
+    text(status, "/mirroring/failover_now").map(str::to_owned)
 }
 
 /// On a mirror that could be promoted now: what that may lose.
@@ -258,7 +220,7 @@ fn promotion_line(status: &Value) -> Option<String> {
     if commands.is_some_and(|commands| commands.iter().any(refused)) {
         return None;
     }
-    text(status, &["/mirroring/promotion/words"]).map(|words| format!("Promote now: {words}"))
+    text(status, "/mirroring/promotion/words").map(|words| format!("Promote now: {words}"))
 }
 
 /// The commands that would be accepted now.

@@ -32,7 +32,7 @@ struct Pair {
 fn status(server: &str, role: &str, mirroring: Value) -> (u16, Value) {
     let status = json!({
         "version": "0.1.0", "server": server, "role": role, "mirroring": mirroring,
-        "partner_listen": format!("{server}:1"), "client_url": format!("http://{server}"),
+        "partner_address": format!("{server}:1"), "client_url": format!("http://{server}"),
     });
     (200, status)
 }
@@ -153,7 +153,7 @@ fn a_server_that_cannot_be_reached_is_named_by_the_step() {
 #[test]
 fn something_else_at_the_address_is_told_apart_from_a_server() {
     let pair = pair();
-    for answer in [json!("hello"), json!({}), json!({ "server": "x", "partner_listen": "y" })] {
+    for answer in [json!("hello"), json!({}), json!({ "server": "x", "partner_address": "y" })] {
         pair.mirror.answers(STATUS, [(200, answer)]);
         let (step, code, exit) = pair.fails();
         assert_eq!((step, code.as_str(), exit), ("reach mirror", "NOT_A_SERVER", Exit::NotAServer));

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn shown(value: &Value) -> String {
-    status(value, "http://asked:1", 60_000_000, &Screen::of_test(false, std::io::sink()))
+    status(value, "http://asked:1", &Screen::of_test(false, std::io::sink()))
 }
 
 #[test]
@@ -13,17 +13,18 @@ fn a_synchronized_principal_shows_all_that_an_operator_looks_for() {
     let text = shown(&json!({
         "version": "0.1.0", "server": "00000000000000aa", "role": "principal",
         "words": "Principal, synchronized", "uptime_seconds": 125.0,
-        "client_url": "http://a:6480", "partner_listen": "a:6481", "data_dir": "/data",
+        "client_url": "http://a:6480", "partner_address": "a:6481", "data_dir": "/data",
         "admits_writes": true, "databases": 3, "applied": 41,
         "journal": { "first": 1, "last": 42, "hardened": 42, "commit": 41, "bytes": 67108864 },
         "mirroring": {
-            "state": "SYNCHRONIZED", "session": "00000000000000cc", "safety": "full",
+            "session": "00000000000000cc", "safety": "full",
             "partners": [{
                 "server": "00000000000000bb", "role": "mirror", "state": "SYNCHRONIZED",
+                "words": "Mirror, synchronized",
                 "client_url": "http://b:6480", "partner_address": "b:6481",
                 "hardened": 42, "applied": 40,
-                "send_queue": 0, "send_queue_bytes": 0, "redo_queue": 2, "lag_millis": 4,
-                "connected": true, "last_heard": 59_000_000,
+                "send_queue": 0, "send_queue_bytes": 0, "redo_queue": 2, "redo_queue_bytes": 812, "lag_millis": 4,
+                "connected": true, "silent_millis": 400,
             }],
             "failover_now": "Fail over now: 0 lost, about 12 ms",
             "commands": [
@@ -49,7 +50,7 @@ Mirror, synchronized
   addresses   clients http://b:6480, partners b:6481
   positions   hardened 42, applied 40
   send queue  0 events, 0 B
-  redo queue  2 events
+  redo queue  2 events, 812 B
   lag         4 ms
 
 Fail over now: 0 lost, about 12 ms
@@ -60,9 +61,8 @@ Allowed now: failover"
 #[test]
 fn an_error_is_shown_with_its_remedy_and_a_seed_with_its_progress() {
     let text = shown(&json!({
-        "role": "mirror",
+        "role": "mirror", "words": "Mirror, synchronizing",
         "mirroring": {
-            "state": "SYNCHRONIZING",
             "partners": [{
                 "role": "principal", "state": "SYNCHRONIZING",
                 "progress": { "done": 512, "total": 1024, "rate": 100, "eta": 5.1 },
@@ -86,15 +86,28 @@ fn a_status_without_fields_or_of_another_kind_is_shown_as_far_as_it_goes() {
 }
 
 #[test]
+fn a_partner_that_is_connected_and_silent_is_said_to_be_and_what_it_did_not_tell_is_left_out() {
+    let partner = json!({
+        "role": "mirror", "words": "Mirror, synchronized", "connected": true, "silent_millis": 4_200,
+        "hardened": null, "applied": null, "send_queue": null, "lag_millis": null,
+    });
+    let text = shown(&json!({ "role": "principal", "mirroring": { "partners": [partner] } }));
+    assert!(text.contains("\n  silent      for 4.2 s"), "{text}");
+    for unknown in ["positions", "queue", "lag"] {
+        assert!(!text.contains(unknown), "{text}");
+    }
+}
+
+#[test]
 fn an_exposed_principal_says_since_when_and_how_long_its_mirror_is_silent() {
     let text = shown(&json!({
         "role": "principal", "admits_writes": true, "words": "Principal, disconnected, exposed",
-        "readers": [{ "database": "main", "age_ms": 1500 }],
+        "readers": [{ "database": "main", "age_millis": 1500 }],
         "mirroring": {
-            "exposed_since": 40_000_000,
+            "exposed_millis": 20_000,
             "partners": [{
                 "role": "mirror", "state": "DISCONNECTED", "words": "Mirror, disconnected",
-                "connected": false, "last_heard": 50_000_000,
+                "connected": false, "silent_millis": 10_000,
             }],
             "failover_now": "Cannot fail over now: the mirror is disconnected.",
         },
