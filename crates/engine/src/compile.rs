@@ -63,10 +63,20 @@ impl Prepared {
         for (index, value) in (1..).zip(&args.positional) {
             self.stmt.bind(index, value)?;
         }
-        if args.named.is_empty() { Ok(()) } else { self.bind_named(&args.named) }
+        let mut bound = vec![true; args.positional.len()];
+        bound.resize(count, false);
+        if !args.named.is_empty() {
+            self.bind_named(&args.named, &mut bound)?;
+        }
+        // SQLite would take NULL, and a client that forgot a value would overwrite one.
+        let Some(missing) = bound.iter().position(|bound| !bound) else { return Ok(()) };
+        let shown = self.stmt.parameter_name(missing + 1);
+        let shown = shown.unwrap_or_else(|| (missing + 1).to_string());
+        let what = format!("no value was given for parameter {shown} of {count}");
+        Err(SqlError::new(code::ARGS_INVALID, what))
     }
 
-    fn bind_named(&self, named: &[(String, Value)]) -> Result<(), SqlError> {
+    fn bind_named(&self, named: &[(String, Value)], bound: &mut [bool]) -> Result<(), SqlError> {
         // Clients may name thousands: one look at each parameter, not one for each argument.
         let mut indexes: HashMap<String, Vec<usize>> = HashMap::new();
         for index in 1..=self.stmt.parameter_count() {
@@ -81,7 +91,10 @@ impl Prepared {
                 let what = format!("the statement has no parameter {name:?}");
                 return Err(SqlError::new(code::ARGS_INVALID, what));
             };
-            found.iter().try_for_each(|index| self.stmt.bind(*index, value))?;
+            for index in found {
+                self.stmt.bind(*index, value)?;
+                bound[index - 1] = true;
+            }
         }
         Ok(())
     }
@@ -162,7 +175,7 @@ impl Connection {
         // SAFETY: the connection is open, this thread has it, and it outlives the statement: the fields that
         // hold statements are dropped first.
         let compiled = unsafe { RawStatement::prepare(self.handle(), sql, true) };
-        let seen = self.guard.seen();
+        let mut seen = self.guard.seen();
         // Pragmas act while they are compiled, so even a statement that never runs may have left something.
         self.marked |= seen.marks;
         let Some((stmt, used)) = compiled.map_err(|error| self.explain(error))? else {
@@ -171,6 +184,10 @@ impl Connection {
                 "SQL string does not contain any statement",
             ));
         };
+        // What connects to a virtual table for the first time asks a pragma of its own while it is compiled: FTS3
+        // wants the size of pages.
+        let without_pragma = seen.pragma.is_none();
+        seen.pragma = seen.pragma.filter(|_| words[0] == "PRAGMA");
         let class = classify(&stmt, &seen, &words);
         let counts =
             matches!(words[0].as_str(), "INSERT" | "REPLACE" | "UPDATE" | "DELETE" | "WITH")
@@ -178,7 +195,7 @@ impl Connection {
         // A pragma acts while it is compiled; a table of the temporary database may give way to one of the
         // main database, and then the statement would write without the permit. A change of the schema may
         // compile to nothing, and SQLite does not always notice when that is no longer right.
-        let keep = seen.pragma.is_none() && !seen.writes_temp && !changes_schema(&words);
+        let keep = without_pragma && !seen.writes_temp && !changes_schema(&words);
         let vacuum = words[0] == "VACUUM";
         Ok((Prepared { stmt, class, keep, counts, vacuum, columns: None }, used))
     }
