@@ -68,8 +68,9 @@ impl Prepared {
         if !args.named.is_empty() {
             self.bind_named(&args.named, &mut bound)?;
         }
-        // SQLite would take NULL, and a client that forgot a value would overwrite one.
-        let Some(missing) = bound.iter().position(|bound| !bound) else { return Ok(()) };
+        // SQLite would take NULL, and a client that forgot a value would overwrite one. Plans need no values.
+        let missing = bound.iter().position(|bound| !bound);
+        let Some(missing) = missing.filter(|_| !self.stmt.is_explain()) else { return Ok(()) };
         let shown = self.stmt.parameter_name(missing + 1);
         let shown = shown.unwrap_or_else(|| (missing + 1).to_string());
         let what = format!("no value was given for parameter {shown} of {count}");

@@ -75,6 +75,7 @@ fn arguments_are_bound_by_position_and_by_name_with_or_without_prefix() {
         let missing = rows(with_args(sql, positional, named)).unwrap_err();
         assert_eq!(missing.code, "ARGS_INVALID", "{sql}: NULL is a value like another: {missing}");
     }
+    rows(with_args("EXPLAIN QUERY PLAN SELECT ?", vec![], vec![])).unwrap();
     let unknown = rows(with_args("SELECT :a", vec![], vec![(":b", one.clone())])).unwrap_err();
     let wrong_prefix = rows(with_args("SELECT :a", vec![], vec![("@a", one.clone())])).unwrap_err();
     let too_many = rows(with_args("SELECT ?", vec![one.clone(), one], vec![])).unwrap_err();
