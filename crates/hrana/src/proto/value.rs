@@ -138,8 +138,13 @@ impl<'de> Deserialize<'de> for Value {
 /// A JSON string.
 fn text<E: serde::de::Error>(value: Option<&RawValue>) -> Result<String, E> {
     let raw = field(value, "value")?.get();
-    serde_json::from_str(raw)
-        .map_err(|_| E::invalid_type(Unexpected::Other(shape(raw)), &"a string as the value"))
+    serde_json::from_str(raw).map_err(|error| {
+        if raw.starts_with('"') {
+            // Half of a surrogate pair, say.
+            return E::custom(format_args!("a value's string is not valid: {error}"));
+        }
+        E::invalid_type(Unexpected::Other(shape(raw)), &"a string as the value")
+    })
 }
 
 /// A JSON number, rounded to the nearest double, which beyond the range of doubles is an infinity.
@@ -232,6 +237,14 @@ mod tests {
     fn the_order_of_fields_and_unknown_fields_do_not_matter() {
         let json = r#"{"extra":[1,{"a":2}],"value":"x\u00e9\n","type":"text"}"#;
         assert_eq!(read(json), Ok(Value::Text("xé\n".into())));
+    }
+
+    #[test]
+    fn a_string_that_is_no_text_is_told_from_what_is_no_string() {
+        let error = read(r#"{"type":"text","value":"\ud800"}"#).unwrap_err();
+        assert!(error.contains("string is not valid"), "{error}");
+        let error = read(r#"{"type":"text","value":5}"#).unwrap_err();
+        assert!(error.contains("expected a string"), "{error}");
     }
 
     #[test]
