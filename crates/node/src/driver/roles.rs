@@ -293,7 +293,7 @@ fn not_final() -> Refusal {
     Refusal::new(
         "NOT_FINAL",
         "this server was the principal, and it is not known yet whether its last events stay",
-        "read from the new principal; `counterpart status` tells what differs and how to rejoin",
+        "read and write at the new principal; `counterpart status` tells where it is, what differs and how to rejoin",
     )
 }
 
