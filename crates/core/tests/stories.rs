@@ -210,3 +210,22 @@ fn mirroring_does_not_end_while_the_mirrors_journal_is_being_cut() {
         );
     }
 }
+
+/// A mirror was told to apply events that its principal had confirmed, and has not done so yet, when another mirror is
+/// promoted that lacks them. They cannot be cut any more: they are about to be shown.
+#[test]
+fn what_a_mirror_is_about_to_apply_is_not_cut() {
+    let mut world = mirrored(&["a", "b", "c"], Safety::Full);
+    cut_off(&mut world, 0, 1);
+    world.nodes[2].held.insert(Thread::Engine);
+    write_and_run(&mut world, 0, 2);
+    world.crash(0);
+    world.run();
+    promote(&mut world, 1);
+    world.advance(40_000);
+    world.nodes[2].held.clear();
+    world.run();
+    let deposed = world.nodes[2].disk.durable.deposed.as_ref();
+    assert!(deposed.is_some_and(|deposed| deposed.parked.is_some()), "it parks with what it has");
+    assert_eq!(world.nodes[2].disk.journal.end(), world.nodes[2].disk.content.end());
+}

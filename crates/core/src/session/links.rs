@@ -273,7 +273,7 @@ impl Core {
             history: self.d.history.clone(),
             end: self.end,
             hardened: self.hardened,
-            applied: self.applied,
+            applied: self.shown(),
             data: self.data(),
             deposed: self.d.deposed.is_some(),
             partner_address: self.config.partner_address.clone(),

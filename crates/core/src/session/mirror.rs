@@ -216,7 +216,12 @@ impl Core {
     /// What a deposed principal served, and what anyone applied, is not cut without the operator's word.
     fn must_not_cut(&self, to: Lsn) -> bool {
         let usable = !self.d.empty && self.d.seeding.is_none();
-        (self.d.deposed.is_some() && to < self.end) || (usable && to < self.applied)
+        (self.d.deposed.is_some() && to < self.end) || (usable && to < self.shown())
+    }
+
+    /// What the databases show, or will as soon as the engine gets there: it is not called back.
+    pub(super) fn shown(&self) -> Lsn {
+        self.applied.max(self.apply_target)
     }
 
     pub(super) fn truncated(&mut self, end: Lsn) {
@@ -392,6 +397,7 @@ impl Core {
         let deposed = self.d.deposed.get_or_insert(Deposed { own, by: epoch, at, parked });
         deposed.parked = parked;
         self.d.was_synchronized = false;
+        self.d.last_contact = Some(at);
         self.persist();
         self.close(id);
         self.upstream = Upstream::default();

@@ -172,7 +172,7 @@ impl Core {
             format!(
                 "The mirror holds {events} events after {common} that this principal does not have."
             ),
-            "Keep its data if it matters, then start mirroring again and allow its data to be replaced.",
+            "Keep its data if it matters, then seed it anew: `counterpart mirror start --replace`.",
         );
         if let Some(peer) = self.peer_mut(about.server) {
             peer.last_error = Some(refusal.clone());

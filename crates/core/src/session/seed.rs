@@ -138,8 +138,10 @@ impl Core {
 
     pub(super) fn local_applied(&mut self, lsn: Lsn) {
         let caught_up = lsn >= self.hardened && lsn > self.applied;
+        // Only a change of the role takes anything back; it is applied anew then.
+        let back = lsn < self.applied;
+        self.apply_target = if back { lsn } else { self.apply_target.max(lsn) };
         self.applied = lsn;
-        self.apply_target = self.apply_target.max(lsn);
         if caught_up {
             // Nothing is left to redo. Under load the next event's acknowledgement tells as much; at rest none comes.
             self.acknowledge();

@@ -62,6 +62,11 @@ impl World {
         let apart = self.truth.offices.iter().any(|&(other_term, other, forced)| {
             other_term >= term && (other_term, other) != (term, server) && (forced || own_forced)
         });
+        // One that is still in office may hand it over in the very term of the promotion.
+        let unseen = self.nodes.iter().any(|node| {
+            node.server != server && node.disk.durable.role == Role::Principal && own_forced
+        });
+        let apart = apart || unseen;
         let higher = self.nodes.iter().find(|node| {
             node.disk.durable.role == Role::Principal && node.disk.durable.epoch > rec.epoch
         });
