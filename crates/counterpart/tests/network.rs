@@ -3,9 +3,10 @@
 mod support;
 
 use support::{
-    pair::{assert_equal, start_mirroring, wait_state, wait_synchronized},
+    pair::{Pair, assert_equal, start_mirroring, wait_state, wait_synchronized},
     proxy::{Proxy, Wires},
     server::Server,
+    wait_for,
     workload::{Workload, assert_has_all, create_table},
 };
 
@@ -71,4 +72,19 @@ fn a_partner_that_hangs_is_noticed_and_taken_back() {
     mirror.signal("CONT");
     wait_synchronized(&principal);
     assert_equal(&principal, &mirror);
+}
+
+#[test]
+fn a_partner_that_hangs_is_called_silent_before_it_is_called_lost() {
+    let pair = Pair::start_with(&["--partner-timeout", "60s"], &[]);
+    let now = || pair.principal.status()["mirroring"]["failover_now"].to_string();
+    assert!(now().contains("Fail over now"), "{}", now());
+    pair.mirror.signal("STOP");
+    let silent =
+        wait_for("the silence to be noticed", || Some(now()).filter(|now| now.contains("silent")));
+    assert!(!silent.contains("0 lost"), "{silent}");
+    let words = pair.principal.cli_ok(&["status"]);
+    assert!(words.contains("\n  silent      for "), "{words}");
+    pair.mirror.signal("CONT");
+    wait_for("the mirror to be heard", || now().contains("Fail over now").then_some(()));
 }
