@@ -39,6 +39,8 @@ pub mod codes {
     pub const UNSUPPORTED_SUBPROTOCOL: &str = "UNSUPPORTED_SUBPROTOCOL";
     /// The address serves WebSocket connections only.
     pub const UPGRADE_REQUIRED: &str = "UPGRADE_REQUIRED";
+    /// A web page of another site sent the request.
+    pub const CROSS_ORIGIN: &str = "CROSS_ORIGIN";
     /// No SQL text is stored under this id.
     pub const SQL_ID_UNKNOWN: &str = "SQL_ID_UNKNOWN";
     /// An SQL text is already stored under this id.

@@ -20,6 +20,7 @@ mod condition;
 mod error;
 mod http;
 mod limits;
+mod origin;
 pub mod proto;
 mod registry;
 mod resolve;

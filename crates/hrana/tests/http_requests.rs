@@ -264,6 +264,40 @@ async fn a_pipeline_stops_executing_when_its_response_is_full() {
 }
 
 #[tokio::test]
+async fn a_pipeline_of_many_requests_is_refused_in_few_words() {
+    let server = TestServer::start(Limits { response_bytes: 1000, ..Limits::default() }).await;
+    let mut requests = vec![execute("ROWS 100")];
+    requests.extend(std::iter::repeat_n(json!({"type": "close_sql", "sql_id": 1}), 10_000));
+    let results = server.once(Json::Array(requests)).await;
+    assert!(results[1]["error"]["message"].as_str().unwrap().contains("1000 bytes"));
+    assert_eq!(results[10_000]["error"]["code"], "RESPONSE_TOO_LARGE");
+    let bytes: usize = results[2..].iter().map(|result| result.to_string().len()).sum();
+    assert!(bytes < 10_000 * 100, "{bytes} bytes of refusals");
+}
+
+/// A page that somebody only looked at could drop the tables of a server on the same machine: a browser sends a body of
+/// plain text anywhere, without asking first.
+#[tokio::test]
+async fn a_web_page_of_another_site_is_refused_before_anything_is_executed() {
+    let server = server().await;
+    let pipeline = r#"{"requests":[{"type":"execute","stmt":{"sql":"ROWS 1"}},{"type":"close"}]}"#;
+    let cursor = r#"{"batch":{"steps":[{"stmt":{"sql":"ROWS 1"}}]}}"#;
+    for (path, body) in
+        [("/v2/pipeline", pipeline), ("/db/a/v3/pipeline", pipeline), ("/v3/cursor", cursor)]
+    {
+        let headers = [("origin", "http://evil.example"), ("content-type", "text/plain")];
+        let answer = answer(server.send(Method::POST, path, &headers, body).await).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(answer.body["code"], "CROSS_ORIGIN");
+    }
+    assert_eq!(server.fake.noted(), [""; 0]);
+    let from_here = [("origin", "http://localhost:5173")];
+    let answer =
+        answer(server.send(Method::POST, "/v2/pipeline", &from_here, pipeline).await).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn the_database_is_chosen_by_path_header_or_host() {
     let server = server().await;
     let body = r#"{"requests":[{"type":"close"}]}"#;

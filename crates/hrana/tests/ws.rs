@@ -9,6 +9,7 @@ use common::until;
 use common::ws::Client;
 use counterpart_hrana::Limits;
 use serde_json::{Value as Json, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
 async fn server() -> TestServer {
@@ -475,4 +476,22 @@ async fn a_request_under_way_is_answered_before_the_server_stops() {
     assert_eq!(client.receive().await["type"], "response_ok");
     assert_eq!(client.closed().await.0, 1001);
     stopped.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_web_page_of_another_site_is_refused_a_connection() {
+    let server = server().await;
+    for (origin, welcome) in [("http://evil.example", false), ("http://127.0.0.1:5173", true)] {
+        let url = format!("ws://{}/", server.address);
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        let connected = Client::connect_with(server.address, request, "hrana3").await;
+        match connected.map_err(|error| *error) {
+            Ok(_) => assert!(welcome, "{origin}"),
+            Err(Error::Http(response)) => {
+                assert_eq!((response.status().as_u16(), welcome), (403, false))
+            }
+            Err(error) => panic!("{origin}: {error}"),
+        }
+    }
 }

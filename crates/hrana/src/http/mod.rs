@@ -24,7 +24,7 @@ use axum::routing::{get, post};
 use tokio::sync::watch;
 
 use crate::registry::{Lease, Registry};
-use crate::{Limits, Server, Target, Version, ws};
+use crate::{Limits, Server, Target, Version, origin, ws};
 
 pub(crate) use reply::error_response;
 
@@ -132,7 +132,10 @@ async fn handle_pipeline<S: Server>(
     request: Request,
     version: Version,
 ) -> Response {
-    let (target, body) = split(name, request);
+    let (target, body) = match split(name, request) {
+        Ok(parts) => parts,
+        Err(error) => return error_response(&error),
+    };
     let result = pipeline::run(&app, &target, body, version).await;
     result.unwrap_or_else(|error| error_response(&error))
 }
@@ -142,13 +145,17 @@ async fn handle_cursor<S: Server>(
     name: Name,
     request: Request,
 ) -> Response {
-    let (target, body) = split(name, request);
+    let (target, body) = match split(name, request) {
+        Ok(parts) => parts,
+        Err(error) => return error_response(&error),
+    };
     let result = cursor::run(&app, &target, body).await;
     result.unwrap_or_else(|error| error_response(&error))
 }
 
-fn split(name: Name, request: Request) -> (Target, axum::body::Body) {
+fn split(name: Name, request: Request) -> Result<(Target, axum::body::Body), crate::Error> {
     let (parts, body) = request.into_parts();
+    origin::check(&parts.uri, &parts.headers)?;
     let name = name.as_ref().map(|Path(name)| name.as_str());
-    (Target::of_request(name, &parts.uri, &parts.headers), body)
+    Ok((Target::of_request(name, &parts.uri, &parts.headers), body))
 }

@@ -26,6 +26,7 @@ pub(super) async fn run<S: Server>(
     let mut lease = app.lease(target, baton.as_deref(), will_close).await?;
     let mut results = Results::new(app.limits.response_bytes);
     let mut gone = None;
+    let mut told = false;
     for request in requests {
         if let Some(why) = &gone {
             // The client did not close the stream, and would not know what to do about a closed one.
@@ -33,7 +34,7 @@ pub(super) async fn run<S: Server>(
             continue;
         }
         if results.is_full() && request != StreamRequest::Close {
-            results.push(Err(response_too_large(&app.limits)));
+            results.push(Err(response_too_large(&app.limits, std::mem::replace(&mut told, true))));
             continue;
         }
         let result = execute(&mut lease, request, version, &app.limits).await;
@@ -100,7 +101,12 @@ async fn execute<T: Stream>(
     })
 }
 
-fn response_too_large(limits: &Limits) -> Error {
+/// Told once at length: a pipeline has room for hundreds of thousands of requests, and their refusals must not need
+/// more memory than the results that were one too many.
+fn response_too_large(limits: &Limits, told: bool) -> Error {
+    if told {
+        return Error::request(codes::RESPONSE_TOO_LARGE, "Not executed either.");
+    }
     let message = format!(
         "The results of the earlier requests of this pipeline exceed {} bytes, so this one was not \
          executed. Send fewer requests at once.",

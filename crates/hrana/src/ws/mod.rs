@@ -20,7 +20,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
 
 use crate::http::{App, error_response};
-use crate::{Error, ErrorKind, Server, Target, Version, codes};
+use crate::{Error, ErrorKind, Server, Target, Version, codes, origin};
 
 type Handshake = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
@@ -40,6 +40,9 @@ pub(crate) async fn connect<S: Server>(
         Ok(handshake) => handshake,
         Err(rejection) => return error_response(&upgrade_required(&rejection)),
     };
+    if let Err(error) = origin::check(&uri, &headers) {
+        return error_response(&error);
+    }
     let offers = headers.contains_key(SEC_WEBSOCKET_PROTOCOL);
     let handshake = handshake.protocols(SUBPROTOCOLS.map(|(name, _)| name));
     let selected = handshake.selected_protocol().and_then(|name| name.to_str().ok());

@@ -6,6 +6,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -23,7 +24,16 @@ impl Client {
         path: &str,
         protocols: &str,
     ) -> Result<Self, Box<Error>> {
-        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        let request = format!("ws://{address}{path}").into_client_request().unwrap();
+        Self::connect_with(address, request, protocols).await
+    }
+
+    /// The same with a request of its own.
+    pub async fn connect_with(
+        address: SocketAddr,
+        mut request: Request,
+        protocols: &str,
+    ) -> Result<Self, Box<Error>> {
         if !protocols.is_empty() {
             let value = protocols.parse().unwrap();
             request.headers_mut().insert("sec-websocket-protocol", value);
