@@ -133,6 +133,7 @@ fn hold(world: &mut World, words: &[&str], hold: bool) {
             "engine" => Thread::Engine,
             "journal" => Thread::Journal,
             "net" => Thread::Net,
+            "seed" => Thread::Seed,
             "harden" => {
                 world.nodes[index].hold_harden = hold;
                 continue;

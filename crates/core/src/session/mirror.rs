@@ -52,6 +52,8 @@ pub(super) struct Upstream {
     pub(super) stage: Stage,
     pub(super) link: Option<LinkId>,
     pub(super) retry: Retry,
+    /// Connections were made and lost again without having been of use, the last two at least.
+    pub(super) futile: bool,
     /// Who is said to be the principal; tried first.
     pub(super) hint: Option<PartnerAddress>,
     /// Which member to try next if there is no hint.
@@ -129,10 +131,11 @@ impl Core {
     /// The link to the principal, joined or not, is gone.
     pub(super) fn upstream_lost(&mut self, why: &str) {
         let joined = !matches!(self.upstream.stage, Stage::Down | Stage::Greeting);
-        let Upstream { retry, hint, turn, heard, hardened, .. } =
+        let Upstream { retry, futile, hint, turn, heard, hardened, .. } =
             std::mem::take(&mut self.upstream);
         // A takeover that is not yet on disk is forgotten: the next conversation begins without it.
-        self.upstream = Upstream { retry, hint, turn, heard, hardened, ..Upstream::default() };
+        self.upstream =
+            Upstream { retry, futile, hint, turn, heard, hardened, ..Upstream::default() };
         if !joined {
             return self.join_failed(why);
         }
@@ -146,16 +149,25 @@ impl Core {
         self.persist();
         // At once the first time; a link that is lost again before it was of use is retried with a pause.
         let attempts = self.upstream.retry.attempts;
+        self.upstream.futile = attempts > 0;
         self.upstream.retry =
             Retry { next: self.now.ticks.after(self.pause(attempts)), attempts: attempts + 1 };
     }
 
-    /// The principal showed itself: dial it now.
+    /// The principal showed itself: dial it now, unless it is no lack of a principal that ends the connections.
     pub(super) fn principal_seen(&mut self, address: PartnerAddress) {
         if self.d.role == Role::Mirror && self.upstream.stage == Stage::Down {
             self.upstream.hint = Some(address);
-            self.upstream.retry = Retry { next: self.now.ticks, attempts: 0 };
+            if !self.upstream.futile {
+                self.upstream.retry = Retry { next: self.now.ticks, attempts: 0 };
+            }
         }
+    }
+
+    /// The connection brought this mirror forward: should it be lost, the next one is made at once.
+    pub(super) fn upstream_is_of_use(&mut self) {
+        self.upstream.retry.attempts = 0;
+        self.upstream.futile = false;
     }
 
     /// The answer to a Hello that asked to be let in.
@@ -469,6 +481,10 @@ impl Core {
     pub(super) fn acknowledge(&mut self) {
         let following = self.d.role == Role::Mirror && self.upstream.stage == Stage::Following;
         if let (true, Some(id)) = (following, self.upstream.link) {
+            // The journal that arrives beside a seed is of no use without its pages.
+            if self.d.seeding.is_none() {
+                self.upstream_is_of_use();
+            }
             let (hardened, applied) = (self.hardened, self.applied);
             self.send(id, Message::Ack { hardened, applied });
         }

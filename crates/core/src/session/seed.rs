@@ -104,7 +104,7 @@ impl Core {
         if self.upstream.link != Some(id) || self.upstream.stage != Stage::Following || !current {
             return;
         }
-        self.upstream.retry.attempts = 0;
+        self.upstream_is_of_use();
         self.d.seeding = Some(Box::new(SeedProgress {
             journal_reset: true,
             consistent_at: None,
