@@ -43,6 +43,39 @@ pub struct Description {
     pub is_readonly: bool,
 }
 
+/// A text of many statements.
+///
+/// SQLite copies a text that it is given without a NUL at its end. For each statement it would copy all the rest.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// The text and one NUL.
+    terminated: String,
+}
+
+impl Script {
+    /// A script of this text.
+    ///
+    /// # Errors
+    /// If the text has a NUL character, where SQLite would end it.
+    pub fn new(text: &str) -> Result<Script, SqlError> {
+        check_nul(text)?;
+        Ok(Script { terminated: format!("{text}\0") })
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.terminated[..self.terminated.len() - 1]
+    }
+}
+
+fn check_nul(text: &str) -> Result<(), SqlError> {
+    if text.contains('\0') {
+        return Err(SqlError::new("SQLITE_ERROR", "the SQL text contains a NUL character"));
+    }
+    Ok(())
+}
+
 impl Prepared {
     /// The columns of the result, asked of SQLite only after the statement was compiled (again).
     pub(crate) fn columns(&mut self) -> &[Column] {
@@ -119,27 +152,35 @@ impl Connection {
         })
     }
 
-    /// Splits the first statement off a script, as SQLite reads it; the statement is compiled for the
-    /// [`classify`](Self::classify) and [`run`](Self::run) that follow. `None` when only comments are left.
+    /// The statement of a script that begins at byte `at` or after it, as SQLite reads it, and where it ends; it is
+    /// compiled for the [`classify`](Self::classify) and [`run`](Self::run) that follow. `None` when only comments
+    /// are left.
     ///
     /// # Errors
     /// What is wrong with that statement.
+    ///
+    /// # Panics
+    /// If `at` is neither 0 nor where a statement of this script ends.
     pub fn next_statement<'a>(
         &mut self,
-        script: &'a str,
-    ) -> Result<Option<(&'a str, &'a str)>, SqlError> {
-        let text = lex::skip_trivia(script);
-        if text.is_empty() {
+        script: &'a Script,
+        at: usize,
+    ) -> Result<Option<(&'a str, usize)>, SqlError> {
+        let left = lex::skip_trivia(&script.as_str()[at..]).len();
+        if left == 0 {
             return Ok(None);
         }
-        let (prepared, used) = self.compile(text)?;
-        let (statement, rest) = text.split_at(used);
+        let begin = script.as_str().len() - left;
+        // With its NUL, so that SQLite does not copy all that is left.
+        let (prepared, used) = self.compile(&script.terminated[begin..])?;
+        let statement = &script.terminated[begin..begin + used];
         self.pending = Some((statement.into(), prepared));
-        Ok(Some((statement, rest)))
+        Ok(Some((statement, begin + used)))
     }
 
     pub(crate) fn compile_one(&mut self, sql: &str) -> Result<Prepared, SqlError> {
         let text = lex::skip_trivia(sql);
+        check_nul(text)?;
         let skipped = sql.len() - text.len();
         let (prepared, used) = self.compile(text).map_err(|mut error| {
             error.offset = error.offset.map(|at| at + u32::try_from(skipped).unwrap_or(0));
@@ -155,16 +196,14 @@ impl Connection {
         }
     }
 
-    /// Compiles the first statement of `text`, which begins with it; also returns its length.
+    /// Compiles the first statement of `text`, which begins with it and has no NUL but perhaps at its end; also
+    /// returns the statement's length.
     fn compile(&mut self, text: &str) -> Result<(Prepared, usize), SqlError> {
         if text.is_empty() {
             return Err(SqlError::new(
                 code::NO_STATEMENT,
                 "SQL string does not contain any statement",
             ));
-        }
-        if text.contains('\0') {
-            return Err(SqlError::new("SQLITE_ERROR", "the SQL text contains a NUL character"));
         }
         let words: [String; 3] = lex::first_words(text);
         if words[0] == "VACUUM" && words.iter().any(|word| word == "INTO") {

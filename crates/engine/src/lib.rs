@@ -31,7 +31,7 @@ pub use apply::{Applied, Applier, ApplyError};
 pub use capture::{CaptureError, Captured};
 pub use checkpoint::Checkpoint;
 pub use class::{BeginMode, Class};
-pub use compile::Description;
+pub use compile::{Description, Script};
 pub use connection::Connection;
 pub use database::{Database, OpenError, Options};
 pub use error::SqlError;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use common::*;
 use counterpart_core::{DatabaseId, PageSize};
-use counterpart_engine::{Applier, Connection, Database, Options, RedoFile, Statement, Value};
+use counterpart_engine::{
+    Applier, Connection, Database, Options, RedoFile, Script, Statement, Value,
+};
 
 /// Scripts, one after the other on one database. What fails in them is meant to.
 const SCRIPTS: &[&str] = &[
@@ -85,8 +87,8 @@ impl Trio {
 
     /// Runs a script statement by statement, those after a failure included.
     fn run(&mut self, c: &mut Connection, script: &str) {
-        let mut rest = script;
-        while let Some((statement, next)) = c.next_statement(rest).unwrap() {
+        let (script, mut at) = (Script::new(script).unwrap(), 0);
+        while let Some((statement, next)) = c.next_statement(&script, at).unwrap() {
             let needs_permit = c.classify(statement).unwrap().needs_permit() || c.is_writing();
             if let Err(error) = c.execute(&Statement::new(statement), u64::MAX) {
                 let meant =
@@ -96,7 +98,7 @@ impl Trio {
             }
             assert!(needs_permit || !c.has_uncaptured(), "{statement} wrote as a read");
             self.principal.capture(c);
-            rest = next;
+            at = next;
         }
     }
 

@@ -15,7 +15,7 @@ use std::sync::{
 
 pub use batch::{BatchOutcome, BatchSink, Condition, Step};
 use counterpart_core::{DatabaseName, Lsn};
-use counterpart_engine::{Description, SqlError, Statement, StatementResult};
+use counterpart_engine::{Description, Script, SqlError, Statement, StatementResult};
 use held::HeldGuard;
 pub use held::OpenTransactions;
 pub(crate) use held::Slot;
@@ -97,7 +97,8 @@ impl ClientStream {
     /// # Errors
     /// That of the first statement that fails.
     pub async fn sequence(&mut self, sql: Arc<str>) -> Result<(), SqlError> {
-        self.answer(Sequence { sql, at: 0 }).await?;
+        let script = Script::new(&sql)?;
+        self.answer(Sequence { script, at: 0 }).await?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use counterpart_core::{
     record::{Draft, Record, Stamp},
 };
 use counterpart_engine::{
-    Connection, Database, Options, SqlError, Statement, StatementResult, Value,
+    Connection, Database, Options, Script, SqlError, Statement, StatementResult, Value,
 };
 
 /// A principal's database and the records of all its commits.
@@ -43,12 +43,12 @@ impl Principal {
 
     /// Runs a script statement by statement and captures after each, as the node does.
     pub fn run(&mut self, connection: &mut Connection, script: &str) -> Result<(), SqlError> {
-        let mut rest = script;
-        while let Some((statement, next)) = connection.next_statement(rest)? {
+        let (script, mut at) = (Script::new(script)?, 0);
+        while let Some((statement, next)) = connection.next_statement(&script, at)? {
             let outcome = connection.execute(&Statement::new(statement), u64::MAX);
             self.capture(connection);
             outcome?;
-            rest = next;
+            at = next;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use counterpart_core::Lsn;
 use counterpart_engine::{
-    CollectingSink, Connection, RowSink, SqlError, Statement, StatementResult, Summary,
+    CollectingSink, Connection, RowSink, Script, SqlError, Statement, StatementResult, Summary,
 };
 
 use super::{
@@ -72,6 +72,9 @@ impl Desk<'_> {
             let sentence = "The client hung up before this statement was begun.";
             return Err(SqlError::new("SQLITE_INTERRUPT", sentence));
         }
+        if let Some(why) = &self.expired {
+            return Err(why.into());
+        }
         self.begin_statement();
         let class = self.connection.classify(&statement.sql)?;
         if class.needs_permit() {
@@ -96,6 +99,18 @@ impl Desk<'_> {
     fn begin_statement(&mut self) {
         self.connection.set_now(clock::unix_now());
         self.connection.set_deadline(self.shared.settings.statement_timeout);
+    }
+
+    /// SQLite rolls a whole transaction back when a statement of it that writes is stopped, or finds the disk full. What
+    /// the client sends next would commit on its own, half of what was to be one. Where the SQL itself asks for a
+    /// rollback (`ON CONFLICT ROLLBACK`), the client knows.
+    fn note_lost_transaction(&mut self, error: &SqlError) {
+        if !error.code.starts_with("SQLITE_CONSTRAINT") {
+            *self.expired = Some(Refusal::stream_expired(&format!(
+                "its transaction was rolled back when a statement failed with {}",
+                error.code
+            )));
+        }
     }
 
     /// Journals what the last statement committed, if it did.
@@ -123,10 +138,11 @@ impl Desk<'_> {
     /// As the connection's.
     fn next_statement<'a>(
         &mut self,
-        script: &'a str,
-    ) -> Result<Option<(&'a str, &'a str)>, SqlError> {
+        script: &'a Script,
+        at: usize,
+    ) -> Result<Option<(&'a str, usize)>, SqlError> {
         self.begin_statement();
-        self.connection.next_statement(script)
+        self.connection.next_statement(script, at)
     }
 
     pub(super) fn describe(
@@ -192,7 +208,7 @@ impl Job for Execute {
 
 /// A script of statements whose rows nobody wants.
 pub(super) struct Sequence {
-    pub(super) sql: Arc<str>,
+    pub(super) script: Script,
     pub(super) at: usize,
 }
 
@@ -216,17 +232,16 @@ impl RowSink for NoRows {
 
 impl Job for Sequence {
     fn expects_write(&self) -> bool {
-        !seems_to_read(&self.sql)
+        !seems_to_read(self.script.as_str())
     }
 
     fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
-        let sql = Arc::clone(&self.sql);
-        while let Some((text, rest)) = desk.next_statement(&sql[self.at..])? {
+        while let Some((text, next)) = desk.next_statement(&self.script, self.at)? {
             let statement = Statement { want_rows: false, ..Statement::new(text) };
             if desk.run(&statement, &mut NoRows)?.is_none() {
                 return Ok(Flow::NeedsPermit);
             }
-            self.at = sql.len() - rest.len();
+            self.at = next;
         }
         Ok(Flow::Done)
     }
