@@ -5,6 +5,7 @@
 //! down in this crate's `DESIGN.md`.
 
 mod action;
+mod alarms;
 mod catch_up;
 mod command;
 mod commands;
@@ -31,8 +32,10 @@ pub use event::{DialId, Event, LinkId, Recovered, Ticket};
 pub use pair::{Cause, PairState};
 pub use time::{Config, Millis, Now};
 
+use std::collections::BTreeSet;
+
 use crate::{
-    ids::Lsn,
+    ids::{Lsn, ServerId},
     message::{DataState, Refusal, Role},
 };
 use failover::{Failover, Promotion};
@@ -86,6 +89,8 @@ pub struct Core {
     promotion: Option<Promotion>,
     inquiry_until: Option<Millis>,
     last_error: Option<Refusal>,
+    /// Raised and not cleared.
+    alarms: BTreeSet<(AlarmKind, Option<ServerId>)>,
 }
 
 impl Core {
@@ -145,6 +150,7 @@ impl Core {
         }
         self.settle_dials();
         self.settle_admission();
+        self.settle_alarms();
         debug_assert_eq!(self.broken_invariant(), None, "{self:#?}");
     }
 
@@ -194,7 +200,7 @@ impl Core {
 
     /// The state of the pair with this partner, on the principal.
     #[must_use]
-    pub fn pair_state(&self, server: crate::ids::ServerId) -> Option<PairState> {
+    pub fn pair_state(&self, server: ServerId) -> Option<PairState> {
         self.peers.iter().find(|peer| peer.server == server).map(|peer| peer.state)
     }
 

@@ -4,7 +4,7 @@ mod world;
 
 use counterpart_core::{
     message::{Role, Safety},
-    session::{Command, Event, LinkId, PairState},
+    session::{AlarmKind, Command, Event, LinkId, PairState},
 };
 use world::{Thread, World};
 
@@ -228,4 +228,29 @@ fn what_a_mirror_is_about_to_apply_is_not_cut() {
     let deposed = world.nodes[2].disk.durable.deposed.as_ref();
     assert!(deposed.is_some_and(|deposed| deposed.parked.is_some()), "it parks with what it has");
     assert_eq!(world.nodes[2].disk.journal.end(), world.nodes[2].disk.content.end());
+}
+
+/// A principal that was exposed, had lost its partner and was in doubt leaves its office. Nobody would ever clear these
+/// alarms otherwise, and the next ones of their kind would be no news.
+#[test]
+fn no_alarm_outlives_what_it_is_about() {
+    let mut world = mirrored(&["a", "b"], Safety::Full);
+    cut_off(&mut world, 0, 1);
+    promote(&mut world, 1);
+    let exposed = (AlarmKind::Exposed, None);
+    assert!(world.nodes[0].alarms.contains(&exposed) && world.nodes[1].alarms.contains(&exposed));
+    world.cut.clear();
+    world.advance(40_000);
+    assert_eq!(world.nodes[0].disk.durable.role, Role::Mirror);
+    assert!(world.nodes[0].alarms.is_empty(), "{:?}", world.nodes[0].alarms);
+    assert!(world.nodes[1].alarms.is_empty(), "{:?}", world.nodes[1].alarms);
+    cut_off(&mut world, 0, 1);
+    assert!(world.nodes[1].alarms.contains(&exposed));
+    world.crash(1);
+    world.start(1);
+    world.run();
+    assert!(world.nodes[1].alarms.contains(&exposed), "a restart mends nothing");
+    world.command(1, Command::StopMirroring(None));
+    world.run();
+    assert!(world.nodes[1].alarms.is_empty(), "{:?}", world.nodes[1].alarms);
 }

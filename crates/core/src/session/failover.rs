@@ -9,8 +9,8 @@
 //! ```
 
 use super::{
-    Action, Alarm, AlarmKind, Assessment, Cause, CommandId, Core, Deposed, Level, LinkId, Millis,
-    Outcome, PairState, Peer, PendingHandover, Upstream, links::unexpected, mirror::Stage,
+    Action, AlarmKind, Assessment, Cause, CommandId, Core, Deposed, Level, LinkId, Millis, Outcome,
+    PairState, Peer, PendingHandover, Upstream, links::unexpected, mirror::Stage,
 };
 use crate::{
     epoch::Epoch,
@@ -148,13 +148,12 @@ impl Core {
         let text =
             format!("whether partner {target} took over is not known; nothing is confirmed here");
         self.log(Level::Error, text.clone());
-        let kind = AlarmKind::InDoubt;
-        self.emit(Action::Alarm(Alarm { kind, partner: Some(target), raised: true, text }));
+        self.alarm(AlarmKind::InDoubt, Some(target), true, text);
     }
 
     fn clear_doubt(&mut self, target: ServerId) {
-        let (kind, text) = (AlarmKind::InDoubt, "the handover's outcome is known".to_owned());
-        self.emit(Action::Alarm(Alarm { kind, partner: Some(target), raised: false, text }));
+        let text = "the handover's outcome is known";
+        self.alarm(AlarmKind::InDoubt, Some(target), false, text);
     }
 
     /// Whether a partner that describes itself so did not take over: it is the target of an unanswered handover and
@@ -261,6 +260,9 @@ impl Core {
         self.upstream = Upstream::default();
         (self.failover, self.inquiry_until, self.engine) = (None, None, None);
         self.last_error = None;
+        if !waits {
+            self.raise_exposed(true);
+        }
         self.log(Level::Info, format!("taking office as principal in epoch {epoch} after {last}"));
     }
 
@@ -358,12 +360,7 @@ impl Core {
         let text =
             format!("another server is principal in epoch {by}; this one confirms nothing more");
         self.log(Level::Error, text.clone());
-        self.emit(Action::Alarm(Alarm {
-            kind: AlarmKind::Deposed,
-            partner: None,
-            raised: true,
-            text,
-        }));
+        self.alarm(AlarmKind::Deposed, None, true, text);
     }
 
     fn end_failover(

@@ -1,8 +1,7 @@
 //! The principal's side of each pair: letting mirrors in, counting what they hardened, losing them.
 
 use super::{
-    Action, Alarm, AlarmKind, CatchUp, Cause, Core, LinkId, Member, Millis, Offer, PairState,
-    choose,
+    Action, AlarmKind, CatchUp, Cause, Core, LinkId, Member, Millis, Offer, PairState, choose,
     links::{Purpose, Use, stale, unexpected},
     start::Retry,
 };
@@ -123,8 +122,7 @@ impl Core {
         let lost = state == PairState::Disconnected;
         if lost || from == PairState::Disconnected {
             let text = format!("partner {server} is {}", if lost { "lost" } else { "back" });
-            let kind = AlarmKind::PartnerLost;
-            self.emit(Action::Alarm(Alarm { kind, partner: Some(server), raised: lost, text }));
+            self.alarm(AlarmKind::PartnerLost, Some(server), lost, text);
         }
     }
 
@@ -339,14 +337,13 @@ impl Core {
         self.persist();
     }
 
-    fn raise_exposed(&mut self, raised: bool) {
+    pub(super) fn raise_exposed(&mut self, raised: bool) {
         let text = if raised {
             "commits are confirmed without a synchronized mirror"
         } else {
             "a mirror is synchronized again"
         };
-        let (kind, text) = (AlarmKind::Exposed, text.to_owned());
-        self.emit(Action::Alarm(Alarm { kind, partner: None, raised, text }));
+        self.alarm(AlarmKind::Exposed, None, raised, text);
     }
 
     /// Pairs that became synchronized, or may soon be.

@@ -1,6 +1,6 @@
 //! Entering and leaving the session, and what the engine says about its role.
 
-use super::{Action, Alarm, AlarmKind, Core, Durable, Ended, Level, Upstream};
+use super::{Action, AlarmKind, Core, Durable, Ended, Level, Upstream};
 use crate::{
     epoch::{Epoch, EpochHistory},
     ids::{ServerId, SessionId},
@@ -25,8 +25,7 @@ impl Core {
     pub(super) fn local_journal_failed(&mut self, error: String) {
         let text = format!("the journal failed: {error}; writes are refused until a restart");
         self.log(Level::Error, text.clone());
-        let kind = AlarmKind::JournalFailed;
-        self.emit(Action::Alarm(Alarm { kind, partner: None, raised: true, text }));
+        self.alarm(AlarmKind::JournalFailed, None, true, text);
         self.journal_failed = Some(error);
         let refusal = self.journal_refusal();
         if self.failover.as_ref().is_some_and(|f| f.step != super::failover::Step::Sent) {

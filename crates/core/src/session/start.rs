@@ -45,6 +45,7 @@ impl Core {
             promotion: None,
             inquiry_until: None,
             last_error: None,
+            alarms: std::collections::BTreeSet::new(),
         };
         core.settle_admission();
         match core.d.role {
@@ -82,6 +83,9 @@ impl Core {
                 peer.grace = None;
             }
             self.raise_doubt(target);
+        }
+        if self.d.exposed_since.is_some() {
+            self.raise_exposed(true);
         }
         self.emit(Action::BecomePrincipal(epoch));
     }

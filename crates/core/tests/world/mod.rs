@@ -17,8 +17,8 @@ use counterpart_core::{
     Epoch, Lsn, ServerId, SessionId, UnixMicros,
     message::{Envelope, PartnerAddress, Role, Safety, SeedProgress},
     session::{
-        Admission, Command, CommandId, Config, Core, DialId, Durable, Event, LinkId, Millis, Now,
-        Recovered, Ticket,
+        Admission, AlarmKind, Command, CommandId, Config, Core, DialId, Durable, Event, LinkId,
+        Millis, Now, Recovered, Ticket,
     },
 };
 
@@ -140,6 +140,8 @@ pub struct Node {
     pub promoting: bool,
     /// Drained: nothing is appended until writes are admitted again.
     pub drained: bool,
+    /// Raised and not cleared.
+    pub alarms: BTreeSet<(AlarmKind, Option<ServerId>)>,
     /// What was received last, for replaying.
     pub received: Vec<(LinkId, Frame)>,
 }
@@ -216,6 +218,7 @@ impl World {
             seed_number: self.nodes.len() as u64 * 77 + 1,
             promoting: false,
             drained: false,
+            alarms: BTreeSet::new(),
             received: Vec::new(),
         });
     }
@@ -272,6 +275,7 @@ impl World {
             node.disk.content.truncate(shown);
         }
         node.jobs.clear();
+        node.alarms.clear();
         node.streams.clear();
         node.unconfirmed.clear();
         (node.admission, node.write_epoch, node.progress) = (None, None, None);

@@ -64,7 +64,14 @@ impl World {
                 node.admission = Some(admission);
             }
             Action::Reply(_, answer) => node.replies.push(format!("{answer:?}")),
-            Action::Alarm(_) | Action::Log(..) => {}
+            Action::Alarm(alarm) => {
+                let subject = (alarm.kind, alarm.partner);
+                let alarms = &mut node.alarms;
+                let news =
+                    if alarm.raised { alarms.insert(subject) } else { alarms.remove(&subject) };
+                assert!(news, "{}: an alarm is told when it changes", node.name);
+            }
+            Action::Log(..) => {}
         }
     }
 
