@@ -432,3 +432,35 @@ fn a_closed_stream_rolls_back_and_releases_the_permit() {
     stream.run("insert into t values('lost')");
     write_succeeds_after(&server, || stream.close());
 }
+
+/// SQLite rolls the whole transaction back when a statement that writes is stopped. What came after it in the pipeline
+/// was committed on its own: half a transaction.
+#[test]
+fn nothing_of_a_transaction_is_committed_when_a_statement_of_it_runs_out_of_time() {
+    let server = Server::start_with(&["--statement-timeout", "200ms"]);
+    server.client().run("create table t(a)");
+    let endless = "insert into t with recursive n(i) as (select 1 union all select i + 1 from n) \
+                   select count(*) from n";
+    let sqls = [
+        "begin immediate",
+        "insert into t values('a')",
+        endless,
+        "insert into t values('b')",
+        "commit",
+    ];
+    let execute = |sql: &&str| json!({"type": "execute", "stmt": {"sql": sql}});
+    let requests: Vec<Value> = sqls.iter().map(execute).collect();
+    let (outcomes, baton) = server.client().pipeline(None, &json!(requests)).unwrap();
+    let codes: Vec<_> =
+        outcomes.iter().map(|o| o.as_ref().err().map(|e| e.code.as_str())).collect();
+    let expired = Some("STREAM_EXPIRED");
+    assert_eq!(codes, [None, None, Some("SQL_TIMEOUT"), expired, expired]);
+    assert_eq!(baton, None);
+    let steps: Vec<Value> = sqls.iter().map(|sql| json!({"stmt": {"sql": sql}})).collect();
+    let batch = json!([{"type": "batch", "batch": {"steps": steps}}, {"type": "close"}]);
+    let (outcomes, _) = server.client().pipeline(None, &batch).unwrap();
+    let errors = &outcomes[0].as_ref().unwrap()["result"]["step_errors"];
+    assert_eq!(errors[2]["code"], "SQL_TIMEOUT", "{errors}");
+    assert_eq!(errors[3]["code"], "STREAM_EXPIRED", "{errors}");
+    assert_eq!(server.client().value("select count(*) from t"), json!(0));
+}

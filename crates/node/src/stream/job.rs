@@ -84,7 +84,15 @@ impl Desk<'_> {
                 Permit::Refused(refusal) => return Err(refusal.into()),
             }
         }
+        let was_open = self.connection.in_transaction();
         let outcome = self.connection.run(statement, sink);
+        if let Err(error) = &outcome
+            && was_open
+            && !self.connection.in_transaction()
+            && !class.may_end_transaction()
+        {
+            self.note_lost_transaction(error);
+        }
         if matches!(self.permit, Permit::Held) {
             self.capture()?;
         } else if self.connection.has_uncaptured() {
