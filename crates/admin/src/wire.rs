@@ -50,7 +50,7 @@ impl Join {
             session: self.session,
             principal: self.principal,
             principal_partner_address: host_and_port(self.principal_partner_address)?,
-            principal_client_url: self.principal_client_url,
+            principal_client_url: client_url(self.principal_client_url)?,
             replace: self.replace,
         })
     }
@@ -81,7 +81,7 @@ impl Partner {
             session: self.session,
             server: self.server,
             partner_address: host_and_port(self.partner_address)?,
-            client_url: self.client_url,
+            client_url: client_url(self.client_url)?,
             safety: self.safety,
         })
     }
@@ -125,11 +125,46 @@ pub fn host_and_port(text: String) -> Result<String, Problem> {
     ))
 }
 
+/// Checks that `text` can be where clients connect: it is shown to operators and clients, and requests go there.
+fn client_url(text: String) -> Result<String, Problem> {
+    let authority = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let good = authority.is_some_and(|authority| {
+        !authority.is_empty()
+            && authority.chars().all(|c| c.is_ascii_graphic() && !"\"<>\\@?#".contains(c))
+    });
+    if good {
+        return Ok(text);
+    }
+    Err(Problem::new(
+        "INVALID_ADDRESS",
+        format!("{text:?} is not a client URL"),
+        "give http://HOST:PORT, for example http://10.0.0.2:6480",
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_client_url_is_one_and_no_more() {
+        for good in ["http://10.0.0.2:6480", "https://db.example", "http://[::1]:6480"] {
+            assert!(client_url(good.to_owned()).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "db:6480",
+            "http://",
+            "javascript:alert(1)",
+            "http://a\u{1b}[2J",
+            "http://a b",
+            "http://a\n",
+        ] {
+            assert!(client_url(bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
 
     proptest! {
         #[test]
