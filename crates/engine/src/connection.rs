@@ -290,13 +290,15 @@ impl Connection {
         }
         self.guard.set_vacuuming(prepared.vacuum);
         let (before, started) = (self.counters(), clock::nanos());
+        prepared.stmt.take_status(ffi::SQLITE_STMTSTATUS_RUN);
         let rows = self.step_through(prepared, statement.want_rows, sink);
         self.guard.set_vacuuming(false);
-        let rows = rows.map_err(|error| self.explain(error))?;
-        let after = self.counters();
-        if prepared.counts {
+        // Also one that failed has set `changes()`, unless it did not even begin.
+        if prepared.counts && prepared.stmt.take_status(ffi::SQLITE_STMTSTATUS_RUN) > 0 {
             self.scope.count();
         }
+        let rows = rows.map_err(|error| self.explain(error))?;
+        let after = self.counters();
         if prepared.class == Class::Begin(BeginMode::ReadOnly) {
             self.read_only_transaction = true;
         }

@@ -43,6 +43,22 @@ fn two_streams_on_one_connection_see_their_own_numbers() {
 }
 
 #[test]
+fn a_write_that_failed_has_changed_nothing_for_its_own_stream() {
+    let principal = Principal::new();
+    let mut c = principal.database.checkout().unwrap();
+    query(&mut c, "CREATE TABLE t(a UNIQUE)");
+    query(&mut c, "INSERT INTO t VALUES (1)");
+    query(&mut c, "DELETE FROM t WHERE a = 2");
+    // The connection's own counter is 0 already, and stays so.
+    c.begin_scope(StreamScope { last_insert_rowid: 0, changes: 50, total_changes: 100 });
+    assert_eq!(code(&mut c, "INSERT INTO t VALUES (1)"), "SQLITE_CONSTRAINT_UNIQUE");
+    assert_eq!(integer(&mut c, "SELECT changes()"), 0);
+    c.begin_scope(StreamScope { last_insert_rowid: 0, changes: 50, total_changes: 100 });
+    assert_eq!(code(&mut c, "INSERT INTO missing VALUES (1)"), "SQLITE_ERROR");
+    assert_eq!(integer(&mut c, "SELECT changes()"), 50);
+}
+
+#[test]
 fn a_trigger_sees_the_changes_of_its_own_statements() {
     let principal = Principal::new();
     let mut c = principal.database.checkout().unwrap();
