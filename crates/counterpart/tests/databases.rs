@@ -236,6 +236,31 @@ fn an_upload_that_breaks_off_changes_nothing() {
     assert_eq!(databases(&server), ["main"]);
 }
 
+/// Gigabytes were sent first, and then refused for a reason that had been known all along.
+#[test]
+fn an_upload_that_cannot_succeed_is_refused_before_it_is_sent() {
+    use std::io::Write;
+    let pair = Pair::start();
+    for (server, name, code) in
+        [(&pair.principal, "books", "DATABASE_EXISTS"), (&pair.mirror, "other", "READ_ONLY_MIRROR")]
+    {
+        if name == "books" {
+            server.cli_ok(&["db", "create", name]);
+        }
+        let mut stream = support::raw::connect(&format!("{}:{}", server.address, server.port));
+        let head = format!(
+            "PUT /api/v1/databases/{name}/content HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\
+             expect: 100-continue\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = [0; 1024];
+        let length = std::io::Read::read(&mut stream, &mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 409"), "{answer}");
+        assert!(answer.contains(code), "{answer}");
+    }
+}
+
 #[test]
 fn an_upload_that_the_servers_end_broke_off_leaves_nothing() {
     use std::io::Write;

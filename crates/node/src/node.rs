@@ -391,8 +391,8 @@ impl Operations for Node {
         ops::create::drop_database(&self.shared, &name).await
     }
 
-    fn staging_path(&self, bytes: u64) -> Result<PathBuf, Refusal> {
-        ops::import::staging_path(&self.shared, bytes)
+    fn staging_path(&self, name: &DatabaseName, bytes: u64) -> Result<PathBuf, Refusal> {
+        ops::import::staging_path(&self.shared, name, bytes)
     }
 
     async fn import_database(

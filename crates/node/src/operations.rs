@@ -122,8 +122,10 @@ pub trait Operations: Send + Sync + 'static {
     /// Drops a database; `main` can't be. `DATABASE_NOT_FOUND`, `DATABASE_PROTECTED`, and what every write can meet.
     fn drop_database(&self, name: DatabaseName)
     -> impl Future<Output = Result<(), Refusal>> + Send;
-    /// A path in the data directory for an upload, on the file system where the database will live. `DISK_FULL`.
-    fn staging_path(&self, bytes: u64) -> Result<PathBuf, Refusal>;
+    /// A path in the data directory for an upload that is to become the database `name`, on the file system where it
+    /// will live. Refuses at once what [`import_database`](Self::import_database) would refuse after gigabytes have
+    /// come: `DISK_FULL`, `DATABASE_EXISTS`, and what every write can meet.
+    fn staging_path(&self, name: &DatabaseName, bytes: u64) -> Result<PathBuf, Refusal>;
     /// Makes the staged file the database `name`, which must not exist (an empty `main` may be replaced). The staged
     /// file is gone afterwards, whatever the outcome. `IMPORT_INVALID`, `DATABASE_EXISTS`, …
     fn import_database(

@@ -22,7 +22,7 @@ pub async fn import<O: Operations>(
     let name = named(name)?;
     // Known when the client sent Content-Length; 0 otherwise, and the disk is the only bound.
     let announced = body.size_hint().exact().unwrap_or(0);
-    let path = ops.staging_path(announced)?;
+    let path = ops.staging_path(&name, announced)?;
     let upload = upload::receive(body, path).await?;
     // From here the file is the operation's, whether or not the client stays to hear the end.
     let made = to_the_end(async move {

@@ -111,7 +111,7 @@ impl Operations for Fake {
         self.called(format!("drop {name}"), ())
     }
 
-    fn staging_path(&self, bytes: u64) -> Result<PathBuf, Refusal> {
+    fn staging_path(&self, _name: &DatabaseName, bytes: u64) -> Result<PathBuf, Refusal> {
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
         self.called(format!("stage {bytes}"), self.staging.path().join(number.to_string()))
     }

@@ -18,6 +18,7 @@ use super::create::{
     admitted_changes, drop_hosted, enter, exists, failed, in_background, make_main, reserve,
 };
 use crate::{
+    admission::Door,
     clock,
     databases::{Hosted, file_path},
     refusal::Refusal,
@@ -44,8 +45,20 @@ pub(crate) fn discard_uploads(data: &Path) -> std::io::Result<()> {
     }
 }
 
-/// A path for an upload of `bytes`.
-pub(crate) fn staging_path(shared: &Shared, bytes: u64) -> Result<PathBuf, Refusal> {
+/// A path for an upload of `bytes` that is to become `name`. What is checked here may change until all has come, and is
+/// checked again then.
+pub(crate) fn staging_path(
+    shared: &Shared,
+    name: &DatabaseName,
+    bytes: u64,
+) -> Result<PathBuf, Refusal> {
+    if let Door::Closed(refusal) = shared.admission.now() {
+        return Err(refusal);
+    }
+    // Whether `main` is empty is seen when the file is there.
+    if *name != DatabaseName::main() && shared.databases.all().iter().any(|h| h.name == *name) {
+        return Err(exists(name));
+    }
     let directory = staging(&shared.settings.data);
     std::fs::create_dir_all(&directory).map_err(|e| failed("there is no room for uploads", e))?;
     // The file itself, and its pages once more in the journal.
