@@ -89,6 +89,8 @@ pub struct Core {
     promotion: Option<Promotion>,
     inquiry_until: Option<Millis>,
     last_error: Option<Refusal>,
+    /// They come in once a mirror knows where its journal ends.
+    postponed: Vec<(CommandId, Command)>,
     /// Raised and not cleared.
     alarms: BTreeSet<(AlarmKind, Option<ServerId>)>,
 }
@@ -135,6 +137,7 @@ impl Core {
 
     /// Brings everything that follows from the present state alone in line with it.
     fn settle(&mut self) {
+        self.settle_postponed();
         match self.d.role {
             Role::Standalone => self.settle_commit(),
             Role::Principal => {

@@ -6,7 +6,7 @@ use counterpart_core::{
     message::{Role, Safety},
     session::{AlarmKind, Command, Event, LinkId, PairState},
 };
-use world::{Thread, World};
+use world::{Disk, Thread, World};
 
 /// A principal, the first name, and mirrors; one event everywhere.
 fn mirrored(names: &[&str], safety: Safety) -> World {
@@ -198,9 +198,7 @@ fn mirroring_does_not_end_while_the_mirrors_journal_is_being_cut() {
         assert_eq!(world.nodes[1].disk.durable.role, Role::Mirror, "it is busy");
         world.nodes[1].held.clear();
         world.advance(3_000);
-        world.command(1, Command::StopMirroring(None));
-        world.run();
-        assert_eq!(world.nodes[1].disk.durable.role, Role::Standalone);
+        assert_eq!(world.nodes[1].disk.durable.role, Role::Standalone, "now it may");
         let durable = &world.nodes[1].disk.durable;
         let (_, began) = *durable.history.entries().last().unwrap();
         assert_eq!(
@@ -253,4 +251,27 @@ fn no_alarm_outlives_what_it_is_about() {
     world.command(1, Command::StopMirroring(None));
     world.run();
     assert!(world.nodes[1].alarms.is_empty(), "{:?}", world.nodes[1].alarms);
+}
+
+/// A deposed principal's last events are on their way into its journal when the operator ends mirroring on it.
+#[test]
+fn the_epoch_of_a_server_that_leaves_begins_after_all_that_it_wrote_before() {
+    let mut world = mirrored(&["a", "b"], Safety::Full);
+    cut_off(&mut world, 0, 1);
+    promote(&mut world, 1);
+    world.nodes[0].hold_harden = true;
+    assert!(world.write(0));
+    world.nodes[0].held.insert(Thread::Engine);
+    world.cut.clear();
+    world.advance(3_000);
+    assert_eq!(world.nodes[0].disk.durable.role, Role::Mirror, "it was deposed");
+    world.command(0, Command::StopMirroring(None));
+    world.run();
+    world.nodes[0].held.clear();
+    world.nodes[0].hold_harden = false;
+    world.run();
+    let Disk { durable, journal, .. } = &world.nodes[0].disk;
+    assert_eq!(durable.role, Role::Standalone);
+    let last = journal.recs.last().unwrap();
+    assert_eq!(durable.history.epoch_at(last.lsn), Some(last.epoch), "the history tells the truth");
 }

@@ -14,7 +14,26 @@ type Answer = Result<Option<Outcome>, CommandError>;
 const DONE: Answer = Ok(Some(Outcome::Done));
 
 impl Core {
+    /// Whether a mirror can tell where its journal ends: nothing is on its way into it, and nothing is being cut.
+    fn knows_its_end(&self) -> bool {
+        let steady = self.engine == Some(Role::Mirror) && self.journal_busy == 0;
+        self.d.role != Role::Mirror || steady || self.journal_failed.is_some()
+    }
+
+    /// Commands that waited, because what a server writes on its own begins where its journal ends.
+    pub(super) fn settle_postponed(&mut self) {
+        if self.knows_its_end() {
+            for (id, command) in std::mem::take(&mut self.postponed) {
+                self.command(id, command);
+            }
+        }
+    }
+
     pub(super) fn command(&mut self, id: CommandId, command: Command) {
+        let leaves = matches!(command, Command::CancelJoin | Command::StopMirroring(_));
+        if leaves && !self.knows_its_end() {
+            return self.postponed.push((id, command));
+        }
         let answer = match command {
             Command::AddPartner { session, partner, safety, require_mirror } => {
                 self.command_add_partner(session, partner, safety, require_mirror)

@@ -231,13 +231,6 @@ impl Core {
         if self.d.pending_handover.is_some() {
             return Err(in_doubt());
         }
-        if self.d.role == Role::Mirror && self.journal_busy > 0 && self.journal_failed.is_none() {
-            return no(
-                Code::Busy,
-                "This mirror's journal is being cut to what the principal has.",
-                "Try again in a moment.",
-            );
-        }
         Ok(())
     }
 

@@ -45,6 +45,7 @@ impl Core {
             promotion: None,
             inquiry_until: None,
             last_error: None,
+            postponed: Vec::new(),
             alarms: std::collections::BTreeSet::new(),
         };
         core.settle_admission();
