@@ -248,7 +248,8 @@ fn without_readonly(text: &str, words: &[String; 3]) -> Option<String> {
     if words[0] != "BEGIN" || words[1] != WORD {
         return None;
     }
-    let at = text.to_ascii_uppercase().find(WORD)?;
+    // A comment between the two may have the word, too.
+    let at = text.len() - lex::skip_trivia(&text["BEGIN".len()..]).len();
     Some(format!("{}{}{}", &text[..at], " ".repeat(WORD.len()), &text[at + WORD.len()..]))
 }
 

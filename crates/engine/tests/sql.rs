@@ -203,6 +203,7 @@ fn statements_are_classified_by_what_they_do() {
         ("BEGIN TRANSACTION READONLY", Class::Begin(BeginMode::ReadOnly)),
         ("BEGIN READONLY", Class::Begin(BeginMode::ReadOnly)),
         ("begin /* ; */ readonly transaction;", Class::Begin(BeginMode::ReadOnly)),
+        ("begin /* readonly */ READONLY", Class::Begin(BeginMode::ReadOnly)),
         ("COMMIT", Class::Commit),
         ("END TRANSACTION", Class::Commit),
         ("ROLLBACK", Class::Rollback),
