@@ -95,7 +95,7 @@ fn move_something(world: &mut World, dice: &mut Dice) {
 fn disturb(world: &mut World, dice: &mut Dice) {
     let count = world.nodes.len();
     let (a, b) = (dice.below(count), dice.below(count));
-    match dice.below(12) {
+    match dice.below(15) {
         0 | 1 if world.nodes[a].core.is_some() => world.crash(a),
         0..=4 => {
             if world.nodes[a].core.is_none() {
@@ -110,6 +110,9 @@ fn disturb(world: &mut World, dice: &mut Dice) {
         }
         6..=8 => world.cut.clear(),
         9 => world.drop_links(a, b),
+        // One connection is slower than all that are made after it.
+        10 | 11 => world.stuck.extend(world.conns.keys().rev().take(1 + dice.below(2))),
+        12 => world.stuck.clear(),
         _ => {
             world.now.0 += [50, 400, 1_200, 5_000, 11_000][dice.below(5)];
             world.tick();
@@ -147,6 +150,7 @@ fn operate(world: &mut World, dice: &mut Dice, tally: &mut Tally) {
 /// Heals everything, lets time pass, and demands that all is well.
 fn conclude(world: &mut World, tally: &mut Tally) {
     world.cut.clear();
+    world.stuck.clear();
     for index in 0..world.nodes.len() {
         if world.nodes[index].core.is_none() {
             world.start(index);
