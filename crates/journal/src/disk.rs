@@ -110,7 +110,8 @@ pub trait DiskFile: Send + Sync {
     /// What the system says.
     fn set_length(&self, length: u64) -> io::Result<()>;
 
-    /// Extends the file to `length` bytes that read as zeros and whose space on the disk is taken already.
+    /// Extends the file to `length` bytes that read as zeros and whose space on the disk is taken already; durably,
+    /// so that syncing what is written there later syncs nothing else.
     ///
     /// # Errors
     /// `StorageFull`, or what the system says.

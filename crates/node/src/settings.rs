@@ -53,7 +53,7 @@ impl Settings {
             transaction_idle: Duration::from_secs(5),
             permit_wait: Duration::from_secs(30),
             drain_wait: Duration::from_secs(2),
-            segment_bytes: 64 << 20,
+            segment_bytes: 16 << 20,
             retention_bytes: 1 << 30,
             checkpoint_bytes: 64 << 20,
             reader_max_age: None,

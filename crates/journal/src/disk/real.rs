@@ -117,20 +117,28 @@ impl DiskFile for RealFile {
             return Ok(());
         }
         match fallocate(&self.0, FallocateFlags::empty(), have, length - have) {
-            Err(Errno::OPNOTSUPP) => fill_with_zeros(&self.0, have, length),
-            other => Ok(other?),
+            // A file system that has no call for it: the zeros take the space.
+            Err(Errno::OPNOTSUPP) => {}
+            other => other?,
         }
+        fill_with_zeros(&self.0, have, length)
     }
 }
 
-/// What pre-allocation is on a file system that has no call for it.
+/// Writes the zeros that an allocation only promises.
+///
+/// A sync of a block that was allocated and never written must change the file system's own records too. That costs
+/// a third more, and a file system that is shut down by an error in that moment has been seen to report success for
+/// what a remount then reads as zeros.
 fn fill_with_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
-    const STEP: usize = 1 << 20;
+    // Synced in steps, so that a commit that is synced meanwhile never waits for all of it.
+    const STEP: usize = 2 << 20;
     let zeros = vec![0; STEP];
     let mut at = from;
     while at < to {
         let step = usize::try_from(to - at).unwrap_or(STEP).min(STEP);
         file.write_all_at(&zeros[..step], at)?;
+        fdatasync(file)?;
         at += step as u64;
     }
     Ok(())
