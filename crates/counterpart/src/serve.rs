@@ -189,9 +189,10 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAdd
 fn node_failed(error: StartError) -> Failure {
     let (code, remedy) = match &error {
         StartError::Lock(_) => ("DATA_DIRECTORY_IN_USE", "give each server a directory of its own"),
-        StartError::Control(_) | StartError::Journal(_) => {
-            ("DATA_DAMAGED", "do as the sentence says; nothing was changed")
-        }
+        damaged if damaged.is_damage() => (
+            "DATA_DAMAGED",
+            "do not delete anything: seed this server anew from its partner, or restore a backup",
+        ),
         _ => ("START_FAILED", "see the log for what came before"),
     };
     Failure::new(Exit::Server, code, error.to_string(), remedy)

@@ -282,6 +282,7 @@ fn refuses_to_start(server: &mut Server, file: &Path, what: &str) {
     let said = server.log()[logged..].to_owned();
     let status = status.unwrap_or_else(|| panic!("{what}: it serves: {said}"));
     assert_eq!(status.code(), Some(7), "{what}: {said}");
+    assert!(said.contains("code: DATA_DAMAGED"), "{what}: {said}");
     let name = file.file_name().unwrap().to_str().unwrap();
     assert!(said.contains(name), "{what}: it names {name}: {said}");
     assert!(!said.contains("panicked"), "{what}: {said}");

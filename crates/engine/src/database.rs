@@ -74,6 +74,17 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether the file is no database, or no whole one, so that opening it again cannot help.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            OpenError::Sqlite { cause, .. } => {
+                cause.code == "SQLITE_NOTADB" || cause.code.starts_with("SQLITE_CORRUPT")
+            }
+            OpenError::NotWal { .. } => false,
+        }
+    }
+
     pub(crate) fn sqlite(path: &Path, cause: impl Into<SqlError>) -> OpenError {
         OpenError::Sqlite { path: path.to_owned(), cause: cause.into() }
     }

@@ -12,13 +12,7 @@ use counterpart_core::{Lsn, ServerId, SessionId};
 use counterpart_engine::{ApplyError, OpenError};
 use counterpart_journal::{ControlError, ReadError, WaitError, sync_dir};
 
-use crate::{
-    control::CatalogEntry,
-    databases::{Hosted, file_path},
-    gate::JournalGate,
-    refusal::Refusal,
-    shared::Shared,
-};
+use crate::{control::CatalogEntry, databases::file_path, refusal::Refusal, shared::Shared};
 
 /// Why databases could not be brought to a position.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +56,21 @@ pub enum BootError {
     Control(#[from] ControlError),
 }
 
+impl BootError {
+    /// Whether what is on the disk is not what was written there.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            BootError::Lost { .. } | BootError::Apply(..) => true,
+            BootError::Open(error) => error.is_damage(),
+            BootError::Io { .. }
+            | BootError::Journal(_)
+            | BootError::Flush(_)
+            | BootError::Control(_) => false,
+        }
+    }
+}
+
 pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BootError {
     let path = path.to_owned();
     move |cause| BootError::Io { what, path, cause }
@@ -91,11 +100,9 @@ pub fn not_seeded() -> Refusal {
 pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
     shared.databases.close_all(not_seeded());
     redo::redo(shared, up_to)?;
-    let gate = JournalGate::new(shared.journal.clone());
     let entries: Vec<CatalogEntry> = shared.control.read().databases.clone();
     for entry in &entries {
-        let hosted =
-            Hosted::open(&shared.settings.data, entry, shared.settings.foreign_keys, &gate)?;
+        let hosted = shared.open_database(entry)?;
         hosted.engine.set_read_only(true);
         shared.databases.insert(hosted);
     }

@@ -48,9 +48,20 @@ impl Control {
             commit_lsn: Lsn::ZERO,
         }
     }
-}
 
-impl Control {
+    /// Notes that the record at `lsn` created a database.
+    pub fn note_created(&mut self, entry: CatalogEntry, lsn: Lsn) {
+        self.next_database = self.next_database.max(DatabaseId(entry.id.0 + 1));
+        self.databases.push(entry);
+        self.catalog_lsn = self.catalog_lsn.max(lsn);
+    }
+
+    /// Notes that the record at `lsn` dropped a database.
+    pub fn note_dropped(&mut self, id: DatabaseId, lsn: Lsn) {
+        self.databases.retain(|entry| entry.id != id);
+        self.catalog_lsn = self.catalog_lsn.max(lsn);
+    }
+
     /// Whether the databases are whole, or a seed must come (or go on) first.
     #[must_use]
     pub fn is_whole(&self) -> bool {

@@ -62,6 +62,19 @@ pub enum StartError {
     Panicked(#[from] tokio::task::JoinError),
 }
 
+impl StartError {
+    /// Whether what is on the disk is not what was written there, so that starting again cannot help.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            StartError::Control(error) => matches!(error, journal::ControlError::Damaged { .. }),
+            StartError::Journal(error) => !matches!(error, journal::OpenError::Io { .. }),
+            StartError::Boot(error) => error.is_damage(),
+            StartError::Lock(_) | StartError::Directory { .. } | StartError::Panicked(_) => false,
+        }
+    }
+}
+
 /// A running server.
 pub struct Node {
     shared: Arc<Shared>,

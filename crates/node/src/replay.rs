@@ -18,12 +18,7 @@ use counterpart_engine::{Applier, ApplyError, Database, OpenError};
 use counterpart_journal::{ControlError, ReadError};
 pub use thread::Replayer;
 
-use crate::{
-    control::CatalogEntry,
-    databases::{Hosted, file_path},
-    gate::JournalGate,
-    shared::Shared,
-};
+use crate::{control::CatalogEntry, databases::file_path, shared::Shared};
 
 /// Appliers kept open; each is a connection.
 const OPEN_APPLIERS: usize = 64;
@@ -272,21 +267,11 @@ impl Replay {
             return Ok(());
         }
         let entry = CatalogEntry { id, name };
-        let gate = JournalGate::new(self.shared.journal.clone());
-        let hosted = Hosted::open(
-            &self.shared.settings.data,
-            &entry,
-            self.shared.settings.foreign_keys,
-            &gate,
-        )?;
+        let hosted = self.shared.open_database(&entry)?;
         hosted.engine.set_read_only(true);
         hosted.note_change(record.lsn());
         self.shared.databases.insert(hosted);
-        self.shared.control.update(|control| {
-            control.databases.push(entry);
-            control.catalog_lsn = control.catalog_lsn.max(record.lsn());
-            control.next_database = control.next_database.max(DatabaseId(id.0 + 1));
-        })?;
+        self.shared.control.update(|control| control.note_created(entry, record.lsn()))?;
         Ok(())
     }
 
@@ -347,10 +332,7 @@ impl Replay {
 /// What the control file or the file system says.
 pub fn forget_database(shared: &Shared, id: DatabaseId, lsn: Lsn) -> Result<(), ReplayError> {
     shared.databases.remove(id);
-    shared.control.update(|control| {
-        control.databases.retain(|entry| entry.id != id);
-        control.catalog_lsn = control.catalog_lsn.max(lsn);
-    })?;
+    shared.control.update(|control| control.note_dropped(id, lsn))?;
     remove_files(shared, id)
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use counterpart_core::{DatabaseId, Lsn, record::Draft};
-use counterpart_engine::{CaptureError, Connection};
+use counterpart_engine::{CaptureError, Connection, OpenError};
 use counterpart_journal::{AppendError, Journal, disk::Disk};
 use tokio::{
     runtime::Handle,
@@ -17,9 +17,17 @@ use tokio::{
 };
 
 use crate::{
-    admission::Admission, clock, confirm::Confirmations, control::ControlKeeper,
-    databases::Databases, databases::Hosted, driver::Inputs, refusal::Refusal, runs::Runs,
-    settings::Settings, stream::OpenTransactions,
+    admission::Admission,
+    clock,
+    confirm::Confirmations,
+    control::{CatalogEntry, ControlKeeper},
+    databases::{Databases, Hosted},
+    driver::Inputs,
+    gate::JournalGate,
+    refusal::Refusal,
+    runs::Runs,
+    settings::Settings,
+    stream::OpenTransactions,
 };
 
 /// Cursors that may run at a time, out of the 512 threads that block.
@@ -116,6 +124,15 @@ impl Shared {
             appended_bytes: AtomicU64::new(0),
             streams: Mutex::new(Vec::new()),
         })
+    }
+
+    /// Opens a database whose file exists. Nobody sees it before it is among [`databases`](Self::databases).
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn open_database(&self, entry: &CatalogEntry) -> Result<Arc<Hosted>, OpenError> {
+        let gate = JournalGate::new(self.journal.clone());
+        Hosted::open(&self.settings.data, entry, self.settings.foreign_keys, &gate)
     }
 
     /// Counts the changes of role: a stream that worked in an earlier era has lost what it held.

@@ -16,7 +16,6 @@ use crate::{
     clock,
     control::CatalogEntry,
     databases::{Hosted, file_path, not_found},
-    gate::JournalGate,
     refusal::Refusal,
     replay::{forget_database, remove_files},
     shared::Shared,
@@ -130,9 +129,8 @@ pub(crate) fn enter(
     last: Draft,
 ) -> Result<(Arc<Hosted>, Lsn), Refusal> {
     let entry = CatalogEntry { id, name: name.clone() };
-    let gate = JournalGate::new(shared.journal.clone());
-    let hosted = Hosted::open(&shared.settings.data, &entry, shared.settings.foreign_keys, &gate)
-        .map_err(|e| failed("the new database can't be opened", e))?;
+    let hosted =
+        shared.open_database(&entry).map_err(|e| failed("the new database can't be opened", e))?;
     let lsn = shared.append(last).map_err(|e| failed("the creation can't be journaled", e))?;
     hosted.visibility.reset(lsn);
     // Its file is whole, but perhaps not on the disk yet: the next checkpoint sees to that.
@@ -142,11 +140,7 @@ pub(crate) fn enter(
     shared.journal.wait_hardened(lsn).map_err(|e| shared.poison(&e.to_string()))?;
     shared
         .control
-        .update(|control| {
-            control.databases.push(entry);
-            control.catalog_lsn = control.catalog_lsn.max(lsn);
-            control.next_database = control.next_database.max(DatabaseId(id.0 + 1));
-        })
+        .update(|control| control.note_created(entry, lsn))
         .map_err(|e| shared.poison(&e.to_string()))?;
     Ok((hosted, lsn))
 }
