@@ -42,7 +42,8 @@ impl Fake {
             calls: Mutex::default(),
             status: Mutex::new(json!({
                 "version": "0.1.0", "server": "00000000000000aa", "role": "principal",
-                "admits_writes": true, "serves_reads": true, "databases": 1, "mirroring": null,
+                "admits_writes": true, "serves_reads": true, "databases": 1,
+                "mirroring": { "session": null, "partners": [], "failover_now": "no" },
             })),
             export: Mutex::new((6, vec![Ok(Bytes::from("abc")), Ok(Bytes::from("def"))])),
             staging: tempfile::tempdir().unwrap(),
