@@ -257,7 +257,7 @@ impl Files {
                 tracing::warn!(
                     first = %gone.first,
                     last = %gone.last,
-                    "the journal is at its size limit: removing records that a mirror has not received yet"
+                    "the journal is at its size limit: removing records that a mirror had not received a moment ago"
                 );
             }
             self.remove(&gone.path)?;

@@ -317,6 +317,10 @@ impl Journal {
     /// mirror still lacks; they are kept as long as the size limit allows, and removing one is logged.
     pub fn retain_needed(&self, needed: Lsn, wanted: Lsn) {
         let mut recent = lock(&self.shared.recent);
+        let Retention { needed: before, wanted: wanted_before, .. } = recent.retention;
+        if (before, wanted_before) == (needed, wanted) {
+            return;
+        }
         recent.retention = Retention { needed, wanted, fresh: true };
         self.shared.wake_writer(&mut recent);
     }

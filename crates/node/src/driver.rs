@@ -32,6 +32,9 @@ use crate::{clock, link::Link, replay::Replayer, shared::Shared};
 /// Events handled before the loop lets other tasks run.
 const BATCH: usize = 256;
 
+/// What the mirrors have received is told to the journal about this often, while anything happens.
+const RETAIN_EVERY: Duration = Duration::from_secs(1);
+
 /// The session core and everything that it steers.
 pub struct Driver {
     core: Core,
@@ -69,6 +72,8 @@ pub struct Driver {
     saver: perform::Saver,
     /// Positions from which each link's stream or seed still needs the journal.
     seed_marks: HashMap<LinkId, Lsn>,
+    /// When the journal is to hear again what may go, as an uptime.
+    retain_at: Duration,
 }
 
 /// The present moment, as the core wants it.
@@ -106,6 +111,7 @@ impl Driver {
             checkpoints: None,
             saver,
             seed_marks: HashMap::new(),
+            retain_at: Duration::ZERO,
         }
     }
 
@@ -121,6 +127,7 @@ impl Driver {
                 input = inputs.recv() => input,
                 () = sleep(due.unwrap_or(Duration::from_secs(3600))), if due.is_some() => {
                     self.step(Event::Tick, &mut actions);
+                    self.retain_now_and_then();
                     continue;
                 }
             };
@@ -138,6 +145,7 @@ impl Driver {
                     Err(_) => break,
                 }
             }
+            self.retain_now_and_then();
             tokio::task::yield_now().await;
         }
     }
@@ -246,8 +254,16 @@ impl Driver {
         }
     }
 
+    /// Mirrors acknowledge all the time; the journal need not hear of it as often.
+    fn retain_now_and_then(&mut self) {
+        if clock::uptime() >= self.retain_at {
+            self.retain();
+        }
+    }
+
     /// Tells the journal what may go: nothing that redo, or a connected mirror, still needs.
     fn retain(&mut self) {
+        self.retain_at = clock::uptime() + RETAIN_EVERY;
         let redo = self.shared.control.read().redo_after;
         let mirrors = self.core.status().mirrors;
         if mirrors.iter().all(|mirror| mirror.seed.is_none()) {
