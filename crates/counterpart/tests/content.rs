@@ -165,9 +165,9 @@ fn a_large_database_is_seeded_while_writes_go_on() {
     assert_has_all(&mirror, &confirmed);
 }
 
-/// Bytes of the seed that a mirror has made durable, as its status tells them.
-fn seeded_bytes(mirror: &Server) -> Option<u64> {
-    let status = mirror.try_status().ok()?;
+/// Bytes of a seed, as this side of it tells them. The principal hears of them when they are durable on the mirror.
+fn seeded_bytes(server: &Server) -> Option<u64> {
+    let status = server.try_status().ok()?;
     status.pointer("/mirroring/partners/0/progress/done")?.as_u64()
 }
 
@@ -189,7 +189,7 @@ fn a_seed_that_is_interrupted_goes_on_where_it_broke_off() {
     proxy.set(Wires { delay: Duration::from_millis(2), ..Wires::default() });
     start_mirroring(&principal, &mirror, &["--no-wait"]);
     let before = support::wait_for("a part of the seed to be durable", || {
-        seeded_bytes(&mirror).filter(|bytes| *bytes > 60 << 20)
+        seeded_bytes(&principal).filter(|bytes| *bytes > 60 << 20)
     });
     mirror.kill();
     principal.client().run("update big set x = randomblob(10) where id % 5 = 0");
