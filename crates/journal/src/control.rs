@@ -36,9 +36,9 @@ const STEP: usize = 16 << 10;
 pub struct ControlFile<T> {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    /// A save failed, so that which of the two files a power failure would leave under the name is not known:
-    /// neither may be written into.
-    in_doubt: AtomicBool,
+    /// The file that was replaced waits for the next save. Not once a save has failed: which of the two a power failure
+    /// would leave under the name is not known then, and neither may be written into.
+    in_turn: AtomicBool,
     content: PhantomData<fn(T) -> T>,
 }
 
@@ -88,9 +88,15 @@ impl<T: Serialize + DeserializeOwned> ControlFile<T> {
         ControlFile {
             disk,
             path: path.to_owned(),
-            in_doubt: AtomicBool::new(false),
+            in_turn: AtomicBool::new(true),
             content: PhantomData,
         }
+    }
+
+    /// One that is removed after it has served: nothing waits for a next time.
+    #[must_use]
+    pub(crate) fn passing(disk: Arc<dyn Disk>, path: &Path) -> ControlFile<T> {
+        ControlFile { in_turn: AtomicBool::new(false), ..ControlFile::new(disk, path) }
     }
 
     /// Where it is.
@@ -139,9 +145,9 @@ impl<T: Serialize + DeserializeOwned> ControlFile<T> {
         body.resize((head + body.len()).next_multiple_of(STEP) - head, b' ');
         let mut bytes = format!("{WORD} {VERSION} {:016x}\n", xxh3_64(&body)).into_bytes();
         bytes.extend_from_slice(&body);
-        let put = if self.in_doubt.load(Ordering::Acquire) { replace } else { replace_in_turn };
+        let put = if self.in_turn.load(Ordering::Acquire) { replace_in_turn } else { replace };
         put(&*self.disk, &self.path, &bytes).map_err(|source| {
-            self.in_doubt.store(true, Ordering::Release);
+            self.in_turn.store(false, Ordering::Release);
             ControlError::Io { doing: "write", file: self.path.clone(), source }
         })
     }

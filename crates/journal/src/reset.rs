@@ -32,7 +32,7 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     fn mark(&self) -> ControlFile<ResetMark> {
-        ControlFile::new(Arc::clone(self.disk), &self.dir.join(RESET_MARK))
+        ControlFile::passing(Arc::clone(self.disk), &self.dir.join(RESET_MARK))
     }
 
     /// Completes a reset that a crash interrupted.
