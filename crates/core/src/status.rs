@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A server's mirroring at a glance.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Status {
     /// The server.
     pub server: ServerId,
@@ -34,12 +34,8 @@ pub struct Status {
     pub client_url: String,
     /// The principal, as far as known; `None` if this server is it or there is none.
     pub principal: Option<PartnerAddress>,
-    /// Hardened up to here.
-    pub hardened: Lsn,
     /// The commit LSN known here.
     pub commit: Lsn,
-    /// Applied up to here (mirror).
-    pub applied: Lsn,
     /// What happens to clients' writes.
     pub writes: Writes,
     /// Since when commits have been confirmed without a synchronized mirror.
@@ -75,7 +71,7 @@ pub enum Writes {
 }
 
 /// A mirror as its principal sees it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct MirrorStatus {
     /// Who and where.
     pub address: PartnerAddress,
@@ -106,7 +102,7 @@ pub struct MirrorStatus {
 }
 
 /// A seed's progress.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct SeedStatus {
     /// What is copied.
     pub databases: Vec<SeedDatabase>,
@@ -141,7 +137,7 @@ impl SeedStatus {
 }
 
 /// How a mirror follows.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct FollowingStatus {
     /// Whether there is a connection.
     pub connected: bool,
@@ -155,8 +151,6 @@ pub struct FollowingStatus {
     pub redo_queue: u64,
     /// The principal's last sign of life.
     pub last_heard: Option<UnixMicros>,
-    /// Whether commits waited for this mirror when the principal was last heard.
-    pub was_synchronized: bool,
     /// A seed that is not finished.
     pub seed: Option<SeedProgress>,
 }

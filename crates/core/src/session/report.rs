@@ -33,9 +33,7 @@ impl Core {
             partner_address: self.config.partner_address.clone(),
             client_url: self.config.client_url.clone(),
             principal: self.known_principal(),
-            hardened: self.hardened,
             commit: self.commit,
-            applied: if mirror { self.applied } else { self.hardened },
             writes: match &self.admission {
                 Some(Admission::Open) => Writes::Open,
                 Some(Admission::Refuse { refusal, .. }) => Writes::Refused(refusal.clone()),
@@ -123,7 +121,6 @@ impl Core {
             behind: connected.then(|| self.upstream.hardened.since(self.end)),
             redo_queue: self.hardened.since(self.applied),
             last_heard: self.upstream.heard.or(self.d.last_contact),
-            was_synchronized: self.d.was_synchronized,
             seed: self.d.seeding.as_deref().cloned(),
         }
     }
