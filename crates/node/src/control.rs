@@ -49,17 +49,29 @@ impl Control {
         }
     }
 
-    /// Notes that the record at `lsn` created a database.
+    /// Whether there is a database of this number.
+    #[must_use]
+    pub fn knows(&self, id: DatabaseId) -> bool {
+        self.databases.iter().any(|entry| entry.id == id)
+    }
+
+    /// Notes that the record at `lsn` created a database, of which it may know already.
     pub fn note_created(&mut self, entry: CatalogEntry, lsn: Lsn) {
-        self.next_database = self.next_database.max(DatabaseId(entry.id.0 + 1));
-        self.databases.push(entry);
-        self.catalog_lsn = self.catalog_lsn.max(lsn);
+        self.note_catalog(entry.id, lsn);
+        if !self.knows(entry.id) {
+            self.databases.push(entry);
+        }
     }
 
     /// Notes that the record at `lsn` dropped a database.
     pub fn note_dropped(&mut self, id: DatabaseId, lsn: Lsn) {
+        self.note_catalog(id, lsn);
         self.databases.retain(|entry| entry.id != id);
+    }
+
+    fn note_catalog(&mut self, id: DatabaseId, lsn: Lsn) {
         self.catalog_lsn = self.catalog_lsn.max(lsn);
+        self.next_database = self.next_database.max(DatabaseId(id.0 + 1));
     }
 
     /// Whether the databases are whole, or a seed must come (or go on) first.

@@ -161,6 +161,12 @@ impl Databases {
         self.read().by_id.get(&id).cloned()
     }
 
+    /// The database of this name, whether clients may read or not.
+    #[must_use]
+    pub fn present(&self, name: &DatabaseName) -> Option<Arc<Hosted>> {
+        self.read().by_name.get(name).cloned()
+    }
+
     /// All open databases, by name.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Hosted>> {

@@ -288,7 +288,6 @@ fn open_journal(
     inputs: &Inputs,
 ) -> Result<(Journal, journal::Recovery), StartError> {
     let config = journal::Config {
-        segment_bytes: settings.segment_bytes,
         retention_bytes: settings.retention_bytes,
         must_reach,
         ..journal::Config::default()

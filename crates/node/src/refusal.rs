@@ -61,6 +61,16 @@ impl Refusal {
         )
     }
 
+    /// Whether a transaction is final can't be told here any more; `what` says why.
+    #[must_use]
+    pub fn not_confirmed(what: impl Into<String>) -> Refusal {
+        Refusal::new(
+            "NOT_CONFIRMED",
+            what,
+            "ask the new principal whether the transaction is there before running it again",
+        )
+    }
+
     /// The stream or its transaction is gone.
     #[must_use]
     pub fn stream_expired(why: &str) -> Refusal {

@@ -27,8 +27,6 @@ pub struct Settings {
     pub permit_wait: Duration,
     /// Open transactions get this long to end before a failover rolls them back.
     pub drain_wait: Duration,
-    /// Size of a journal segment in bytes.
-    pub segment_bytes: u64,
     /// Journal bytes kept beyond what recovery needs.
     pub retention_bytes: u64,
     /// A checkpoint follows after this many bytes of journal.
@@ -53,7 +51,6 @@ impl Settings {
             transaction_idle: Duration::from_secs(5),
             permit_wait: Duration::from_secs(30),
             drain_wait: Duration::from_secs(2),
-            segment_bytes: 16 << 20,
             retention_bytes: 1 << 30,
             checkpoint_bytes: 64 << 20,
             reader_max_age: None,

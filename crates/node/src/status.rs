@@ -117,14 +117,10 @@ struct Partner<'a> {
 
 fn partners<'a>(shared: &Shared, view: &'a View) -> Vec<Partner<'a>> {
     let status = &view.status;
-    let principal = status.following.as_ref().zip(status.principal.as_ref());
     let mirrors = status.mirrors.iter().map(|mirror| mirror_partner(shared, view, mirror));
-    mirrors
-        .chain(
-            principal
-                .map(|(following, address)| principal_partner(shared, view, following, address)),
-        )
-        .collect()
+    let following = status.following.as_ref().zip(status.principal.as_ref());
+    let principal = following.map(|(how, whom)| principal_partner(shared, view, how, whom));
+    mirrors.chain(principal).collect()
 }
 
 fn mirror_partner<'a>(shared: &Shared, view: &View, mirror: &'a MirrorStatus) -> Partner<'a> {
@@ -163,7 +159,6 @@ fn principal_partner<'a>(
     following: &FollowingStatus,
     address: &'a PartnerAddress,
 ) -> Partner<'a> {
-    // Without a connection nobody knows what the principal has by now.
     let (redo_bytes, lag) = lacking(shared, shared.applied());
     let seed = following.seed.as_ref().filter(|_| !view.announced.is_empty());
     Partner {
@@ -184,6 +179,7 @@ fn principal_partner<'a>(
         send_queue_bytes: None,
         redo_queue: Some(following.redo_queue),
         redo_queue_bytes: Some(redo_bytes),
+        // Without a connection nobody knows what the principal has by now.
         lag_millis: following.connected.then_some(lag),
         progress: seed
             .map(|seed| progress(&SeedStatus::new(&view.announced, Some(seed)), view.seed_began)),

@@ -272,11 +272,7 @@ fn overtaken(may_have_committed: bool) -> Refusal {
     if !may_have_committed {
         return Refusal::stream_expired(why);
     }
-    Refusal::new(
-        "NOT_CONFIRMED",
-        format!("{why}, before its transaction was confirmed"),
-        "ask the new principal whether the transaction is there before running it again",
-    )
+    Refusal::not_confirmed(format!("{why}, before its transaction was confirmed"))
 }
 
 type Worked<J> = (J, HeldGuard, Result<(Flow, Option<Lsn>), SqlError>);

@@ -96,16 +96,13 @@ impl Redo<'_> {
         file_path(&self.shared.settings.data, database)
     }
 
-    fn knows(&self, database: DatabaseId) -> bool {
-        self.catalog.databases.iter().any(|entry| entry.id == database)
-    }
-
     fn push(&mut self, record: &Record) -> Result<(), BootError> {
         let (header, database) = (record.header(), record.header().database);
         if self.epoch.replace(header.epoch).is_some_and(|before| before != header.epoch) {
             self.drop_runs()?;
         }
-        let dropped_later = record.lsn() <= self.catalog.catalog_lsn && !self.knows(database);
+        let dropped_later =
+            record.lsn() <= self.catalog.catalog_lsn && !self.catalog.knows(database);
         match header.kind {
             Kind::Mark => {
                 // No mark falls into a run, so what is unfinished here never ends.
@@ -117,21 +114,11 @@ impl Redo<'_> {
             Kind::Chunk | Kind::Transaction => self.push_pages(record)?,
             Kind::CreateDatabase => {
                 self.push_pages(record)?;
-                if !self.knows(database) {
-                    let name = record.created_name().expect("a creation has a name");
-                    self.catalog.databases.push(CatalogEntry { id: database, name });
-                }
-                self.note_catalog(record);
+                let name = record.created_name().expect("a creation has a name");
+                self.catalog.note_created(CatalogEntry { id: database, name }, record.lsn());
             }
         }
         Ok(())
-    }
-
-    fn note_catalog(&mut self, record: &Record) {
-        let control = &mut self.catalog;
-        control.catalog_lsn = control.catalog_lsn.max(record.lsn());
-        control.next_database =
-            control.next_database.max(DatabaseId(record.header().database.0 + 1));
     }
 
     fn push_pages(&mut self, record: &Record) -> Result<(), BootError> {
@@ -181,8 +168,7 @@ impl Redo<'_> {
         self.runs.remove(&database);
         self.touched.remove(&database);
         self.close(database)?;
-        self.catalog.databases.retain(|entry| entry.id != database);
-        self.note_catalog(record);
+        self.catalog.note_dropped(database, record.lsn());
         let path = self.path(database);
         Database::discard_wal(&path).map_err(io_error("can't remove the WAL of", &path))?;
         counterpart_journal::disk::remove_if_there(self.shared.disk.as_ref(), &path)
@@ -197,7 +183,7 @@ impl Redo<'_> {
         for &database in &self.touched {
             let path = self.path(database);
             // A creation that was never completed has left a file that belongs to nothing.
-            if self.knows(database) {
+            if self.catalog.knows(database) {
                 sync_file(&path).map_err(io_error("can't sync", &path))?;
             }
         }

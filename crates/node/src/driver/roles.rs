@@ -258,10 +258,8 @@ async fn step_down(shared: &Arc<Shared>) -> Result<Changed, RoleError> {
     let end = shared.journal.last();
     if was_acting {
         // First of all, for whoever waits for a confirmation may hold what is waited for below.
-        shared.confirmations.end(&Refusal::new(
-            "NOT_CONFIRMED",
+        shared.confirmations.end(&Refusal::not_confirmed(
             "this server stopped being the principal before the transaction was confirmed",
-            "ask the new principal whether the transaction is there before running it again",
         ));
         shared.begin_era();
         still_writers(shared, clock::runtime_now()).await;

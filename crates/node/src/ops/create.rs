@@ -48,7 +48,7 @@ pub(crate) async fn create_database(
     name: &DatabaseName,
 ) -> Result<Arc<Hosted>, Refusal> {
     let _changes = admitted_changes(shared).await?;
-    if shared.databases.all().iter().any(|hosted| hosted.name == *name) {
+    if shared.databases.present(name).is_some() {
         return Err(exists(name));
     }
     let (making, name) = (Arc::clone(shared), name.clone());
@@ -158,9 +158,8 @@ pub(crate) async fn drop_database(
         ));
     }
     let _changes = admitted_changes(shared).await?;
-    let all = shared.databases.all();
-    let hosted = all.iter().find(|hosted| hosted.name == *name).ok_or_else(|| not_found(name))?;
-    drop_hosted(shared, hosted).await
+    let hosted = shared.databases.present(name).ok_or_else(|| not_found(name))?;
+    drop_hosted(shared, &hosted).await
 }
 
 /// Drops a database; the caller holds the lock on changes.

@@ -56,7 +56,7 @@ pub(crate) fn staging_path(
         return Err(refusal);
     }
     // Whether `main` is empty is seen when the file is there.
-    if *name != DatabaseName::main() && shared.databases.all().iter().any(|h| h.name == *name) {
+    if *name != DatabaseName::main() && shared.databases.present(name).is_some() {
         return Err(exists(name));
     }
     let directory = staging(&shared.settings.data);
@@ -96,8 +96,7 @@ pub(crate) async fn import(
     })
     .await?;
     let _changes = admitted_changes(shared).await?;
-    let present = shared.databases.all().into_iter().find(|hosted| hosted.name == *name);
-    if let Some(hosted) = present {
+    if let Some(hosted) = shared.databases.present(name) {
         if *name != DatabaseName::main() || !is_empty(&hosted).await? {
             return Err(exists(name));
         }

@@ -40,8 +40,6 @@ pub fn status(status: &Value, asked: &str, screen: &Screen) -> String {
 
 /// Role and state in words: "Principal, synchronized".
 fn heading(status: &Value, screen: &Screen) -> String {
-    let words =
-        text(status, "/words").map_or_else(|| capitalized(view::role(status)), str::to_owned);
     let exposed = number(status, "/mirroring/exposed_millis").is_some();
     let states = view::partners(status).iter().filter_map(|partner| text(partner, "/state"));
     let states: Vec<&str> = states.collect();
@@ -52,7 +50,12 @@ fn heading(status: &Value, screen: &Screen) -> String {
         states if states.iter().all(|state| *state == "SYNCHRONIZED") => Tone::Good,
         _ => Tone::Warning,
     };
-    screen.toned(tone, &words)
+    screen.toned(tone, &words(status))
+}
+
+/// Role and state of a server or partner; of one that tells no words, the role.
+fn words(of: &Value) -> String {
+    text(of, "/words").map_or_else(|| capitalized(view::role(of)), str::to_owned)
 }
 
 fn capitalized(word: &str) -> String {
@@ -128,9 +131,7 @@ fn partner_lines(partner: &Value, screen: &Screen) -> Vec<String> {
         "DISCONNECTED" => Tone::Bad,
         _ => Tone::Warning,
     };
-    let words = text(partner, "/words");
-    let words = words.map_or_else(|| capitalized(view::role(partner)), str::to_owned);
-    let mut lines = vec![screen.toned(tone, &words)];
+    let mut lines = vec![screen.toned(tone, &words(partner))];
     let mut line = |name: &str, value: Option<String>| {
         lines.extend(value.map(|value| format!("  {name:<12}{value}")));
     };
