@@ -5,7 +5,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, atomic::Ordering, mpsc::sync_channel},
+    sync::{Arc, MutexGuard, atomic::Ordering, mpsc::sync_channel},
 };
 
 use counterpart_core::{
@@ -18,7 +18,7 @@ use crate::{
     error::{AppendError, ChangeError, OpenError, PoisonError, ReserveError, WaitError},
     files::Files,
     lock,
-    recent::{Change, Job, Retention},
+    recent::{Change, Job, Recent, Retention},
     recover::Recovery,
     reset::Place,
     shared::{Appender, Refusal, Shared},
@@ -119,16 +119,21 @@ impl Journal {
         recovery: &Recovery,
         listener: Listener,
     ) -> Result<Journal, OpenError> {
-        let shared = Arc::new(Shared::new(disk, dir, config, table, recovery));
-        let files = Files::open(Arc::clone(&shared)).map_err(|error| OpenError::Io {
-            doing: error.doing,
-            file: error.file,
-            source: error.source,
-        })?;
-        let writer = Writer::new(Arc::clone(&shared), files, listener);
+        let (shared, writer) = prepare(disk, dir, config, table, recovery, listener)?;
         let threads = Threads::start(Arc::clone(&shared), writer)
             .map_err(OpenError::io("start a thread for the journal in", dir))?;
         Ok(Journal { shared, threads: Arc::new(threads) })
+    }
+
+    /// Waits until something was hardened or changed; a journal without threads does it itself.
+    fn wait<'a>(&'a self, recent: MutexGuard<'a, Recent>) -> MutexGuard<'a, Recent> {
+        #[cfg(feature = "simulated")]
+        if self.threads.are_pumped() {
+            drop(recent);
+            self.threads.pump();
+            return lock(&self.shared.recent);
+        }
+        self.shared.wait(recent)
     }
 
     /// Appends a record of this server: gives it the next LSN and the epoch and commit LSN known now. Blocks while
@@ -186,7 +191,7 @@ impl Journal {
             if recent.waiting == 0 || recent.waiting + bytes <= self.shared.config.queue_bytes {
                 break;
             }
-            recent = self.shared.wait(recent);
+            recent = self.wait(recent);
         }
         for record in records {
             recent.push(record);
@@ -305,6 +310,8 @@ impl Journal {
             recent.jobs.push_back(Job { change, done });
             self.shared.wake_writer(&mut recent);
         }
+        #[cfg(feature = "simulated")]
+        self.threads.pump_all();
         answer.recv().expect("the journal thread answers every job before it ends")
     }
 
@@ -344,7 +351,7 @@ impl Journal {
             if recent.stopped {
                 return Err(Refusal::of(&recent).expect("a stopped journal refuses").into());
             }
-            recent = self.shared.wait(recent);
+            recent = self.wait(recent);
         }
         Ok(())
     }
@@ -362,5 +369,55 @@ impl Journal {
     pub fn flush_and_stop(self) -> Result<(), Arc<PoisonError>> {
         self.threads.stop();
         self.poisoned().map_or(Ok(()), Err)
+    }
+}
+
+fn prepare(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    config: Config,
+    table: Table,
+    recovery: &Recovery,
+    listener: Listener,
+) -> Result<(Arc<Shared>, Writer), OpenError> {
+    let shared = Arc::new(Shared::new(disk, dir, config, table, recovery));
+    let files = Files::open(Arc::clone(&shared)).map_err(|error| OpenError::Io {
+        doing: error.doing,
+        file: error.file,
+        source: error.source,
+    })?;
+    let writer = Writer::new(Arc::clone(&shared), files, listener);
+    Ok((shared, writer))
+}
+
+#[cfg(feature = "simulated")]
+impl Journal {
+    /// [`open`](Self::open) without threads, for a world in which one thread is everybody: nothing is written before
+    /// [`pump`](Self::pump), and whatever would wait pumps. Dropping it is what killing a process is.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_pumped(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: Config,
+        session: SessionId,
+        listener: Listener,
+    ) -> Result<(Journal, Recovery), OpenError> {
+        let place = Place { disk: &disk, dir, segment_bytes: config.segment_bytes };
+        let (table, recovery) = place.recover(session, config.must_reach)?;
+        let (shared, writer) = prepare(Arc::clone(&disk), dir, config, table, &recovery, listener)?;
+        let threads = Arc::new(Threads::none(Arc::clone(&shared), writer));
+        Ok((Journal { shared, threads }, recovery))
+    }
+
+    /// Does the next thing that the journal's threads would do; whether there was one.
+    ///
+    /// # Panics
+    /// If the journal has threads, which do it themselves.
+    #[must_use]
+    pub fn pump(&self) -> bool {
+        assert!(self.threads.are_pumped(), "this journal has threads of its own");
+        self.threads.pump()
     }
 }

@@ -177,20 +177,27 @@ impl Space {
             if spares.stopping {
                 return;
             }
-            spares.wanted = false;
             drop(spares);
-            let _guard = lock(&self.allocating);
-            if !lock(&self.spares).ready.is_empty() {
-                continue;
-            }
-            match self.allocate(self.segment_bytes) {
-                Ok(spare) => self.keep(spare),
-                Err(error) => tracing::warn!(
-                    dir = %self.dir.display(),
-                    %error,
-                    "cannot allocate the next journal segment; writes will be refused when the current one is full"
-                ),
-            }
+            self.keep_if_wanted();
+        }
+    }
+
+    /// One try at keeping a spare, if one is wanted and not there.
+    pub fn keep_if_wanted(&self) {
+        if !std::mem::take(&mut lock(&self.spares).wanted) {
+            return;
+        }
+        let _guard = lock(&self.allocating);
+        if !lock(&self.spares).ready.is_empty() {
+            return;
+        }
+        match self.allocate(self.segment_bytes) {
+            Ok(spare) => self.keep(spare),
+            Err(error) => tracing::warn!(
+                dir = %self.dir.display(),
+                %error,
+                "cannot allocate the next journal segment; writes will be refused when the current one is full"
+            ),
         }
     }
 }

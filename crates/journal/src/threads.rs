@@ -12,6 +12,9 @@ use crate::{error::PoisonError, lock, shared::Shared, writer::Writer};
 pub(crate) struct Threads {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// A journal without threads: what its thread would do is done when it is pumped.
+    #[cfg(feature = "simulated")]
+    pumped: Option<Mutex<Option<Writer>>>,
 }
 
 impl Threads {
@@ -26,7 +29,12 @@ impl Threads {
             writer.run();
         });
         // Without the journal thread, the guard has ended the other one.
-        Ok(Threads { shared, threads: Mutex::new(vec![writer?, space]) })
+        Ok(Threads {
+            shared,
+            threads: Mutex::new(vec![writer?, space]),
+            #[cfg(feature = "simulated")]
+            pumped: None,
+        })
     }
 
     fn ask_to_stop(&self) {
@@ -40,6 +48,8 @@ impl Threads {
     /// Hardens what was appended and waits until the threads have ended.
     pub fn stop(&self) {
         self.ask_to_stop();
+        #[cfg(feature = "simulated")]
+        self.pump_all();
         for handle in lock(&self.threads).drain(..) {
             // The listener may hold the last handle; a thread cannot wait for itself.
             if handle.thread().id() != thread::current().id()
@@ -53,6 +63,11 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
+        #[cfg(feature = "simulated")]
+        if self.pumped.is_some() {
+            // Whoever pumps stops it too, or wants what a killed process leaves.
+            return;
+        }
         // A second panic while one is under way would end the process before the journal is written.
         if thread::panicking() {
             self.ask_to_stop();
@@ -75,5 +90,36 @@ impl Drop for Guard {
             file: self.0.dir.clone(),
             source: io::Error::other("its thread ended in a panic"),
         })));
+    }
+}
+
+#[cfg(feature = "simulated")]
+impl Threads {
+    /// No threads: the caller [pumps](Self::pump).
+    pub fn none(shared: Arc<Shared>, writer: Writer) -> Threads {
+        let pumped = Some(Mutex::new(Some(writer)));
+        Threads { shared, threads: Mutex::default(), pumped }
+    }
+
+    /// Whether there are none.
+    pub fn are_pumped(&self) -> bool {
+        self.pumped.is_some()
+    }
+
+    /// Does one thing that waits; whether there was one.
+    pub fn pump(&self) -> bool {
+        let Some(pumped) = &self.pumped else { return false };
+        let mut writer = lock(pumped);
+        let Some(awake) = writer.take() else { return false };
+        let (done, left) = awake.pump();
+        *writer = left;
+        drop(writer);
+        self.shared.space.keep_if_wanted();
+        done
+    }
+
+    /// Does all that waits.
+    pub fn pump_all(&self) {
+        while self.pump() {}
     }
 }

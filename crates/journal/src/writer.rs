@@ -11,7 +11,7 @@ use crate::{
     files::Files,
     journal::Progress,
     lock,
-    recent::{Change, Job},
+    recent::{Change, Job, Recent},
     shared::Shared,
 };
 
@@ -43,41 +43,65 @@ impl Writer {
     }
 
     /// The thread's body.
-    pub fn run(mut self) {
-        loop {
-            let turn = self.next_turn();
-            let stop = matches!(turn, Turn::Stop);
-            let done = match turn {
-                Turn::Write(records) => self.write(&records),
-                Turn::Change(job) => self.change(job),
-                Turn::Retain => self.files.retain(),
-                Turn::Stop => self.files.close(self.shared.last().next()),
-            };
-            if let Err(error) = done {
-                return self.poison(error);
-            }
-            if stop {
-                return self.shared.end(None);
-            }
-            self.settle();
+    pub fn run(self) {
+        let mut writer = Some(self);
+        while let Some(awake) = writer {
+            let turn = awake.next_turn();
+            writer = awake.perform(turn);
         }
     }
 
-    /// Waits until there is something to do. Records first: a change finds everything written.
+    /// Does one thing if there is one to do, and never waits. Whether it did, and the writer unless it has ended.
+    #[cfg(feature = "simulated")]
+    pub fn pump(self) -> (bool, Option<Writer>) {
+        let turn = Writer::ready(&mut lock(&self.shared.recent));
+        match turn {
+            Some(turn) => (true, self.perform(turn)),
+            None => (false, Some(self)),
+        }
+    }
+
+    /// `None` when that was the last thing this journal does.
+    fn perform(mut self, turn: Turn) -> Option<Writer> {
+        let stop = matches!(turn, Turn::Stop);
+        let done = match turn {
+            Turn::Write(records) => self.write(&records),
+            Turn::Change(job) => self.change(job),
+            Turn::Retain => self.files.retain(),
+            Turn::Stop => self.files.close(self.shared.last().next()),
+        };
+        if let Err(error) = done {
+            self.poison(error);
+            return None;
+        }
+        if stop {
+            self.shared.end(None);
+            return None;
+        }
+        self.settle();
+        Some(self)
+    }
+
+    /// What to do next. Records first: a change finds everything written.
+    fn ready(recent: &mut Recent) -> Option<Turn> {
+        if recent.waiting > 0 {
+            return Some(Turn::Write(recent.unwritten(BATCH_BYTES)));
+        }
+        if let Some(job) = recent.jobs.pop_front() {
+            return Some(Turn::Change(job));
+        }
+        if recent.stopping {
+            return Some(Turn::Stop);
+        }
+        std::mem::take(&mut recent.retention.fresh).then_some(Turn::Retain)
+    }
+
+    /// Waits until there is something to do.
     fn next_turn(&self) -> Turn {
         let mut recent = lock(&self.shared.recent);
         loop {
-            if recent.waiting > 0 {
-                return Turn::Write(recent.unwritten(BATCH_BYTES));
-            }
-            if let Some(job) = recent.jobs.pop_front() {
-                return Turn::Change(job);
-            }
-            if recent.stopping {
-                return Turn::Stop;
-            }
-            if std::mem::take(&mut recent.retention.fresh) {
-                return Turn::Retain;
+            if let Some(turn) = Writer::ready(&mut recent) {
+                return turn;
             }
             recent.asleep = true;
             recent =
