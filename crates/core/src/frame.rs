@@ -8,7 +8,8 @@
 //!
 //! then frames:
 //!     0     4  length of the payload in bytes, at most 8 MiB
-//!     4     1  type: 1 message, 2 records, 3 seed pages, 4 seed pages as one LZ4 block
+//!     4     1  type: 1 message, 2 records, 3 seed pages, 4 seed pages as one LZ4 block; of a copy: 5 offer, 6 answer,
+//!              7 pages, 8 whole, 9 tail, 10 end, 11 head
 //!     5     3  0
 //!     8     8  checksum: xxh3-64 of the payload, seeded with bytes [0, 8) as a number
 //!    16     n  payload
@@ -23,6 +24,8 @@
 //!    13     3  0
 //!    16     8  LSN that the pages show at most (the snapshot they were read from)
 //!    24     n  the pages' bytes; in type 4: the length of the pages' bytes (4), then one LZ4 block of them
+//!
+//! payloads of a copy:    see `copy`
 //! ```
 //!
 //! All numbers are little-endian. The decoder takes bytes as they come and never trusts a length before it is
@@ -62,6 +65,20 @@ pub enum FrameType {
     SeedPages = 3,
     /// Pages of a seed, compressed.
     SeedPagesLz4 = 4,
+    /// A copy: a database as it is at one position.
+    CopyOffer = 5,
+    /// A copy: what the receiver wants of it.
+    CopyAnswer = 6,
+    /// A copy: scattered pages.
+    CopyPages = 7,
+    /// A copy: all chosen pages of a database were sent.
+    CopyWhole = 8,
+    /// A copy: journal records that make its databases show one position.
+    CopyTail = 9,
+    /// A copy: nothing follows.
+    CopyEnd = 10,
+    /// A copy in a file: what it is a copy of.
+    CopyHead = 11,
 }
 
 impl FrameType {
@@ -71,6 +88,13 @@ impl FrameType {
             2 => FrameType::Records,
             3 => FrameType::SeedPages,
             4 => FrameType::SeedPagesLz4,
+            5 => FrameType::CopyOffer,
+            6 => FrameType::CopyAnswer,
+            7 => FrameType::CopyPages,
+            8 => FrameType::CopyWhole,
+            9 => FrameType::CopyTail,
+            10 => FrameType::CopyEnd,
+            11 => FrameType::CopyHead,
             _ => return None,
         })
     }

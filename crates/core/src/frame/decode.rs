@@ -47,6 +47,12 @@ impl FrameDecoder {
         FrameDecoder::default()
     }
 
+    /// A decoder of frames whose opening, of whatever kind, was taken already.
+    #[must_use]
+    pub fn within() -> FrameDecoder {
+        FrameDecoder { buffer: BytesMut::new(), opened: true }
+    }
+
     /// Where the next bytes from the connection go; append to it only.
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer

@@ -104,7 +104,7 @@ impl SeedPages {
                     Err(_) => return bad("the compressed block is damaged"),
                 }
             }
-            FrameType::Message | FrameType::Records => return bad("the frame has another type"),
+            _ => return bad("the frame has another type"),
         };
         if bytes.len() != length {
             return bad("the length contradicts the number of pages");

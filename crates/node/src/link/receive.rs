@@ -46,6 +46,8 @@ enum ReceiveError {
     Seed(#[from] SeedPagesError),
     #[error("the partner sends seed pages that nobody asked for")]
     UnaskedSeed,
+    #[error("the partner sends a copy that nobody asked for")]
+    UnaskedCopy,
 }
 
 struct Receiver {
@@ -99,6 +101,7 @@ impl Receiver {
             FrameType::SeedPages | FrameType::SeedPagesLz4 => {
                 self.take_pages(SeedPages::decode(&frame)?).await
             }
+            _ => Err(ReceiveError::UnaskedCopy),
         }
     }
 
