@@ -8,6 +8,7 @@ pub mod copy;
 pub mod epoch;
 pub mod frame;
 pub mod ids;
+pub mod map;
 pub mod message;
 pub mod quorum;
 pub mod record;
