@@ -7,6 +7,7 @@
 //! ```text
 //! for each database   offer     what it is at one position, with its checksum and those of each 1,024 pages
 //!                       <- answers of the receiver: equal; newer than a position; hashes of these ranges; all
+//!                     chosen    how many pages follow
 //!                     pages     scattered, in ascending order, as often as needed
 //!                     whole     how many pages were sent
 //! then the tail       records   of the journal, from the mark on; everything that the pages show is at or before its end
@@ -25,8 +26,8 @@
 //! and the payloads:
 //!
 //! ```text
-//! offer, answer, whole, end, head:  postcard of the type of that name
-//! tail:                             journal records, one after the other, exactly as in the journal
+//! offer, answer, chosen, whole, end, head:  postcard of the type of that name
+//! tail:                                     journal records, one after the other, exactly as in the journal
 //! pages:
 //!     0     4  database
 //!     4     4  number of pages, n
@@ -48,7 +49,7 @@ mod pages;
 
 pub use compare::{Compared, PageSet, differing_pages, differing_ranges, range_hashes};
 pub use decode::{CopyDecoder, CopyError, Item, opening};
-pub use items::{Answer, End, Head, Offer, RangeHashes, Want, Whole};
+pub use items::{Answer, Chosen, End, Head, Offer, RangeHashes, Want, Whole};
 pub use order::{Order, OrderError};
 pub use pages::{PagesError, SentPages};
 

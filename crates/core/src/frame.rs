@@ -9,7 +9,7 @@
 //! then frames:
 //!     0     4  length of the payload in bytes, at most 8 MiB
 //!     4     1  type: 1 message, 2 records, 3 seed pages, 4 seed pages as one LZ4 block; of a copy: 5 offer, 6 answer,
-//!              7 pages, 8 whole, 9 tail, 10 end, 11 head
+//!              7 pages, 8 whole, 9 tail, 10 end, 11 head, 12 chosen
 //!     5     3  0
 //!     8     8  checksum: xxh3-64 of the payload, seeded with bytes [0, 8) as a number
 //!    16     n  payload
@@ -79,6 +79,8 @@ pub enum FrameType {
     CopyEnd = 10,
     /// A copy in a file: what it is a copy of.
     CopyHead = 11,
+    /// A copy: how many pages of a database follow.
+    CopyChosen = 12,
 }
 
 impl FrameType {
@@ -95,6 +97,7 @@ impl FrameType {
             9 => FrameType::CopyTail,
             10 => FrameType::CopyEnd,
             11 => FrameType::CopyHead,
+            12 => FrameType::CopyChosen,
             _ => return None,
         })
     }

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::{Answer, COPY_VERSION, End, Head, Offer, PagesError, SentPages, Whole};
+use super::{Answer, COPY_VERSION, Chosen, End, Head, Offer, PagesError, SentPages, Whole};
 use crate::{
     frame::{Frame, FrameDecoder, FrameError, FrameType},
     record::{Record, RecordError, split_records},
@@ -78,6 +78,8 @@ pub enum Item {
     Offer(Offer),
     /// What the receiver wants of an offer.
     Answer(Answer),
+    /// How many pages of it follow.
+    Chosen(Chosen),
     /// Pages.
     Pages(SentPages),
     /// All chosen pages of a database were sent.
@@ -102,6 +104,9 @@ impl Item {
             }
             FrameType::CopyOffer => Item::Offer(Offer::decode(bytes).ok_or(bad("an offer"))?),
             FrameType::CopyAnswer => Item::Answer(Answer::decode(bytes).ok_or(bad("an answer"))?),
+            FrameType::CopyChosen => {
+                Item::Chosen(Chosen::decode(bytes).ok_or(bad("the number of pages"))?)
+            }
             FrameType::CopyPages => Item::Pages(
                 SentPages::decode(bytes).map_err(|cause| CopyError::Pages { at, cause })?,
             ),

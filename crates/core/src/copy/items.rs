@@ -65,6 +65,15 @@ pub struct RangeHashes {
     pub hashes: Vec<u64>,
 }
 
+/// How much of a database follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Chosen {
+    /// The database.
+    pub database: DatabaseId,
+    /// How many pages will be sent.
+    pub pages: u32,
+}
+
 /// All chosen pages of a database were sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Whole {
@@ -130,7 +139,7 @@ macro_rules! payload {
     };
 }
 
-payload! { Offer Answer Whole End Head }
+payload! { Offer Answer Chosen Whole End Head }
 
 fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     match postcard::take_from_bytes(bytes) {

@@ -2,11 +2,11 @@
 //! nothing is missing, doubled or out of place.
 //!
 //! ```text
-//! head ─▶ offer ─▶ pages* ─▶ whole ─┐     tail* ─▶ end
-//!    └──────▲───────────────────────┴──────▲ ┘
+//! head ─▶ offer ─▶ chosen ─▶ pages* ─▶ whole ─┐     tail* ─▶ end
+//!    └──────▲─────────────────────────────────┴──────▲
 //! ```
 
-use super::{End, Head, Item, Offer, SentPages, Whole};
+use super::{Chosen, End, Head, Item, Offer, SentPages, Whole};
 use crate::ids::{DatabaseId, Lsn, PageNo};
 
 /// Why items do not make a whole copy.
@@ -38,7 +38,7 @@ pub enum OrderError {
 enum State {
     BeforeHead,
     BetweenDatabases,
-    Within { offer: Offer, next: PageNo, pages: u32 },
+    Within { offer: Box<Offer>, chosen: bool, next: PageNo, pages: u32 },
     Tail,
     Done,
 }
@@ -105,6 +105,7 @@ impl Order {
         match item {
             Item::Head(head) => self.head_comes(head),
             Item::Offer(offer) => self.offer_comes(offer),
+            Item::Chosen(chosen) => self.chosen_come(*chosen),
             Item::Pages(pages) => self.pages_come(pages),
             Item::Whole(whole) => self.whole_comes(*whole),
             Item::Tail(records) => {
@@ -167,12 +168,26 @@ impl Order {
         }
         self.offered.push(id);
         self.highest = self.highest.max(offer.at);
-        self.state = State::Within { offer: offer.clone(), next: PageNo(1), pages: 0 };
+        let offer = Box::new(offer.clone());
+        self.state = State::Within { offer, chosen: false, next: PageNo(1), pages: 0 };
+        Ok(())
+    }
+
+    fn chosen_come(&mut self, number: Chosen) -> Result<(), OrderError> {
+        let State::Within { offer, chosen, .. } = &mut self.state else {
+            return Err(OrderError::Misplaced("a number of pages outside of a database"));
+        };
+        if number.database != offer.database || number.pages != stored_pages(offer) {
+            return Err(OrderError::Database(offer.database, "not all of its pages follow"));
+        }
+        if std::mem::replace(chosen, true) {
+            return Err(OrderError::Misplaced("a second number of pages"));
+        }
         Ok(())
     }
 
     fn pages_come(&mut self, sent: &SentPages) -> Result<(), OrderError> {
-        let State::Within { offer, next, pages } = &mut self.state else {
+        let State::Within { offer, chosen: true, next, pages } = &mut self.state else {
             return Err(OrderError::Misplaced("pages outside of a database"));
         };
         let id = offer.database;
@@ -193,15 +208,14 @@ impl Order {
     }
 
     fn whole_comes(&mut self, whole: Whole) -> Result<(), OrderError> {
-        let State::Within { offer, pages, .. } = &self.state else {
+        let State::Within { offer, chosen: true, pages, .. } = &self.state else {
             return Err(OrderError::Misplaced("a database ends that did not begin"));
         };
         let id = offer.database;
-        let skipped = u32::from(offer.page_size.lock_page().0 <= offer.size_in_pages);
         if whole.database != id || whole.pages != *pages {
             return Err(OrderError::Database(id, "its end does not agree with its pages"));
         }
-        if *pages != offer.size_in_pages - skipped {
+        if *pages != stored_pages(offer) {
             return Err(OrderError::Database(id, "pages are missing at its end"));
         }
         self.state = State::BetweenDatabases;
@@ -235,4 +249,9 @@ impl Order {
         self.state = State::Done;
         Ok(())
     }
+}
+
+/// How many pages a whole copy of an offer has: all but the lock page.
+fn stored_pages(offer: &Offer) -> u32 {
+    offer.size_in_pages - u32::from(offer.page_size.lock_page().0 <= offer.size_in_pages)
 }

@@ -70,10 +70,12 @@ fn whole_copy() -> Vec<Item> {
     vec![
         Item::Head(Box::new(head(&[1, 2]))),
         Item::Offer(offer(1, &[1; 5])),
+        Item::Chosen(Chosen { database: DatabaseId(1), pages: 5 }),
         Item::Pages(sent(1, 1, 3)),
         Item::Pages(sent(1, 4, 2)),
         Item::Whole(Whole { database: DatabaseId(1), pages: 5 }),
         Item::Offer(offer(2, &[7])),
+        Item::Chosen(Chosen { database: DatabaseId(2), pages: 1 }),
         Item::Pages(small),
         Item::Whole(Whole { database: DatabaseId(2), pages: 1 }),
         Item::Tail(marks(10, 12)),
@@ -87,6 +89,7 @@ fn bytes_of(item: &Item) -> Vec<u8> {
         Item::Head(head) => (FrameType::CopyHead, head.encode()),
         Item::Offer(offer) => (FrameType::CopyOffer, offer.encode()),
         Item::Answer(answer) => (FrameType::CopyAnswer, answer.encode()),
+        Item::Chosen(chosen) => (FrameType::CopyChosen, chosen.encode()),
         Item::Pages(pages) => (FrameType::CopyPages, pages.encode()),
         Item::Whole(whole) => (FrameType::CopyWhole, whole.encode()),
         Item::Tail(records) => {
@@ -165,14 +168,14 @@ fn other_files_are_told_from_damaged_copies() {
 #[test]
 fn pages_that_an_offer_does_not_have_are_refused() {
     let mut items = whole_copy();
-    items[3] = Item::Pages(sent(1, 4, 3));
+    items[4] = Item::Pages(sent(1, 4, 3));
     assert!(read(&file(&items), 4096).unwrap_err().contains("too much"));
 }
 
 #[test]
 fn a_tail_that_ends_before_what_the_pages_show_is_refused() {
     let mut items = whole_copy();
-    items.truncate(8);
+    items.truncate(10);
     items.push(Item::Tail(marks(10, 11)));
     items.push(Item::End(End { end: Lsn(11), databases: 2, pages: 6, records: 1 }));
     assert!(read(&file(&items), 4096).unwrap_err().contains("end before"));
@@ -241,7 +244,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(
-        bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 5u8..=11,
+        bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 5u8..=12,
     ) {
         let kind = match kind {
             5 => FrameType::CopyOffer,
@@ -250,6 +253,7 @@ proptest! {
             8 => FrameType::CopyWhole,
             9 => FrameType::CopyTail,
             10 => FrameType::CopyEnd,
+            11 => FrameType::CopyChosen,
             _ => FrameType::CopyHead,
         };
         // Frames that verify may still hold anything.
@@ -264,7 +268,7 @@ proptest! {
     }
 
     #[test]
-    fn items_in_any_order_never_panic(picks in proptest::collection::vec(0usize..11, 0..30)) {
+    fn items_in_any_order_never_panic(picks in proptest::collection::vec(0usize..13, 0..30)) {
         let items = whole_copy();
         let mut order = Order::new();
         for pick in picks {
