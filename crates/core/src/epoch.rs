@@ -10,7 +10,7 @@ use crate::ids::{Lsn, ServerId};
 /// One principal's time in office. Compared by term, then start, then server.
 ///
 /// - `term` grows by one at every failover and promotion;
-/// - `start` grows by one at every start-up of an acting principal;
+/// - `start` grows, by a stride drawn at random, at every start-up of an acting principal;
 /// - `server` breaks the tie of two servers that were promoted apart from each other.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
@@ -25,16 +25,37 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// The epoch of `server` after it starts up again as the acting principal.
+    /// No term is higher in an epoch that a partner may speak of, so that what follows it can always be counted.
+    pub const TERM_MOST: u32 = u32::MAX / 2;
+
+    /// The epoch of `server` after it starts up again as the acting principal. `stride` is drawn at random at each
+    /// start, so that two copies of one data directory do not name different events alike.
+    ///
+    /// # Panics
+    /// After two thousand million terms, which no server lives to see and no partner is believed.
     #[must_use]
-    pub fn restarted(self, server: ServerId) -> Epoch {
-        Epoch { term: self.term, start: self.start + 1, server }
+    pub fn restarted(self, server: ServerId, stride: u16) -> Epoch {
+        match self.start.checked_add(1 + u32::from(stride)) {
+            Some(start) => Epoch { term: self.term, start, server },
+            // Tens of thousands of starts within one term: the next one has room again.
+            None => self.taken_over(server, stride),
+        }
     }
 
     /// The epoch of `server` after it takes over from whoever held this one.
+    ///
+    /// # Panics
+    /// As [`restarted`](Self::restarted).
     #[must_use]
-    pub fn taken_over(self, server: ServerId) -> Epoch {
-        Epoch { term: self.term + 1, start: 1, server }
+    pub fn taken_over(self, server: ServerId, stride: u16) -> Epoch {
+        let term = self.term.checked_add(1).expect("terms cannot run out in the life of a session");
+        Epoch { term, start: 1 + u32::from(stride), server }
+    }
+
+    /// Whether `next` is an epoch that [`taken_over`](Self::taken_over) gives to `server`, whatever the stride.
+    #[must_use]
+    pub fn hands_over_to(self, next: Epoch, server: ServerId) -> bool {
+        self.term.checked_add(1) == Some(next.term) && next.start > 0 && next.server == server
     }
 }
 
@@ -135,8 +156,8 @@ mod tests {
         assert!(epoch(1, 2) > epoch(1, 1));
         let (a, b) = (ServerId(1), ServerId(2));
         let old = Epoch { term: 1, start: 1, server: a };
-        assert!(old.taken_over(b) > old.taken_over(a), "the server breaks the tie");
-        assert!(old.taken_over(b) > old.restarted(a));
+        assert!(old.taken_over(b, 0) > old.taken_over(a, 0), "the server breaks the tie");
+        assert!(old.taken_over(b, 0) > old.restarted(a, u16::MAX));
     }
 
     #[test]

@@ -21,14 +21,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     epoch::{Epoch, EpochHistory},
-    ids::{Lsn, ServerId, SessionId},
+    ids::{DatabaseId, Lsn, PageNo, ServerId, SessionId},
     session::PairState,
 };
 
 /// The oldest protocol version that this build speaks.
-pub const PROTOCOL_MIN: u16 = 1;
+pub const PROTOCOL_MIN: u16 = 2;
 /// The newest protocol version that this build speaks.
-pub const PROTOCOL_MAX: u16 = 1;
+pub const PROTOCOL_MAX: u16 = 2;
 
 /// A message with the epoch that its sender holds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -151,6 +151,62 @@ pub enum Message {
     },
     /// Principal → mirror: all members of the session, the principal first.
     Partners(Vec<PartnerAddress>),
+    /// Principal → mirror: pages will be copied from snapshots at or above this mark; answered by
+    /// [`Message::PagesReady`].
+    PagesBegin {
+        /// The mark that the copy builds on.
+        mark: Lsn,
+    },
+    /// Mirror → principal: offer the databases; I spool what I lack.
+    PagesReady,
+    /// Principal → mirror: the copy and the journal (mark, end] are on their way, all of it.
+    PagesDone {
+        /// The end of the journal that belongs to the copy; at most the commit LSN.
+        end: Lsn,
+    },
+    /// Either way: send me this page if yours has this hash. Answered by [`Message::PageIs`].
+    PageWanted {
+        /// The database.
+        database: DatabaseId,
+        /// The page.
+        page: PageNo,
+        /// The hash of the image wanted.
+        hash: u64,
+    },
+    /// Either way: the answer to [`Message::PageWanted`], which it repeats.
+    PageIs {
+        /// The database.
+        database: DatabaseId,
+        /// The page.
+        page: PageNo,
+        /// The hash of the image wanted.
+        hash: u64,
+        /// The image; `None` if the sender does not have it.
+        bytes: Option<Vec<u8>>,
+    },
+    /// Mirror → principal: send me a copy of this one database; I compare.
+    HealWanted {
+        /// The database.
+        database: DatabaseId,
+    },
+    /// Principal → mirror: the copy of this database is on its way, all of it.
+    HealDone {
+        /// The database.
+        database: DatabaseId,
+        /// The position that the copy shows; at most the commit LSN.
+        at: Lsn,
+    },
+    /// Principal → mirror: the copy cannot be sent now; ask again later.
+    HealFailed {
+        /// The database.
+        database: DatabaseId,
+        /// Why.
+        why: String,
+    },
+    /// Mirror → principal: these databases here differ from yours; empty once all are healed.
+    Differs(Vec<DatabaseId>),
+    /// Mirror → principal: nothing is applied here any more, for this reason.
+    ReplayStopped(String),
 }
 
 impl Message {
@@ -175,6 +231,16 @@ impl Message {
             Message::TookOver { .. } => "TookOver",
             Message::EndMirroring { .. } => "EndMirroring",
             Message::Partners(_) => "Partners",
+            Message::PagesBegin { .. } => "PagesBegin",
+            Message::PagesReady => "PagesReady",
+            Message::PagesDone { .. } => "PagesDone",
+            Message::PageWanted { .. } => "PageWanted",
+            Message::PageIs { .. } => "PageIs",
+            Message::HealWanted { .. } => "HealWanted",
+            Message::HealDone { .. } => "HealDone",
+            Message::HealFailed { .. } => "HealFailed",
+            Message::Differs(_) => "Differs",
+            Message::ReplayStopped(_) => "ReplayStopped",
         }
     }
 }
@@ -219,7 +285,7 @@ pub struct Welcome {
     pub still_synchronized: bool,
 }
 
-/// How a mirror catches up. Later versions append ways (pages, compare).
+/// How a mirror catches up.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Plan {
     /// The records after this position follow.
@@ -234,6 +300,12 @@ pub enum Plan {
     },
     /// The pair is suspended: nothing is sent until [`Message::JoinAgain`].
     Wait,
+    /// The pages that differ follow, beside what the mirror has: [`Message::PagesBegin`] comes next.
+    Pages {
+        /// The mirror's files hold everything up to here and nothing else: pages that are newer follow. `None`: what
+        /// the two hold is compared.
+        since: Option<Lsn>,
+    },
 }
 
 /// A refusal and where to go instead.

@@ -27,10 +27,10 @@ mod time;
 pub use action::{Action, Admission, Alarm, AlarmKind, Level};
 pub use catch_up::{CatchUp, Offer, choose};
 pub use command::{Assessment, Command, CommandError, CommandId, Loss, Outcome};
-pub use durable::{Deposed, Durable, Ended, Member, Parked, PendingHandover};
+pub use durable::{Deposed, Durable, Ended, Member, Parked, PendingHandover, RolledBack};
 pub use event::{DialId, Event, LinkId, Recovered, Ticket};
 pub use pair::{Cause, PairState};
-pub use time::{Config, Millis, Now};
+pub use time::{Config, Millis, Now, Rejoin};
 
 use std::collections::BTreeSet;
 
@@ -72,6 +72,11 @@ pub struct Core {
     commit: Lsn,
     applied: Lsn,
     apply_target: Lsn,
+    /// The database files hold everything up to here; redo starts there.
+    base: Lsn,
+    has_spool: bool,
+    /// Drawn at random at this start.
+    stride: u16,
 
     /// The role that the engine last reported, `None` while it changes.
     engine: Option<Role>,
@@ -93,6 +98,15 @@ pub struct Core {
     postponed: Vec<(CommandId, Command)>,
     /// Raised and not cleared.
     alarms: BTreeSet<(AlarmKind, Option<ServerId>)>,
+}
+
+/// What connected mirrors still need of the journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Positions {
+    /// The least that a connected mirror has hardened; 0 until it has said so. `None` without any.
+    pub hardened: Option<Lsn>,
+    /// A seed or a copy is on its way to one of them.
+    pub copying: bool,
 }
 
 impl Core {
@@ -132,6 +146,8 @@ impl Core {
             Event::SeedFailed(link, error) => self.seed_failed(link, &error),
             Event::Drained(last) => self.drained(last),
             Event::Command(id, command) => self.command(id, command),
+            Event::Checkpointed(mark) => self.base = self.base.max(mark),
+            other => self.log(Level::Warn, format!("nobody waits for {other:?}")),
         }
     }
 
@@ -205,6 +221,16 @@ impl Core {
     #[must_use]
     pub fn pair_state(&self, server: ServerId) -> Option<PairState> {
         self.peers.iter().find(|peer| peer.server == server).map(|peer| peer.state)
+    }
+
+    /// What the journal's retention must know, without the rest of the status.
+    #[must_use]
+    pub fn positions(&self) -> Positions {
+        let connected = self.peers.iter().filter(|peer| peer.link.is_some());
+        Positions {
+            hardened: connected.map(|peer| peer.hardened).min(),
+            copying: self.peers.iter().any(|peer| peer.seed.is_some()),
+        }
     }
 
     /// What the data is.

@@ -212,7 +212,7 @@ fn stale(world: &mut World, to: usize, from: usize) {
         Message::SeedAck(seed),
         Message::SeedDone { consistent_at: Lsn(1) },
         Message::SeedComplete,
-        Message::Handover { last: Lsn(9), epoch: epoch.taken_over(world.nodes[to].server) },
+        Message::Handover { last: Lsn(9), epoch: epoch.taken_over(world.nodes[to].server, 0) },
         Message::TookOver { epoch, began_after: Lsn(9), client_url: String::new() },
         Message::EndMirroring { session },
         Message::Partners(Vec::new()),

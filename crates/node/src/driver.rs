@@ -198,7 +198,11 @@ impl Driver {
             }
             Input::Changed(number, changed) => self.changed(number, changed, actions),
             Input::Whole(lsn) => self.whole(lsn, actions),
-            Input::RedoAdvanced => self.retain(),
+            Input::RedoAdvanced => {
+                self.retain();
+                let mark = self.shared.control.read().redo_after;
+                self.step(Event::Checkpointed(mark), actions);
+            }
             Input::Stop(_) => unreachable!("the loop handles it"),
         }
     }
@@ -265,15 +269,11 @@ impl Driver {
     fn retain(&mut self) {
         self.retain_at = clock::uptime() + RETAIN_EVERY;
         let redo = self.shared.control.read().redo_after;
-        let mirrors = self.core.status().mirrors;
-        if mirrors.iter().all(|mirror| mirror.seed.is_none()) {
+        let positions = self.core.positions();
+        if !positions.copying {
             self.seed_marks.clear();
         }
-        let positions = mirrors
-            .iter()
-            .filter(|mirror| mirror.connected)
-            .map(|mirror| mirror.hardened.unwrap_or(Lsn::ZERO));
-        let wanted = positions.chain(self.seed_marks.values().copied()).min();
+        let wanted = positions.hardened.into_iter().chain(self.seed_marks.values().copied()).min();
         self.shared.journal.retain_needed(
             redo.next(),
             wanted.map_or(redo.next(), |lsn| lsn.next().min(redo.next())),

@@ -262,6 +262,7 @@ fn open(
         }
     };
     shared.set_applied(applied);
+    let redo_from = shared.control.read().redo_after;
     let journal_after = recovery.first.before();
     let recovered = Recovered {
         durable: durable.clone(),
@@ -269,6 +270,9 @@ fn open(
         journal_end: recovery.end,
         commit,
         applied,
+        base: redo_from,
+        has_spool: false,
+        stride: random::stride(),
     };
     Ok((shared, recovered, lock))
 }
@@ -440,7 +444,7 @@ impl Operations for Node {
             client_url: request.principal_client_url,
         };
         let (session, replace) = (request.session, request.replace);
-        self.command(Command::JoinSession { session, principal, replace, holds_data })
+        self.command(Command::JoinSession { session, principal, replace, holds_data, history: None })
             .await
             .map(drop)
     }

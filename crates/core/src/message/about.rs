@@ -106,10 +106,17 @@ pub struct About {
     pub hardened: Lsn,
     /// Applied up to here.
     pub applied: Lsn,
+    /// Its database files hold everything up to here: the mark from which its redo starts.
+    pub base: Lsn,
     /// What its data is.
     pub data: DataState,
-    /// Whether it is a deposed principal whose journal must not be cut before the operator decides.
+    /// Whether its journal must not be cut before what only it has is saved: it is a deposed principal, or it joins
+    /// with data of its own.
     pub deposed: bool,
+    /// Whether what only it has is saved as orphans, so that its data may be brought in line.
+    pub orphans_saved: bool,
+    /// Whether a copy that was not finished, or that came from backup files, is here to compare with.
+    pub has_spool: bool,
     /// Where its partners reach it.
     pub partner_address: String,
     /// Where its clients reach it.

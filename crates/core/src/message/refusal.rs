@@ -79,6 +79,16 @@ codes! {
     Deposed => "DEPOSED",
     /// The journal failed; nothing can be written until the server is restarted.
     JournalFailed => "JOURNAL_FAILED",
+    /// The two servers' data never had anything in common.
+    NoCommonOrigin => "NO_COMMON_ORIGIN",
+    /// The server holds less than it once confirmed: its disk is an older image of itself.
+    RolledBack => "ROLLED_BACK",
+    /// A database of the mirror differs from the principal's, and is not healed yet.
+    Differs => "DATABASE_DIFFERS",
+    /// The mirror cannot apply any more.
+    ReplayStopped => "REPLAY_STOPPED",
+    /// A message says what no server says.
+    Nonsense => "NONSENSE",
 }
 
 impl fmt::Display for Code {

@@ -34,6 +34,9 @@ pub struct SeedProgress {
     pub copied_at: Lsn,
     /// Once all pages are there: the position up to which the journal must be redone before the copy is usable.
     pub consistent_at: Option<Lsn>,
+    /// The copy was spooled whole, with its journal, beside what was here; from here on it takes that place.
+    #[serde(default)]
+    pub spooled: bool,
 }
 
 impl SeedProgress {
@@ -48,6 +51,18 @@ impl SeedProgress {
             next_page: PageNo(1),
             copied_at: Lsn::ZERO,
             consistent_at: None,
+            spooled: false,
+        }
+    }
+
+    /// A copy that is spooled whole: pages that show at least `mark` and at most `end`, and the journal between.
+    #[must_use]
+    pub fn spooled(mark: Lsn, end: Lsn) -> SeedProgress {
+        SeedProgress {
+            copied_at: end,
+            consistent_at: Some(end),
+            spooled: true,
+            ..SeedProgress::begun(mark)
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What the core tells the driver. Actions are performed in the order in which they are given; none waits for an
 //! earlier one to end, because the core itself holds back whatever must follow a `Persist` until it is done.
 
+use bytes::Bytes;
+
 use crate::{
     epoch::Epoch,
-    ids::{Lsn, ServerId},
+    ids::{DatabaseId, Lsn, PageNo, ServerId},
     message::{Envelope, Refusal, SeedProgress},
     session::{CommandError, CommandId, DialId, Durable, LinkId, Outcome, Ticket},
 };
@@ -25,7 +27,7 @@ pub enum Action {
     /// Principal: send every record after this position, and those to come, until stopped or closed. Replaces an
     /// earlier stream on this link.
     StreamFrom(LinkId, Lsn),
-    /// Principal: send no more records and no more pages of a seed on this link.
+    /// Principal: send no more records and no more pages of a seed or copy on this link.
     StopStreaming(LinkId),
     /// Principal: choose the mark for a seed. With a progress: go on from its mark, which the journal has.
     PrepareSeed(LinkId, Option<Box<SeedProgress>>),
@@ -36,6 +38,93 @@ pub enum Action {
     ReceiveSeed(LinkId, Box<SeedProgress>),
     /// Mirror: make every page received durable, then say `SeedFinished`.
     FinishSeed(LinkId, Lsn),
+
+    /// Principal: estimate the bytes of both ways for a mirror; answer `Estimated`, within a second or so.
+    EstimateCatchUp {
+        /// The connection.
+        link: LinkId,
+        /// The journal would follow from here.
+        after: Lsn,
+        /// Or the pages that are newer than this, and the journal since.
+        base: Lsn,
+    },
+    /// Principal: choose the mark for a copy (the newest will do, if the journal has it); answer `PagesPrepared`.
+    PreparePages(LinkId),
+    /// Principal: send the copy: the pages newer than `since` (`None`: those that differ), read from snapshots at or
+    /// above the mark and at or below the commit LSN, then the journal after the mark up to an end that is final and at
+    /// or above every snapshot; then say `PagesSent`.
+    SendPages {
+        /// The connection.
+        link: LinkId,
+        /// The mark.
+        mark: Lsn,
+        /// What the mirror's files hold, if that is a position.
+        since: Option<Lsn>,
+    },
+    /// Mirror: be ready to spool a copy, beside what is here, which stays as it is. What an earlier attempt spooled
+    /// counts as held.
+    ReceivePages {
+        /// The connection.
+        link: LinkId,
+        /// The mark.
+        mark: Lsn,
+        /// As in `SendPages`.
+        since: Option<Lsn>,
+    },
+    /// Mirror: make the spool durable, with the journal up to this end; then say `PagesSpooled`.
+    FinishPages(LinkId, Lsn),
+    /// Mirror: let the spool take the place of the journal and of the pages that it brings: empty the journal, so that it
+    /// begins after the mark, put the spooled one into it, write the pages into the closed files; then `PagesAdopted`, or
+    /// `AdoptFailed` if the spool is not whole. Done again from the start after a crash.
+    AdoptPages {
+        /// The mark.
+        mark: Lsn,
+        /// The end of the spooled journal.
+        end: Lsn,
+    },
+    /// Keep the events of this range, which only this server has, as orphans; then `OrphansSaved` or `OrphansFailed`.
+    /// Nothing is applied or appended meanwhile. Again after a crash.
+    SaveOrphans {
+        /// The last event in common.
+        common: Lsn,
+        /// The journal's end.
+        end: Lsn,
+    },
+    /// A partner lacks this page: answer `PageProvided`, soon.
+    ProvidePage {
+        /// The connection.
+        link: LinkId,
+        /// The database.
+        database: DatabaseId,
+        /// The page.
+        page: PageNo,
+        /// The hash of the image wanted.
+        hash: u64,
+    },
+    /// The answer to `PageDamaged`: to all that were told alike. The hash is still to be checked.
+    TakePage {
+        /// The database.
+        database: DatabaseId,
+        /// The page.
+        page: PageNo,
+        /// The hash of the image wanted.
+        hash: u64,
+        /// The image; `None` if no partner has it.
+        bytes: Option<Bytes>,
+    },
+    /// Principal: send a copy of one database (what differs), from a snapshot at or below the commit LSN; then say
+    /// `HealSent` or `HealNotSent`.
+    SendHeal(LinkId, DatabaseId),
+    /// Mirror: be ready for the copy of one database.
+    ReceiveHeal(LinkId, DatabaseId),
+    /// Mirror: put the copy of one database in place, in one transaction, and go on with its records after `at`; then
+    /// `Healed` or `HealFailed`.
+    FinishHeal {
+        /// The database.
+        database: DatabaseId,
+        /// What the copy shows.
+        at: Lsn,
+    },
 
     /// Mirror: put the records of the event that caused this into the journal.
     Append(LinkId),
@@ -105,6 +194,12 @@ pub enum AlarmKind {
     InDoubt,
     /// The journal failed.
     JournalFailed,
+    /// This server's disk is an older image of itself.
+    RolledBack,
+    /// A database differs from the principal's: here, or on that partner.
+    Differs,
+    /// Nothing is applied any more: here, or on that partner.
+    ReplayStopped,
 }
 
 /// A change of an alarm.

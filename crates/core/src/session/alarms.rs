@@ -30,6 +30,9 @@ impl Core {
                 AlarmKind::Deposed => "this server is in line with the principal again",
                 AlarmKind::InDoubt => "no handover is unanswered any more",
                 AlarmKind::JournalFailed => "the journal works",
+                AlarmKind::RolledBack => "this server is no principal with an older disk any more",
+                AlarmKind::Differs => "no database is known to differ any more",
+                AlarmKind::ReplayStopped => "nothing is known to stand still any more",
             };
             self.alarm(kind, partner, false, text);
         }
@@ -44,6 +47,8 @@ impl Core {
             AlarmKind::Deposed => self.d.deposed.is_some(),
             AlarmKind::InDoubt => self.d.pending_handover.is_some(),
             AlarmKind::JournalFailed => self.journal_failed.is_some(),
+            AlarmKind::RolledBack => self.d.rolled_back.is_some(),
+            AlarmKind::Differs | AlarmKind::ReplayStopped => false,
         }
     }
 }

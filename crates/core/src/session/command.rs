@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    epoch::Epoch,
+    epoch::{Epoch, EpochHistory},
     ids::{Lsn, ServerId, SessionId, UnixMicros},
     message::{PartnerAddress, Refusal, Safety},
 };
@@ -39,6 +39,9 @@ pub enum Command {
         replace: bool,
         /// Whether there is data here that a user would miss; the driver finds out.
         holds_data: bool,
+        /// The principal's epochs, where the operator's tool knows them: data that has an epoch in common with them is
+        /// kept, and brought in line.
+        history: Option<EpochHistory>,
     },
     /// On the mirror: undo `JoinSession`, as long as nothing here was replaced yet.
     CancelJoin,
@@ -60,6 +63,8 @@ pub enum Command {
         /// Whether writes are refused rather than confirmed without a synchronized mirror.
         require_mirror: bool,
     },
+    /// On a server that parks: save what only it has as orphans, and follow the principal.
+    Rejoin,
     /// On either: end mirroring. On the principal with one partner, or with all (`None`); on a mirror its own.
     StopMirroring(Option<ServerId>),
 }

@@ -38,7 +38,7 @@ impl Core {
             Command::AddPartner { session, partner, safety, require_mirror } => {
                 self.command_add_partner(session, partner, safety, require_mirror)
             }
-            Command::JoinSession { session, principal, replace, holds_data } => {
+            Command::JoinSession { session, principal, replace, holds_data, history: _ } => {
                 self.command_join(session, principal, replace || !holds_data, replace)
             }
             Command::CancelJoin => self.command_cancel_join(),
@@ -49,6 +49,7 @@ impl Core {
             Command::SetSafety { safety, require_mirror } => {
                 self.command_set_safety(safety, require_mirror)
             }
+            Command::Rejoin => Err(busy()),
             Command::StopMirroring(partner) => self.command_stop(partner),
         };
         match answer {

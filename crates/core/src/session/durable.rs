@@ -40,8 +40,12 @@ pub struct Deposed {
     pub by: Epoch,
     /// When it learned.
     pub at: UnixMicros,
-    /// Set once the comparison found events that only this server has; it parks then.
+    /// Set once the comparison found events that only this server has, and they are not saved by themselves; it parks
+    /// then.
     pub parked: Option<Parked>,
+    /// The events that are saved as orphans; what is in line with the principal below them may be overwritten.
+    #[serde(default)]
+    pub saved: Option<Parked>,
 }
 
 /// What differs between a deposed principal and the new one.
@@ -51,6 +55,21 @@ pub struct Parked {
     pub common: Lsn,
     /// The events above `common` up to here exist only on this server.
     pub end: Lsn,
+}
+
+/// A mirror has applied events of this principal that this principal does not have: its disk is an older image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// The mirror.
+    pub mirror: ServerId,
+    /// The mirror's epoch.
+    pub epoch: Epoch,
+    /// Both have the same events up to here.
+    pub common: Lsn,
+    /// The mirror has events up to here.
+    pub end: Lsn,
+    /// When it was found out.
+    pub at: UnixMicros,
 }
 
 /// A session that has ended; a member that was away learns it from here.
@@ -87,6 +106,9 @@ pub struct Durable {
     pub pending_handover: Option<PendingHandover>,
     /// A former principal that has not yet been found to be in line with the new one.
     pub deposed: Option<Deposed>,
+    /// Principal: its disk was replaced by an older one; it writes nothing until the operator decides.
+    #[serde(default)]
+    pub rolled_back: Option<RolledBack>,
     /// Sessions that ended, the newest last; bounded.
     pub ended: Vec<Ended>,
     /// Mirror: the data is not usable until this is cleared.
@@ -101,7 +123,8 @@ pub struct Durable {
     /// joining of a session, which forgets the own epochs, until the journal is emptied for a seed.
     #[serde(default)]
     pub left_behind: Epoch,
-    /// Mirror: epoch and history from before it joined, until the first seed begins, for undoing.
+    /// Mirror: epoch and history from before it joined, for undoing; until the first seed begins, or until the data,
+    /// if that was kept, is in line with the principal.
     pub before_join: Option<Box<(Epoch, EpochHistory)>>,
 }
 
@@ -125,6 +148,7 @@ impl Durable {
             exposed_since: None,
             pending_handover: None,
             deposed: None,
+            rolled_back: None,
             ended: Vec::new(),
             seeding: None,
             empty: false,

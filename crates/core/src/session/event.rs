@@ -1,8 +1,10 @@
 //! What the driver tells the core.
 
+use bytes::Bytes;
+
 use crate::{
     epoch::Epoch,
-    ids::Lsn,
+    ids::{DatabaseId, DatabaseName, Lsn, PageNo},
     message::{Envelope, Role, SeedDatabase, SeedProgress},
     session::{Command, CommandId, Durable},
 };
@@ -41,6 +43,12 @@ pub struct Recovered {
     pub commit: Lsn,
     /// Redone into the databases up to here.
     pub applied: Lsn,
+    /// The mark from which redo started: the database files hold everything up to here.
+    pub base: Lsn,
+    /// A copy that is not finished, or came from backup files, is here.
+    pub has_spool: bool,
+    /// Drawn at random for this start: two copies of one data directory must not name different events alike.
+    pub stride: u16,
 }
 
 /// Something that happened.
@@ -66,6 +74,10 @@ pub enum Event {
     Pruned(Lsn),
     /// The journal failed for good (the first write or fsync error); nothing is written any more.
     JournalFailed(String),
+    /// A checkpoint is complete: the database files hold everything up to this mark.
+    Checkpointed(Lsn),
+    /// Mirror: replay stopped for good; only a restart, or a new copy, can mend that.
+    ReplayFailed(String),
 
     /// A dial succeeded.
     Connected(DialId, LinkId),
@@ -113,8 +125,127 @@ pub enum Event {
     SeedProgressed(LinkId, Box<SeedProgress>),
     /// Mirror, answers `FinishSeed`: every page received is durable.
     SeedFinished(LinkId),
-    /// Either side could not go on with a seed; the link is closed and it resumes later.
+    /// Either side could not go on with a seed or a copy; the link is closed and it resumes later.
     SeedFailed(LinkId, String),
+
+    /// Answers `EstimateCatchUp`.
+    Estimated {
+        /// The connection.
+        link: LinkId,
+        /// Bytes of the journal that would follow.
+        journal_bytes: u64,
+        /// Bytes of the pages that would follow, and of the journal since.
+        page_bytes: u64,
+    },
+    /// Answers `PreparePages`.
+    PagesPrepared {
+        /// The connection.
+        link: LinkId,
+        /// The mark's LSN; the journal has everything after it, and keeps it for this link.
+        mark: Lsn,
+    },
+    /// Answers `SendPages`: everything is on its way.
+    PagesSent {
+        /// The connection.
+        link: LinkId,
+        /// The end of the journal that was sent with it; at most the commit LSN.
+        end: Lsn,
+    },
+    /// Mirror, answers `FinishPages`: the spool is whole and durable.
+    PagesSpooled {
+        /// The connection.
+        link: LinkId,
+        /// The mark.
+        mark: Lsn,
+        /// The end of the spooled journal.
+        end: Lsn,
+    },
+    /// Mirror, answers `AdoptPages`: the journal begins after the mark and ends, hardened, at the end; the files hold the
+    /// pages and are redone from the mark by `ApplyUpTo`.
+    PagesAdopted {
+        /// The mark.
+        mark: Lsn,
+        /// The journal's end.
+        end: Lsn,
+    },
+    /// Mirror, answers `AdoptPages`: the spool is not whole any more; what is here must be seeded anew.
+    AdoptFailed(String),
+
+    /// Answers `SaveOrphans`: they are on disk.
+    OrphansSaved {
+        /// As it was asked.
+        common: Lsn,
+        /// As it was asked.
+        end: Lsn,
+    },
+    /// Answers `SaveOrphans`: they could not be saved; this server parks.
+    OrphansFailed(String),
+
+    /// A page does not have the hash that it must have. Answered by `TakePage`.
+    PageDamaged {
+        /// The database.
+        database: DatabaseId,
+        /// The page.
+        page: PageNo,
+        /// The hash of the image wanted.
+        hash: u64,
+    },
+    /// Answers `ProvidePage`.
+    PageProvided {
+        /// The connection.
+        link: LinkId,
+        /// The database.
+        database: DatabaseId,
+        /// The page.
+        page: PageNo,
+        /// The hash of the image wanted.
+        hash: u64,
+        /// The image, if it is here.
+        bytes: Option<Bytes>,
+    },
+    /// The checksum of a database is not what the record says. Its records are skipped until it is healed.
+    DatabaseDiffers {
+        /// The database.
+        database: DatabaseId,
+        /// Its name.
+        name: DatabaseName,
+        /// The record.
+        lsn: Lsn,
+        /// What the record says.
+        expected: u64,
+        /// What is here.
+        found: u64,
+    },
+    /// Principal, answers `SendHeal`: the copy is on its way.
+    HealSent {
+        /// The connection.
+        link: LinkId,
+        /// The database.
+        database: DatabaseId,
+        /// What the copy shows; at most the commit LSN.
+        at: Lsn,
+    },
+    /// Principal, answers `SendHeal`: it cannot be sent now.
+    HealNotSent {
+        /// The connection.
+        link: LinkId,
+        /// The database.
+        database: DatabaseId,
+        /// Why.
+        why: String,
+    },
+    /// Mirror, answers `FinishHeal`; or the database differs no more for another reason (it was dropped).
+    Healed {
+        /// The database.
+        database: DatabaseId,
+    },
+    /// Mirror: the copy did not come whole, or did not mend the database; it is asked for again.
+    HealFailed {
+        /// The database.
+        database: DatabaseId,
+        /// Why.
+        why: String,
+    },
 
     /// Answers `Drain`: no write is in flight and the journal ends here (not all of it need be hardened yet).
     Drained(Lsn),

@@ -89,7 +89,7 @@ impl Core {
             let remedy = "This server stays the principal; try again.";
             return self.abort_failover(Refusal::new(Code::Unexpected, what, remedy));
         }
-        let epoch = self.d.epoch.taken_over(target);
+        let epoch = self.d.epoch.taken_over(target, self.stride);
         self.d.pending_handover = Some(PendingHandover { target, last, epoch });
         // On disk first: a principal that forgot that it handed over would go on confirming.
         self.persist();
@@ -203,7 +203,7 @@ impl Core {
 
     pub(super) fn handed_over(&mut self, id: LinkId, from: ServerId, last: Lsn, epoch: Epoch) {
         let possible = self.upstream.stage == Stage::Following
-            && epoch == self.d.epoch.taken_over(self.d.server)
+            && self.d.epoch.hands_over_to(epoch, self.d.server)
             && self.data() == DataState::Consistent
             && self.end == last
             && self.hardened == last
@@ -283,7 +283,7 @@ impl Core {
     pub(super) fn promote_now(&mut self) {
         // Above what a handover may have given away, too.
         let base = self.d.pending_handover.as_ref().map_or(self.d.epoch, |pending| pending.epoch);
-        let epoch = base.max(self.d.epoch).taken_over(self.d.server);
+        let epoch = base.max(self.d.epoch).taken_over(self.d.server, self.stride);
         self.close_all();
         if let Some(deposed) = &self.d.deposed {
             self.log(
@@ -336,7 +336,7 @@ impl Core {
         for member in &mut self.d.partners {
             (member.suspended, member.synchronized) = (false, false);
         }
-        self.d.deposed = Some(Deposed { own, by, at: self.now.unix, parked: None });
+        self.d.deposed = Some(Deposed { own, by, at: self.now.unix, parked: None, saved: None });
         self.d.epoch = by;
         self.d.exposed_since = None;
         self.d.was_synchronized = false;

@@ -406,7 +406,8 @@ impl Core {
         let (at, own) = (self.now.unix, self.d.history.current().unwrap_or_default());
         let parked = Some(Parked { common, end });
         self.d.epoch = self.d.epoch.max(epoch);
-        let deposed = self.d.deposed.get_or_insert(Deposed { own, by: epoch, at, parked });
+        let deposed =
+            self.d.deposed.get_or_insert(Deposed { own, by: epoch, at, parked, saved: None });
         deposed.parked = parked;
         self.d.was_synchronized = false;
         self.d.last_contact = Some(at);

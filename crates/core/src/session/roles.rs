@@ -153,7 +153,7 @@ impl Core {
         if was == Role::Mirror {
             // Its own events must not bear the principal's epoch.
             let base = old_epoch.max(std::mem::take(&mut self.d.left_behind));
-            self.begin_own_epoch(base.taken_over(self.d.server));
+            self.begin_own_epoch(base.taken_over(self.d.server, self.stride));
         }
         self.peers.clear();
         self.inquiry_until = None;
@@ -220,7 +220,7 @@ impl Core {
         self.d.history = history;
         self.leave_mirror();
         self.d.left_behind = Epoch::default();
-        self.begin_own_epoch(epoch.restarted(self.d.server));
+        self.begin_own_epoch(epoch.restarted(self.d.server, self.stride));
         self.persist();
         self.emit(Action::BecomeStandalone { epoch: self.d.epoch, discard: false });
     }

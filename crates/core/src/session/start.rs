@@ -14,7 +14,16 @@ impl Core {
     /// If the durable state is one that this core never writes.
     #[must_use]
     pub fn start(config: Config, recovered: Recovered, now: Now, out: &mut Vec<Action>) -> Core {
-        let Recovered { durable, journal_after, journal_end, commit, applied } = recovered;
+        let Recovered {
+            durable,
+            journal_after,
+            journal_end,
+            commit,
+            applied,
+            base,
+            has_spool,
+            stride,
+        } = recovered;
         check(&durable);
         assert!(journal_after <= journal_end, "a journal ends before it begins");
         let jitter = config.jitter_seed | 1;
@@ -32,6 +41,9 @@ impl Core {
             commit,
             applied,
             apply_target: applied,
+            base,
+            has_spool,
+            stride,
             engine: None,
             admission: None,
             links: Vec::new(),
@@ -61,7 +73,7 @@ impl Core {
     /// Takes the next start of the term, so that what this server writes from now on is told from what an
     /// earlier start may have sent and lost.
     fn start_acting(&mut self) {
-        let epoch = self.d.epoch.restarted(self.d.server);
+        let epoch = self.d.epoch.restarted(self.d.server, self.stride);
         self.d.history.cut(self.end);
         self.d.history.begin(epoch, self.end);
         self.d.epoch = epoch;

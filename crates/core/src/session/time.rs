@@ -53,6 +53,19 @@ pub struct Config {
     pub client_url: String,
     /// The program's version, for people.
     pub build: String,
+    /// What a deposed principal does with events that only it has.
+    pub rejoin: Rejoin,
+}
+
+/// What a server does that finds that it alone has some events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejoin {
+    /// It saves them as orphans and follows the principal.
+    #[default]
+    Automatic,
+    /// It parks, untouched, until the operator decides.
+    Manual,
 }
 
 impl Config {
@@ -68,6 +81,7 @@ impl Config {
             partner_address: partner_address.to_owned(),
             client_url: client_url.to_owned(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
+            rejoin: Rejoin::Automatic,
         }
     }
 

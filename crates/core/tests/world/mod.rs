@@ -346,7 +346,9 @@ impl World {
     pub fn join(&mut self, m: usize, p: usize, replace: bool, holds_data: bool) {
         let principal = self.address(p);
         let session = SessionId(0x5e55);
-        self.command(m, Command::JoinSession { session, principal, replace, holds_data });
+        let history = None;
+        let join = Command::JoinSession { session, principal, replace, holds_data, history };
+        self.command(m, join);
     }
 
     /// A client writes, if it is let. Returns whether it was.
@@ -530,6 +532,9 @@ impl Node {
             journal_end: end,
             commit,
             applied,
+            base: applied,
+            has_spool: false,
+            stride: 0,
         }
     }
 }

@@ -72,6 +72,7 @@ impl World {
                 assert!(news, "{}: an alarm is told when it changes", node.name);
             }
             Action::Log(..) => {}
+            other => panic!("this world cannot {other:?} yet"),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use counterpart_core::{
+    Lsn,
     message::{Message, Plan, Role},
     session::{Action, Admission, Durable},
 };
@@ -48,6 +49,31 @@ impl World {
             Action::SendSeed(link, _) => format!("send pages to {}", self.peer_name(*link)),
             Action::ReceiveSeed(..) => "receive pages".into(),
             Action::FinishSeed(_, at) => format!("finish the seed, consistent at {at}"),
+            Action::EstimateCatchUp { after, base, .. } => {
+                format!("estimate the journal after {after} and the pages newer than {base}")
+            }
+            Action::PreparePages(_) => "prepare a copy".into(),
+            Action::SendPages { link, mark, since } => {
+                format!("send {} to {}, mark {mark}", which_pages(*since), self.peer_name(*link))
+            }
+            Action::ReceivePages { mark, since, .. } => {
+                format!("spool {}, mark {mark}", which_pages(*since))
+            }
+            Action::FinishPages(_, end) => format!("finish the spool, journal up to {end}"),
+            Action::AdoptPages { mark, end } => format!("adopt the spool: journal {mark}..{end}"),
+            Action::SaveOrphans { common, end } => format!("save orphans {common}..{end}"),
+            Action::ProvidePage { link, database, page, .. } => {
+                format!("provide page {page} of {database} for {}", self.peer_name(*link))
+            }
+            Action::TakePage { database, page, bytes, .. } => {
+                let what = if bytes.is_some() { "take" } else { "do without" };
+                format!("{what} page {page} of {database}")
+            }
+            Action::SendHeal(link, database) => {
+                format!("send database {database} to {}", self.peer_name(*link))
+            }
+            Action::ReceiveHeal(_, database) => format!("be ready for database {database}"),
+            Action::FinishHeal { database, at } => format!("put database {database} in place at {at}"),
             Action::Append(_) => {
                 let recs = &self.nodes[index].incoming;
                 format!("append {}..{}", recs[0].lsn, recs[recs.len() - 1].lsn)
@@ -143,6 +169,7 @@ impl World {
                     Plan::Seed { resumed: true } => "resume the seed".into(),
                     Plan::Seed { resumed: false } => "seed".into(),
                     Plan::Wait => "wait".into(),
+                    Plan::Pages { since } => which_pages(*since),
                 };
                 format!("Welcome {plan}, keep up to {}", welcome.truncate_to)
             }
@@ -163,6 +190,17 @@ impl World {
                 format!("Ack hardened {hardened}, applied {applied}")
             }
             Message::Commit { lsn } => format!("Commit {lsn}"),
+            Message::PagesBegin { mark } => format!("PagesBegin mark {mark}"),
+            Message::PagesDone { end } => format!("PagesDone end {end}"),
+            Message::PageWanted { database, page, .. } => format!("PageWanted {database}/{page}"),
+            Message::PageIs { database, page, bytes, .. } => {
+                format!("PageIs {database}/{page}{}", if bytes.is_some() { "" } else { ": not here" })
+            }
+            Message::HealWanted { database } => format!("HealWanted {database}"),
+            Message::HealDone { database, at } => format!("HealDone {database} at {at}"),
+            Message::HealFailed { database, why } => format!("HealFailed {database}: {why}"),
+            Message::Differs(databases) => format!("Differs {}", databases.len()),
+            Message::ReplayStopped(why) => format!("ReplayStopped {why}"),
             other => other.name().to_owned(),
         }
     }
@@ -212,6 +250,10 @@ impl World {
             self.note(index, &line);
         }
     }
+}
+
+fn which_pages(since: Option<Lsn>) -> String {
+    since.map_or("the pages that differ".into(), |lsn| format!("the pages newer than {lsn}"))
 }
 
 fn words(admission: &Admission) -> String {

@@ -32,6 +32,18 @@ impl Driver {
                 | Action::FinishSeed(..) => {
                     self.perform_seed(action);
                 }
+                Action::EstimateCatchUp { .. }
+                | Action::PreparePages(_)
+                | Action::SendPages { .. }
+                | Action::ReceivePages { .. }
+                | Action::FinishPages(..)
+                | Action::AdoptPages { .. }
+                | Action::SaveOrphans { .. }
+                | Action::ProvidePage { .. }
+                | Action::TakePage { .. }
+                | Action::SendHeal(..)
+                | Action::ReceiveHeal(..)
+                | Action::FinishHeal { .. } => self.cannot_yet(action),
                 Action::Append(link) => self.append(link),
                 Action::TruncateJournal(lsn) => self.truncate_journal(lsn),
                 Action::ResetJournal(lsn) => self.reset_journal(lsn),
@@ -151,6 +163,37 @@ impl Driver {
                 }
             }
             other => unreachable!("{other:?} has nothing to do with seeds"),
+        }
+    }
+
+    /// Answers what this server cannot do yet, so that nobody waits for it: it says so, and the link fails.
+    fn cannot_yet(&self, action: Action) {
+        tracing::warn!(?action, "this server cannot do that yet");
+        let inputs = &self.shared.inputs;
+        let why = || "this server cannot do that yet".to_owned();
+        match action {
+            // As if both ways cost the same: the journal is taken then.
+            Action::EstimateCatchUp { link, .. } => {
+                inputs.event(Event::Estimated { link, journal_bytes: 0, page_bytes: 0 });
+            }
+            Action::PreparePages(link)
+            | Action::SendPages { link, .. }
+            | Action::ReceivePages { link, .. }
+            | Action::FinishPages(link, _) => inputs.event(Event::SeedFailed(link, why())),
+            Action::AdoptPages { .. } => inputs.event(Event::AdoptFailed(why())),
+            Action::SaveOrphans { .. } => inputs.event(Event::OrphansFailed(why())),
+            Action::ProvidePage { link, database, page, hash } => {
+                inputs.event(Event::PageProvided { link, database, page, hash, bytes: None });
+            }
+            Action::SendHeal(link, database) => {
+                inputs.event(Event::HealNotSent { link, database, why: why() });
+            }
+            Action::FinishHeal { database, .. } => {
+                inputs.event(Event::HealFailed { database, why: why() });
+            }
+            // Nobody has asked for a page, and nothing comes that would have to be received.
+            Action::TakePage { .. } | Action::ReceiveHeal(..) => {}
+            other => unreachable!("{other:?} is performed elsewhere"),
         }
     }
 
