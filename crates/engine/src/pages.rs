@@ -128,6 +128,18 @@ impl SnapshotReader {
         self.reader.shared.page_size
     }
 
+    /// These pages, one after the other, as they are in the database: nothing is made of it being a file.
+    ///
+    /// # Errors
+    /// What SQLite says, and `SQLITE_CORRUPT` for a page that is not there.
+    pub fn read(&mut self, numbers: &[PageNo]) -> Result<Bytes, SqlError> {
+        let mut bytes = Vec::with_capacity(numbers.len() * self.page_size().bytes());
+        for &number in numbers {
+            bytes.extend_from_slice(&read_page(&self.reader.db, number)?);
+        }
+        Ok(bytes.into())
+    }
+
     /// The next bytes of the file, about `max_bytes`; `None` after the last.
     ///
     /// # Errors
