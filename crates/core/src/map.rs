@@ -67,20 +67,21 @@ impl Entry {
 
 /// The entries of all pages of a database.
 ///
-/// - `xor` is the XOR of all hashes, kept incrementally;
+/// - `xor` is the XOR of all hashes and `known` the number of pages that have one, both kept incrementally;
 /// - the lock page, which SQLite never stores, always has the unknown entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PageMap {
     page_size: PageSize,
     entries: Vec<Entry>,
     xor: u64,
+    known: usize,
 }
 
 impl PageMap {
     /// A map of a database without pages.
     #[must_use]
     pub fn new(page_size: PageSize) -> PageMap {
-        PageMap { page_size, entries: Vec::new(), xor: 0 }
+        PageMap { page_size, entries: Vec::new(), xor: 0, known: 0 }
     }
 
     /// The size of the database's pages.
@@ -119,6 +120,7 @@ impl PageMap {
             return *slot;
         }
         self.xor ^= slot.hash ^ entry.hash;
+        self.known = self.known + usize::from(entry.is_known()) - usize::from(slot.is_known());
         std::mem::replace(slot, entry)
     }
 
@@ -126,8 +128,16 @@ impl PageMap {
     pub fn resize(&mut self, pages: u32) {
         for cut in self.entries.iter().skip(pages as usize) {
             self.xor ^= cut.hash;
+            self.known -= usize::from(cut.is_known());
         }
         self.entries.resize(pages as usize, Entry::UNKNOWN);
+    }
+
+    /// Whether every page is known, so that the checksum speaks for the whole database.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let lock_page = usize::from(self.size() >= self.page_size.lock_page().0);
+        self.known + lock_page == self.entries.len()
     }
 
     /// The XOR of all hashes.

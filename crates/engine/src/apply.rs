@@ -23,10 +23,12 @@ use std::{
     collections::HashMap,
     ffi::{c_char, c_void},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use counterpart_core::{
     Lsn, PageNo, PageSize,
+    map::page_hash,
     record::{Kind, PageEncoding, PageError, PageView, Record},
 };
 use rusqlite::{OpenFlags, OptionalExtension, ffi};
@@ -34,6 +36,8 @@ use rusqlite::{OpenFlags, OptionalExtension, ffi};
 use crate::{
     database::{OpenError, configure, overlook_schema_errors},
     error::SqlError,
+    map::{Changes, DatabaseMap},
+    vfs,
 };
 
 /// Images gathered before they are written, in bytes.
@@ -68,6 +72,18 @@ pub enum ApplyError {
         /// What is wrong.
         what: String,
     },
+    /// The copy would not be what the principal has. The record itself is sound.
+    #[error(
+        "after the record at {lsn} the database's checksum should be {expected:016x}, and here it is {found:016x}"
+    )]
+    Differs {
+        /// The record.
+        lsn: Lsn,
+        /// The checksum in the record.
+        expected: u64,
+        /// The copy's, with the record applied.
+        found: u64,
+    },
     /// A file beside SQLite cannot be read or written.
     #[error("the copy cannot be written: {0}")]
     Io(#[from] std::io::Error),
@@ -91,7 +107,7 @@ pub struct Applied {
 }
 
 /// Newest images of pages, by number.
-pub(crate) type PageMap = HashMap<u32, Box<[u8]>>;
+pub(crate) type Images = HashMap<u32, Box<[u8]>>;
 
 /// Writes records of one database to its copy.
 ///
@@ -106,7 +122,7 @@ pub struct Applier {
     /// The one in a page 1 that was written and is not committed.
     written_encoding: Option<u32>,
     page_size: PageSize,
-    map: PageMap,
+    map: Images,
     map_limit: usize,
     /// The last pushed record that ends a transaction, and the size it leaves.
     pushed: Option<(Lsn, u32)>,
@@ -114,6 +130,11 @@ pub struct Applier {
     in_chunks: bool,
     open: Option<OpenTransaction>,
     applied: Applied,
+    database_map: Option<Arc<DatabaseMap>>,
+    /// What the transactions that were pushed and are not visible do to the map; `None` before the first.
+    changes: Option<Changes>,
+    /// The hashes of the pages of the transaction that is being pushed.
+    hashes: Vec<(PageNo, u64)>,
 }
 
 /// An open SQLite transaction.
@@ -127,11 +148,13 @@ struct OpenTransaction {
 }
 
 impl Applier {
-    /// Opens an existing copy for applying. There must be no other writer while records are applied.
+    /// Opens an existing copy for applying. There must be no other writer while records are applied. If its
+    /// [`DatabaseMap`] is open, the copy is compared with each record's checksum, and the map is kept true.
     ///
     /// # Errors
     /// [`OpenError`] when it is missing, not a database, or not in WAL mode.
     pub fn open(path: &Path) -> Result<Applier, OpenError> {
+        let database_map = DatabaseMap::of(path);
         let opened = open_copy(path).map_err(|cause| OpenError::sqlite(path, cause))?;
         let Attached { db, page_size, mode, encoding } = opened;
         if mode != "wal" {
@@ -143,13 +166,16 @@ impl Applier {
             encoding,
             written_encoding: None,
             page_size: PageSize::from_bytes(page_size).expect("SQLite has no other page sizes"),
-            map: PageMap::new(),
+            map: Images::new(),
             map_limit: MAP_LIMIT,
             pushed: None,
             pushed_transactions: 0,
             in_chunks: false,
             open: None,
             applied: Applied::default(),
+            database_map,
+            changes: None,
+            hashes: Vec::new(),
         })
     }
 
@@ -214,6 +240,8 @@ impl Applier {
         self.map.clear();
         (self.pushed, self.pushed_transactions, self.in_chunks) = (None, 0, false);
         self.written_encoding = None;
+        self.changes = None;
+        self.hashes.clear();
         if self.open.take().is_some()
             && let Err(error) = self.db.execute_batch("ROLLBACK")
         {
@@ -243,6 +271,7 @@ impl Applier {
             self.take_page(lsn, &page)?;
         }
         if ends {
+            self.compare(record)?;
             self.end_transaction(lsn, header.size_in_pages)
         } else if self.is_full() {
             self.write_map(false)
@@ -267,12 +296,35 @@ impl Applier {
         };
         let size = self.page_size;
         decode_into(&mut self.map, size, page, from_copy.as_deref())
-            .map_err(|cause| ApplyError::Page { lsn, cause })
+            .map_err(|cause| ApplyError::Page { lsn, cause })?;
+        if self.database_map.is_some() {
+            let image = &self.map[&page.number.0];
+            self.hashes.push((page.number, page_hash(page.number, image)));
+        }
+        Ok(())
     }
 
     fn read_page(&self, number: PageNo) -> Result<Option<Vec<u8>>, ApplyError> {
         let mut statement = self.db.prepare_cached(READ_PAGE)?;
         Ok(statement.query_row([number.0], |row| row.get(0)).optional()?)
+    }
+
+    /// Compares what the database becomes by this record with what its record says.
+    fn compare(&mut self, record: &Record) -> Result<(), ApplyError> {
+        let Some(map) = &self.database_map else { return Ok(()) };
+        let (header, lsn) = (record.header(), record.lsn());
+        if header.size_in_pages == 0 {
+            return Ok(()); // The end of the transaction refuses it.
+        }
+        let state = map.lock();
+        let changes = self.changes.get_or_insert_with(|| Changes::new(&state));
+        changes.transaction(&state, &self.hashes, header.size_in_pages, lsn);
+        self.hashes.clear();
+        let (expected, found) = (header.database_checksum, changes.checksum());
+        if expected != 0 && found != 0 && expected != found {
+            return Err(ApplyError::Differs { lsn, expected, found });
+        }
+        Ok(())
     }
 
     fn end_transaction(&mut self, lsn: Lsn, size: u32) -> Result<(), ApplyError> {
@@ -347,6 +399,9 @@ impl Applier {
         }
         drop(statement);
         self.db.prepare_cached(COMMIT)?.execute([])?;
+        if let (Some(map), Some(changes)) = (&self.database_map, self.changes.take()) {
+            changes.publish(&mut map.lock(), lsn);
+        }
         let written = self.open.take().map_or(0, |open| open.pages);
         self.applied.lsn = lsn;
         self.applied.transactions += std::mem::take(&mut self.pushed_transactions);
@@ -395,7 +450,9 @@ fn open_copy(path: &Path) -> Result<Attached, SqlError> {
 
 fn open_copy_as(path: &Path, encoding: u32, encoding_name: &str) -> Result<Attached, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = rusqlite::Connection::open_in_memory_with_flags(flags)?;
+    vfs::register();
+    // What is attached is opened with the VFS of the connection.
+    let db = rusqlite::Connection::open_in_memory_with_flags_and_vfs(flags, vfs::NAME)?;
     let name = path
         .to_str()
         .ok_or_else(|| SqlError::new("SQLITE_CANTOPEN", "the path of a database must be UTF-8"))?;
@@ -430,7 +487,7 @@ fn forbid_auto_vacuum(db: &rusqlite::Connection) -> Result<(), SqlError> {
 
 /// Decodes a page into the map; `from_copy` is its previous version where the map has none.
 pub(crate) fn decode_into(
-    map: &mut PageMap,
+    map: &mut Images,
     size: PageSize,
     page: &PageView<'_>,
     from_copy: Option<&[u8]>,

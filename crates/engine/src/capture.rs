@@ -31,7 +31,8 @@ use std::{
 };
 
 use counterpart_core::{
-    PageNo, PageSize, UnixMicros,
+    Lsn, PageNo, PageSize, UnixMicros,
+    map::page_hash,
     record::{Draft, TransactionDraft},
 };
 use rusqlite::ffi;
@@ -40,6 +41,7 @@ use crate::{
     connection::Connection,
     database::{Database, beside, wal_checkpoint},
     error::SqlError,
+    map::Changes,
     pages,
 };
 
@@ -231,7 +233,7 @@ impl Connection {
 impl Database {
     /// Gives the commit that `connection` has just made to `sink`: full chunks as they fill, then the transaction
     /// itself. `None` if there was no commit, or one that changed no page. To be called after every statement
-    /// that may have committed, before the write permit is released.
+    /// that may have committed, before the write permit is released. The sink returns each record's LSN.
     ///
     /// # Errors
     /// [`CaptureError`]; the commit is then visible but not captured.
@@ -242,7 +244,7 @@ impl Database {
         &self,
         connection: &Connection,
         now: UnixMicros,
-        sink: &mut dyn FnMut(Draft) -> Result<(), E>,
+        sink: &mut dyn FnMut(Draft) -> Result<Lsn, E>,
     ) -> Result<Option<Captured>, CaptureError<E>> {
         assert!(Arc::ptr_eq(&connection.shared, &self.shared), "a connection of this database");
         let end = connection.hooks.frames.swap(0, Relaxed);
@@ -278,17 +280,22 @@ impl Database {
         frames: &Frames<'_>,
         buffer: &mut Vec<u8>,
         now: UnixMicros,
-        sink: &mut dyn FnMut(Draft) -> Result<(), E>,
+        sink: &mut dyn FnMut(Draft) -> Result<Lsn, E>,
     ) -> Result<Captured, CaptureError<E>> {
         let (newest, size) = frames.index(buffer)?;
         let missing = self.grown_without_frames(&newest, size);
         let mut draft = TransactionDraft::new(self.id(), self.page_size(), now);
         let (mut pages, mut bytes) = (0u64, 0u64);
+        let map = self.map();
+        let mut hashes = Vec::new();
         let mut take = |number: PageNo, image: &[u8]| -> Result<(), E> {
             pages += 1;
+            if map.is_some() {
+                hashes.push((number, page_hash(number, image)));
+            }
             if let Some(chunk) = draft.push_page(number, image) {
                 bytes += chunk.length() as u64;
-                sink(chunk)?;
+                let _chunks_count_when_complete = sink(chunk)?;
             }
             Ok(())
         };
@@ -297,9 +304,19 @@ impl Database {
             let image = pages::read_page(&self.keeper(), number).map_err(CaptureError::Sqlite)?;
             take(number, &image).map_err(CaptureError::Sink)?;
         }
-        let last = draft.finish(size, 0);
+        // Nobody else changes the database while the permit is held, so what is computed now still holds below.
+        let changes = map.map(|map| {
+            let state = map.lock();
+            let mut changes = Changes::new(&state);
+            changes.transaction(&state, &hashes, size, Lsn::ZERO);
+            changes
+        });
+        let last = draft.finish(size, changes.as_ref().map_or(0, Changes::checksum));
         bytes += last.length() as u64;
-        sink(last).map_err(CaptureError::Sink)?;
+        let lsn = sink(last).map_err(CaptureError::Sink)?;
+        if let (Some(map), Some(changes)) = (map, changes) {
+            changes.publish(&mut map.lock(), lsn);
+        }
         Ok(Captured { size_in_pages: size, pages, bytes })
     }
 

@@ -7,8 +7,30 @@ use rusqlite::ffi;
 
 use crate::{
     database::{Database, wal_checkpoint},
-    error::SqlError,
+    error::{SqlError, code},
+    map::FoldError,
 };
+
+/// Why a checkpoint failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    /// SQLite could not copy or sync. After an error of the sync nothing is known about the file: never try again,
+    /// recover.
+    #[error(transparent)]
+    Sqlite(#[from] SqlError),
+    /// The WAL was copied, and is not what was committed.
+    #[error(transparent)]
+    Differs(#[from] FoldError),
+}
+
+impl From<CheckpointError> for SqlError {
+    fn from(error: CheckpointError) -> SqlError {
+        match error {
+            CheckpointError::Sqlite(error) => error,
+            CheckpointError::Differs(error) => SqlError::new(code::DATA_DAMAGED, error.to_string()),
+        }
+    }
+}
 
 /// What a checkpoint did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,23 +47,31 @@ impl Database {
     /// Copies what readers allow from the WAL into the file, and makes it durable.
     ///
     /// # Errors
-    /// What SQLite says. After an error of the sync nothing is known about the file: never try again, recover.
-    pub fn checkpoint(&self) -> Result<Checkpoint, SqlError> {
+    /// [`CheckpointError`].
+    pub fn checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
         let keeper = self.keeper();
         let (wal_frames, copied_frames) = wal_checkpoint(&keeper, ffi::SQLITE_CHECKPOINT_PASSIVE)?;
         sync_file(&keeper)?;
-        Ok(Checkpoint { wal_frames, copied_frames, complete: wal_frames == copied_frames })
+        let complete = wal_frames == copied_frames;
+        if complete {
+            self.fold_map()?;
+        }
+        Ok(Checkpoint { wal_frames, copied_frames, complete })
+    }
+
+    fn fold_map(&self) -> Result<(), FoldError> {
+        self.map().map_or(Ok(()), |map| map.lock().fold())
     }
 
     /// Cuts the WAL file to nothing, after a complete checkpoint, if nobody reads from it. `false` if somebody does.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub fn truncate_wal(&self) -> Result<bool, SqlError> {
+    /// [`CheckpointError`].
+    pub fn truncate_wal(&self) -> Result<bool, CheckpointError> {
         match wal_checkpoint(&self.keeper(), ffi::SQLITE_CHECKPOINT_TRUNCATE) {
-            Ok(_) => Ok(true),
+            Ok(_) => self.fold_map().map(|()| true).map_err(CheckpointError::from),
             Err(error) if error.code.starts_with("SQLITE_BUSY") => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -19,7 +19,9 @@ use crate::{
     connection::Connection,
     error::SqlError,
     hooks::CommitGate,
+    map::DatabaseMap,
     readers::{Reader, Readers},
+    vfs,
 };
 
 /// How a database is served.
@@ -79,7 +81,9 @@ impl OpenError {
     pub fn is_damage(&self) -> bool {
         match self {
             OpenError::Sqlite { cause, .. } => {
-                cause.code == "SQLITE_NOTADB" || cause.code.starts_with("SQLITE_CORRUPT")
+                cause.code == "SQLITE_NOTADB"
+                    || cause.code == crate::error::code::DATA_DAMAGED
+                    || cause.code.starts_with("SQLITE_CORRUPT")
             }
             OpenError::NotWal { .. } => false,
         }
@@ -95,6 +99,8 @@ impl OpenError {
 pub(crate) struct Shared {
     pub(crate) path: PathBuf,
     pub(crate) page_size: PageSize,
+    /// The page map, if somebody had it open when the database was opened.
+    pub(crate) map: Option<Arc<DatabaseMap>>,
     pub(crate) options: Options,
     pub(crate) readers: Readers,
     pub(crate) read_only: AtomicBool,
@@ -119,7 +125,8 @@ impl Shared {
 /// Opens an existing file without creating it and without ever checkpointing by itself.
 fn open_raw(path: &Path, settings: &str) -> Result<rusqlite::Connection, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = rusqlite::Connection::open_with_flags(path, flags)?;
+    vfs::register();
+    let db = rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::NAME)?;
     configure(&db, settings)?;
     Ok(db)
 }
@@ -159,17 +166,20 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens an existing database file; a file that is not in WAL mode yet is brought there.
+    /// Opens an existing database file; a file that is not in WAL mode yet is brought there. If its
+    /// [`DatabaseMap`] is open, it is used and kept true.
     ///
     /// # Errors
     /// [`OpenError`] when it is missing, is not a database, or cannot be in WAL mode.
     pub fn open(path: &Path, id: DatabaseId, options: Options) -> Result<Database, OpenError> {
+        let map = DatabaseMap::of(path);
         let keeper = open_raw(path, "").map_err(|cause| OpenError::sqlite(path, cause))?;
         overlook_schema_errors(&keeper).map_err(|cause| OpenError::sqlite(path, cause))?;
         let (page_size, size_in_pages) = prepare_file(path, &keeper)?;
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             page_size,
+            map,
             read_only: AtomicBool::new(options.read_only),
             options,
             readers: Readers::default(),
@@ -221,6 +231,12 @@ impl Database {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.path
+    }
+
+    /// Its page map, if it has one.
+    #[must_use]
+    pub fn map(&self) -> Option<&Arc<DatabaseMap>> {
+        self.shared.map.as_ref()
     }
 
     /// The size of its pages; it never changes.

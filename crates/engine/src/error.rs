@@ -18,6 +18,8 @@ pub mod code {
     pub const REFUSED: &str = "SQL_REFUSED";
     /// The statement ran longer than it may.
     pub const TIMEOUT: &str = "SQL_TIMEOUT";
+    /// A page of the database is damaged and could not be repaired.
+    pub const DATA_DAMAGED: &str = "DATA_DAMAGED";
     /// The result is larger than it may be.
     pub const RESPONSE_TOO_LARGE: &str = "RESPONSE_TOO_LARGE";
 }
@@ -74,6 +76,11 @@ impl SqlError {
 
     /// An error of SQLite's with result code `result` and its message.
     pub(crate) fn sqlite(result: i32, message: String) -> SqlError {
+        if result == ffi::SQLITE_IOERR_DATA {
+            let sentence = "A page of this database is damaged on this server, and no partner could \
+                            bring a good copy of it; nothing wrong was read.";
+            return SqlError::new(code::DATA_DAMAGED, sentence);
+        }
         let message = match result & 0xff {
             ffi::SQLITE_TOOBIG => {
                 format!("{message}: a value or a statement may have at most 1,000,000,000 bytes")

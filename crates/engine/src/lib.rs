@@ -21,16 +21,18 @@ mod hooks;
 mod import;
 mod info;
 mod lex;
+mod map;
 mod pages;
 mod raw;
 mod readers;
 mod redo;
 mod scope;
 mod value;
+mod vfs;
 
 pub use apply::{Applied, Applier, ApplyError};
 pub use capture::{CaptureError, Captured};
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, CheckpointError};
 pub use class::{BeginMode, Class};
 pub use compile::{Description, Script};
 pub use connection::Connection;
@@ -40,9 +42,12 @@ pub use error::SqlError;
 pub use hooks::CommitGate;
 pub use import::{ImportError, ImportInfo, import_check};
 pub use info::{DatabaseInfo, TableInfo};
+pub use map::{
+    DamagedPage, DatabaseMap, FoldError, Loaded, RepairError, RepairOutcome, Repairer, ScrubStep,
+};
 pub use pages::{PageReader, Pages, SnapshotReader};
 pub use readers::{Interrupter, Reader};
-pub use redo::RedoFile;
+pub use redo::{RedoFile, Redone};
 pub use scope::StreamScope;
 pub use value::{
     Args, CollectingSink, Column, RowSink, Statement, StatementResult, Stop, Summary, Value,

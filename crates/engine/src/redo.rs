@@ -14,17 +14,29 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use counterpart_core::{
-    PageNo, PageSize,
+    Lsn, PageNo, PageSize,
     record::{Kind, PageEncoding, Record},
 };
 
 use crate::{
-    apply::{Applied, ApplyError, MAP_LIMIT, PageMap, decode_into},
+    apply::{Applied, ApplyError, Images, MAP_LIMIT, decode_into},
     database::beside,
+    map::DatabaseMap,
 };
+
+/// What a redo has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redone {
+    /// The last transaction that the file holds now, and how many were redone.
+    pub applied: Applied,
+    /// The position and the checksum in the last redone record, to be compared with the map's; `None` if nothing
+    /// was redone, or no checksum was computed then.
+    pub recorded: Option<(Lsn, u64)>,
+}
 
 /// A database file that records are redone into.
 ///
@@ -35,25 +47,28 @@ pub struct RedoFile {
     file: File,
     path: PathBuf,
     page_size: PageSize,
-    map: PageMap,
+    map: Images,
     map_limit: usize,
     /// The size that the last whole transaction left; `None` before the first.
     size: Option<u32>,
     chunks: Option<Chunks>,
     applied: Applied,
+    recorded: Option<(Lsn, u64)>,
+    database_map: Option<Arc<DatabaseMap>>,
 }
 
 /// A transaction in chunks that is not complete yet.
 #[derive(Debug)]
 struct Chunks {
-    map: PageMap,
+    map: Images,
     spill: File,
     /// The numbers of the pages in `spill`, in order.
     spilled: Vec<u32>,
 }
 
 impl RedoFile {
-    /// Opens the file, which is made if it does not exist. SQLite must not have it open.
+    /// Opens the file, which is made if it does not exist. SQLite must not have it open. If its [`DatabaseMap`] is
+    /// open, it is kept true.
     ///
     /// # Errors
     /// What the file system says.
@@ -61,9 +76,18 @@ impl RedoFile {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let path = path.to_owned();
-        let (map, applied) = (PageMap::new(), Applied::default());
-        let map_limit = MAP_LIMIT;
-        Ok(RedoFile { file, path, page_size, map, map_limit, size: None, chunks: None, applied })
+        Ok(RedoFile {
+            file,
+            database_map: DatabaseMap::of(&path),
+            path,
+            page_size,
+            map: Images::new(),
+            map_limit: MAP_LIMIT,
+            size: None,
+            chunks: None,
+            applied: Applied::default(),
+            recorded: None,
+        })
     }
 
     /// Gathers images of `bytes` before writing them, instead of 32 MiB.
@@ -102,12 +126,12 @@ impl RedoFile {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn finish(mut self) -> Result<Applied, ApplyError> {
+    pub fn finish(mut self) -> Result<Redone, ApplyError> {
         if self.chunks.take().is_some() {
             std::fs::remove_file(self.spill_path())?;
         }
         self.flush()?;
-        Ok(self.applied)
+        Ok(Redone { applied: self.applied, recorded: self.recorded })
     }
 
     fn spill_path(&self) -> PathBuf {
@@ -144,7 +168,7 @@ impl RedoFile {
                 .create(true)
                 .truncate(true)
                 .open(self.spill_path())?;
-            self.chunks = Some(Chunks { map: PageMap::new(), spill, spilled: Vec::new() });
+            self.chunks = Some(Chunks { map: Images::new(), spill, spilled: Vec::new() });
         }
         self.decode(record)?;
         let (page_size, limit) = (self.page_size.bytes(), self.map_limit);
@@ -164,6 +188,8 @@ impl RedoFile {
         }
         self.size = Some(size);
         self.applied.lsn = record.lsn();
+        let checksum = record.header().database_checksum;
+        self.recorded = (checksum != 0).then_some((record.lsn(), checksum));
         self.applied.transactions += 1;
         if self.map.len() * self.page_size.bytes() >= self.map_limit {
             self.flush()?;
@@ -206,7 +232,11 @@ impl RedoFile {
 
     fn write_page(&mut self, number: u32, image: &[u8]) -> io::Result<()> {
         self.applied.pages += 1;
-        self.file.write_all_at(image, self.offset(number))
+        match &self.database_map {
+            // All that is gathered changed at or before the last transaction.
+            Some(map) => map.write_raw(PageNo(number), image, self.applied.lsn),
+            None => self.file.write_all_at(image, self.offset(number)),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -216,7 +246,10 @@ impl RedoFile {
         for (number, image) in &pages {
             self.write_page(*number, image)?;
         }
-        self.file.set_len(u64::from(size) * self.page_size.bytes() as u64)
+        match &self.database_map {
+            Some(map) => map.resize_raw(size),
+            None => self.file.set_len(u64::from(size) * self.page_size.bytes() as u64),
+        }
     }
 }
 

@@ -121,7 +121,7 @@ fn the_lock_page_is_never_written() {
     let path = principal.copy("redo.db");
     let mut redo = RedoFile::open(&path, PageSize::DEFAULT).unwrap();
     redo.push(&record(1, &[(lock_page, &[1; 4096])], 1)).unwrap();
-    assert_eq!(redo.finish().unwrap().pages, 0);
+    assert_eq!(redo.finish().unwrap().applied.pages, 0);
     assert_eq!(std::fs::metadata(path).unwrap().len(), 4096);
 }
 
@@ -210,7 +210,7 @@ fn a_mirror_that_becomes_the_principal_captures_only_its_own_commits() {
     mirror
         .capture(&c, UnixMicros(0), &mut |draft| {
             drafts.push(draft);
-            Ok::<_, ()>(())
+            Ok::<_, ()>(Lsn(1))
         })
         .unwrap()
         .unwrap();
@@ -313,7 +313,7 @@ fn an_unfinished_transaction_in_chunks_is_neither_visible_nor_redone() {
             redo.push(record).unwrap();
         }
         assert_eq!(applier.commit().unwrap().lsn.0, whole as u64);
-        assert_eq!(redo.finish().unwrap().lsn.0, whole as u64);
+        assert_eq!(redo.finish().unwrap().applied.lsn.0, whole as u64);
         assert_same(&expected, &file_pages(&redone, PageSize::DEFAULT));
         assert!(!principal.directory.path().join("redo.db-redo").exists());
         let mirror = Database::open(&copy, DatabaseId(1), Options::default()).unwrap();

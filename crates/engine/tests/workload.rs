@@ -2,9 +2,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::*;
 use counterpart_core::{DatabaseId, PageSize};
-use counterpart_engine::{Applier, Connection, Database, Options, RedoFile};
+use counterpart_engine::{Applier, Connection, Database, DatabaseMap, Options, RedoFile};
 use proptest::prelude::*;
 
 /// One step of the workload. Numbers choose tables, rows and sizes.
@@ -99,6 +101,8 @@ struct Mirrors {
     applier: Applier,
     redo: RedoFile,
     applied: usize,
+    applied_map: Arc<DatabaseMap>,
+    redone_map: Arc<DatabaseMap>,
 }
 
 impl Mirrors {
@@ -109,6 +113,11 @@ impl Mirrors {
         }
         self.applied = principal.records.len();
         self.applier.commit().unwrap();
+        if let Some(last) = principal.records.last() {
+            let checksum = last.header().database_checksum;
+            assert_ne!(checksum, 0, "it was computed");
+            assert_eq!(self.applied_map.checksum_at(), (checksum, last.header().size_in_pages));
+        }
     }
 }
 
@@ -129,15 +138,19 @@ fn run_op(op: &Op, principal: &mut Principal, c: &mut Connection, mirrors: &mut 
             let _failed_as_it_should = principal.run(c, &script).is_err();
         }
     }
+    assert_map_is_true(&principal.database);
 }
 
 fn check(ops: &[Op], page_size: PageSize, map_limit: usize) {
     let mut principal = Principal::with(page_size, Options::default());
     let (applied, redone) = (principal.copy("applied.db"), principal.copy("redone.db"));
+    let (applied_map, redone_map) = (mapped(&applied), mapped(&redone));
     let mut mirrors = Mirrors {
         applier: Applier::open(&applied).unwrap().with_map_limit(map_limit),
         redo: RedoFile::open(&redone, page_size).unwrap().with_map_limit(map_limit),
         applied: 0,
+        applied_map,
+        redone_map,
     };
     let mut c = principal.database.checkout().unwrap();
     for table in 0..3 {
@@ -148,12 +161,21 @@ fn check(ops: &[Op], page_size: PageSize, map_limit: usize) {
     }
     c.rollback().unwrap();
     mirrors.follow(&principal);
-    let Mirrors { redo, applier, .. } = mirrors;
-    redo.finish().unwrap();
+    let Mirrors { redo, applier, redone_map, applied_map, .. } = mirrors;
+    let redone = (redone, redo.finish().unwrap().recorded.expect("there were records"));
+    let last = principal.records.last().expect("tables were made");
+    assert_eq!(redone.1, (last.lsn(), redone_map.checksum_at().0));
+    assert!(redone_map.file_snapshot().iter().all(|(_, entry)| entry.changed <= last.lsn()));
+    let redone = redone.0;
     assert_same(&principal.pages(), &file_pages(&redone, page_size));
     let mirror = Database::open(&applied, DatabaseId(1), Options::default()).unwrap();
     assert_same(&principal.pages(), &pages(&mirror));
     drop(applier);
+    assert_map_is_true(&mirror);
+    assert!(mirror.checkpoint().unwrap().complete);
+    assert_map_is_true(&mirror);
+    assert_eq!(applied_map.live_snapshot(), applied_map.file_snapshot());
+    applied_map.save(last.lsn()).unwrap();
     let mut reader = mirror.checkout().unwrap();
     assert_eq!(
         value(&mut reader, "PRAGMA integrity_check"),

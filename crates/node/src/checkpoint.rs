@@ -154,6 +154,7 @@ async fn checkpoint_database(
         copying
             .engine
             .checkpoint()
+            .map_err(SqlError::from)
             .map_err(|cause| CheckpointError::Sqlite { database: copying.name.to_string(), cause })
     });
     let checkpoint = copied.await.expect("SQLite does not panic")?;

@@ -14,7 +14,7 @@ use counterpart_core::{
     DatabaseId, Epoch, Lsn,
     record::{Kind, Record},
 };
-use counterpart_engine::{Applier, ApplyError, Database, OpenError};
+use counterpart_engine::{Applier, ApplyError, Database, OpenError, SqlError};
 use counterpart_journal::{ControlError, ReadError};
 pub use thread::Replayer;
 
@@ -296,7 +296,7 @@ impl Replay {
         let mut complete = true;
         for hosted in self.shared.databases.all() {
             if hosted.is_dirty() && !self.runs.contains_key(&hosted.id) {
-                let checkpoint = match hosted.engine.checkpoint() {
+                let checkpoint = match hosted.engine.checkpoint().map_err(SqlError::from) {
                     Ok(checkpoint) => checkpoint,
                     // Nothing was synced and the WAL still has everything: the next checkpoint copies it again.
                     Err(cause) if crate::checkpoint::is_full(&cause) => {

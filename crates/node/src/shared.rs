@@ -248,8 +248,9 @@ impl Shared {
             if draft.is_chunk() && run.is_none() {
                 run = Some(self.runs.begin());
             }
-            last = Some(self.append(draft)?);
-            Ok::<(), AppendError>(())
+            let lsn = self.append(draft)?;
+            last = Some(lsn);
+            Ok::<Lsn, AppendError>(lsn)
         });
         drop(run);
         match captured {

@@ -113,6 +113,7 @@ proptest! {
             }
             let counted = map.iter().fold(0, |xor, (_, entry)| xor ^ entry.hash);
             prop_assert_eq!(map.xor(), counted);
+            prop_assert_eq!(map.is_complete(), map.unknown().count() == 0);
             prop_assert_eq!(map.range_checksums().iter().fold(0, |xor, sum| xor ^ sum), counted);
             prop_assert_eq!(map.range_checksums().len() as u32, map.size().div_ceil(RANGE_PAGES));
             prop_assert!(map.checksum() != 0);

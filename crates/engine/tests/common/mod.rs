@@ -1,14 +1,18 @@
 //! What the engine's tests share: a database in a temporary directory, its mirror's copy, and comparisons.
 #![allow(dead_code)] // Each test file uses its part.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use counterpart_core::{
-    DatabaseId, Epoch, Lsn, PageSize, ServerId, UnixMicros,
+    DatabaseId, Epoch, Lsn, PageNo, PageSize, ServerId, UnixMicros,
+    map::page_hash,
     record::{Draft, Record, Stamp},
 };
 use counterpart_engine::{
-    Connection, Database, Options, Script, SqlError, Statement, StatementResult, Value,
+    Connection, Database, DatabaseMap, Options, Script, SqlError, Statement, StatementResult, Value,
 };
 
 /// A principal's database and the records of all its commits.
@@ -24,6 +28,38 @@ pub fn new_file(directory: &Path, name: &str, page_size: PageSize) -> PathBuf {
     path
 }
 
+/// The page map of an existing file, complete.
+pub fn mapped(path: &Path) -> Arc<DatabaseMap> {
+    let (id, map_path) = (DatabaseId(1), path.with_extension("map"));
+    let page_size = DatabaseMap::page_size_of(path, &map_path, id).unwrap().unwrap();
+    let (map, _) = DatabaseMap::open(path, &map_path, id, page_size).unwrap();
+    map.rebuild(Lsn::ZERO, &mut |_, _| {}).unwrap();
+    map
+}
+
+/// Proves that a map says what the database's pages are, as readers see it, and what its file holds.
+pub fn assert_map_is_true(database: &Database) {
+    let map = database.map().expect("it has a map");
+    let live = map.live_snapshot();
+    let mut snapshot = database.snapshot(UnixMicros(1)).unwrap();
+    let (size, page_size) = (snapshot.size_in_pages(), snapshot.page_size());
+    let mut bytes = Vec::new();
+    while let Some(run) = snapshot.next_bytes(1 << 20).unwrap() {
+        bytes.extend_from_slice(&run);
+    }
+    assert_eq!(live.size(), size);
+    for (page, image) in (1..).map(PageNo).zip(bytes.chunks_exact(page_size.bytes())) {
+        assert_eq!(live.get(page).hash, page_hash(page, image), "page {page} of {size}");
+    }
+    assert_eq!(map.checksum_at(), (live.checksum(), size));
+    let mut next = Some(PageNo(1));
+    while let Some(from) = next {
+        let step = map.scrub(from, 1 << 20).unwrap();
+        assert_eq!(step.bad, [], "the file's map");
+        next = step.next;
+    }
+}
+
 impl Principal {
     pub fn new() -> Principal {
         Principal::with(PageSize::DEFAULT, Options::default())
@@ -32,6 +68,7 @@ impl Principal {
     pub fn with(page_size: PageSize, options: Options) -> Principal {
         let directory = tempfile::tempdir().unwrap();
         let path = new_file(directory.path(), "principal.db", page_size);
+        let _map = mapped(&path);
         let database = Database::open(&path, DatabaseId(1), options).unwrap();
         Principal { directory, database, records: Vec::new() }
     }
@@ -61,29 +98,26 @@ impl Principal {
     }
 
     pub fn capture(&mut self, connection: &Connection) -> Option<u32> {
-        let mut drafts = Vec::new();
-        let captured = self
-            .database
+        let Principal { database, records, .. } = self;
+        let captured = database
             .capture(connection, UnixMicros(7), &mut |draft| {
-                drafts.push(draft);
-                Ok::<_, std::convert::Infallible>(())
+                Ok::<_, std::convert::Infallible>(seal(records, draft))
             })
             .unwrap();
-        for draft in drafts {
-            self.seal(draft);
-        }
         captured.map(|captured| captured.size_in_pages)
-    }
-
-    fn seal(&mut self, draft: Draft) {
-        let lsn = Lsn(self.records.len() as u64 + 1);
-        let epoch = Epoch { term: 1, start: 1, server: ServerId(1) };
-        self.records.push(draft.seal(Stamp { lsn, commit_lsn: Lsn(lsn.0 - 1), epoch }));
     }
 
     pub fn pages(&self) -> Vec<Vec<u8>> {
         pages(&self.database)
     }
+}
+
+/// Makes a draft the next record.
+fn seal(records: &mut Vec<Record>, draft: Draft) -> Lsn {
+    let lsn = Lsn(records.len() as u64 + 1);
+    let epoch = Epoch { term: 1, start: 1, server: ServerId(1) };
+    records.push(draft.seal(Stamp { lsn, commit_lsn: Lsn(lsn.0 - 1), epoch }));
+    lsn
 }
 
 /// All pages of a database as readers see it, page 1's counters as zeros.

@@ -1,0 +1,245 @@
+//! What is known of a database's pages: in its file, and with the WAL's pages over it.
+//!
+//! Pure bookkeeping: nothing here reads or writes a page.
+
+use std::collections::{BTreeSet, HashMap};
+
+use counterpart_core::{
+    Lsn, PageNo, PageSize,
+    map::{Entry, PageMap, file::block_of, known, page_hash},
+};
+
+/// What a checkpoint wrote is not what was captured or applied: a page was damaged on its way through the WAL. Its
+/// entry says what it should hold, so that it is repaired, and never served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the checkpoint wrote other bytes than were committed: pages {pages:?}, checksum {found:016x} instead of {expected:016x}"
+)]
+pub struct FoldError {
+    /// The pages, in order.
+    pub pages: Vec<PageNo>,
+    /// The checksum of the database by its transactions.
+    pub expected: u64,
+    /// The checksum of the file.
+    pub found: u64,
+}
+
+/// The two maps of one database.
+///
+/// - `file` is what the file holds.
+/// - `overlay` has the pages that were changed since and are in the WAL; none is beyond `live_size`.
+/// - A page up to `live_size` that is not in `overlay` is as in `file`; with an empty `overlay`, both are the same.
+/// - `live_xor` is the XOR of the hashes of the pages that the database has; it means something if `live_known`.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) file: PageMap,
+    /// Blocks of the map's file that are out of date.
+    dirty: BTreeSet<u32>,
+    overlay: HashMap<u32, Entry>,
+    live_size: u32,
+    live_xor: u64,
+    live_known: bool,
+    /// The newest position that anything changed at.
+    newest: Lsn,
+}
+
+impl State {
+    pub(crate) fn new(file: PageMap, at: Lsn, all_dirty: bool) -> State {
+        let blocks = if all_dirty && file.size() > 0 { block_of(PageNo(file.size())) } else { 0 };
+        let mut state = State {
+            file,
+            dirty: (1..=blocks).collect(),
+            overlay: HashMap::new(),
+            live_size: 0,
+            live_xor: 0,
+            live_known: false,
+            newest: at,
+        };
+        state.settle();
+        state
+    }
+
+    /// Nothing is over the file: the database is what the file holds.
+    fn settle(&mut self) {
+        self.live_size = self.file.size();
+        self.live_xor = self.file.xor();
+        self.live_known = self.file.is_complete();
+    }
+
+    pub(crate) fn live_size(&self) -> u32 {
+        self.live_size
+    }
+
+    /// The checksum of the database as it is; 0 while some page is unknown.
+    pub(crate) fn live_checksum(&self) -> u64 {
+        if self.live_known { known(self.live_xor) } else { 0 }
+    }
+
+    fn live_entry(&self, page: u32) -> Entry {
+        if page > self.live_size {
+            return Entry::UNKNOWN;
+        }
+        self.overlay.get(&page).copied().unwrap_or_else(|| self.file.get(PageNo(page)))
+    }
+
+    /// The map of the database as it is.
+    pub(crate) fn live(&self) -> PageMap {
+        let mut live = self.file.clone();
+        live.resize(self.live_size);
+        for (page, entry) in &self.overlay {
+            live.set(PageNo(*page), *entry);
+        }
+        live
+    }
+
+    /// Counts the database's checksum from nothing, after pages of the file became known beneath the overlay.
+    pub(crate) fn recount(&mut self) {
+        let live = self.live();
+        (self.live_xor, self.live_known) = (live.xor(), live.is_complete());
+    }
+
+    /// The file holds this entry's page now.
+    pub(crate) fn put(&mut self, page: PageNo, entry: Entry) {
+        let before = self.file.set(page, entry);
+        self.dirty.insert(block_of(page));
+        self.newest = self.newest.max(entry.changed);
+        if self.overlay.is_empty() {
+            self.settle();
+        } else if page.0 <= self.live_size && !self.overlay.contains_key(&page.0) {
+            self.live_xor ^= before.hash ^ self.file.get(page).hash;
+        }
+    }
+
+    /// SQLite has written a page with this hash to the file: a checkpoint, or SQLite's own preparation of the file.
+    /// When it changed is at most when its newest version did.
+    pub(crate) fn written(&mut self, page: PageNo, hash: u64) {
+        let changed = self.overlay.get(&page.0).map_or(self.newest, |entry| entry.changed);
+        self.put(page, Entry { hash, changed });
+    }
+
+    /// The file has this many pages now.
+    pub(crate) fn resize_file(&mut self, pages: u32) {
+        let before = self.file.size();
+        self.file.resize(pages);
+        if before != pages && pages.min(before) > 0 {
+            self.dirty.extend(block_of(PageNo(pages.min(before)))..=block_of(PageNo(pages)));
+        }
+        if self.overlay.is_empty() {
+            self.settle();
+        }
+    }
+
+    pub(crate) fn take_dirty(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    pub(crate) fn dirty_again(&mut self, blocks: impl Iterator<Item = u32>) {
+        self.dirty.extend(blocks);
+    }
+
+    /// Everything in the WAL is in the file: a complete checkpoint has just ended.
+    pub(crate) fn fold(&mut self) -> Result<(), FoldError> {
+        let (expected, was_known) = (self.live_xor, self.live_known);
+        let mut pages = Vec::new();
+        for (page, entry) in std::mem::take(&mut self.overlay) {
+            let page = PageNo(page);
+            let written = self.file.set(page, entry);
+            self.dirty.insert(block_of(page));
+            // A page without a frame was never written; it is a hole, and was hashed as such.
+            if written.is_known() && written.hash != entry.hash {
+                pages.push(page);
+            }
+        }
+        let size = self.live_size;
+        self.settle();
+        let found = self.live_xor;
+        if pages.is_empty() && size == self.live_size && (!was_known || expected == found) {
+            return Ok(());
+        }
+        pages.sort_unstable();
+        Err(FoldError { pages, expected: known(expected), found: known(found) })
+    }
+}
+
+/// Transactions that are not visible yet, over what the database is.
+///
+/// - `entries` has no page beyond `size`, and every page by which the database grew.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    page_size: PageSize,
+    entries: HashMap<u32, Entry>,
+    size: u32,
+    xor: u64,
+    known: bool,
+}
+
+impl Changes {
+    /// No change yet.
+    pub(crate) fn new(state: &State) -> Changes {
+        Changes {
+            page_size: state.file.page_size(),
+            entries: HashMap::new(),
+            size: state.live_size,
+            xor: state.live_xor,
+            known: state.live_known,
+        }
+    }
+
+    /// The checksum after the last transaction, as its record carries it; 0 while some page is unknown.
+    pub(crate) fn checksum(&self) -> u64 {
+        if self.known { known(self.xor) } else { 0 }
+    }
+
+    /// Adds the transaction of the record at `lsn`, which wrote pages with these hashes and left the database `size`
+    /// pages long. `Lsn::ZERO` stands for a position that [`publish`](Self::publish) will say.
+    pub(crate) fn transaction(
+        &mut self,
+        state: &State,
+        hashes: &[(PageNo, u64)],
+        size: u32,
+        lsn: Lsn,
+    ) {
+        let before = self.size;
+        for &(page, hash) in hashes {
+            if page.0 <= size && page != self.page_size.lock_page() {
+                self.xor ^= self.hash_before(state, page.0, before) ^ hash;
+                self.entries.insert(page.0, Entry { hash, changed: lsn });
+            }
+        }
+        for page in before + 1..=size {
+            // No record brought it, so it is a hole in the file.
+            if !self.entries.contains_key(&page) && page != self.page_size.lock_page().0 {
+                let hash = page_hash(PageNo(page), &vec![0; self.page_size.bytes()]);
+                self.xor ^= hash;
+                self.entries.insert(page, Entry { hash, changed: lsn });
+            }
+        }
+        for page in size + 1..=before {
+            self.xor ^= self.hash_before(state, page, before);
+            self.entries.remove(&page);
+        }
+        self.size = size;
+    }
+
+    /// A page's hash before this transaction, or, within it, as set so far.
+    fn hash_before(&self, state: &State, page: u32, before: u32) -> u64 {
+        match self.entries.get(&page) {
+            Some(entry) => entry.hash,
+            None if page <= before => state.live_entry(page).hash,
+            None => 0,
+        }
+    }
+
+    /// They are visible now, the last of them since `lsn`.
+    pub(crate) fn publish(self, state: &mut State, lsn: Lsn) {
+        if self.size < state.live_size {
+            state.overlay.retain(|page, _| *page <= self.size);
+        }
+        state.overlay.extend(self.entries.into_iter().map(|(page, entry)| {
+            let changed = if entry.changed == Lsn::ZERO { lsn } else { entry.changed };
+            (page, Entry { changed, ..entry })
+        }));
+        (state.live_size, state.live_xor) = (self.size, self.xor);
+        state.newest = state.newest.max(lsn);
+    }
+}
