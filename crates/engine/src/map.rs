@@ -291,6 +291,12 @@ impl DatabaseMap {
         (state.live_checksum(), state.live_size())
     }
 
+    /// The checksum of what the database file holds; 0 while some page of it is unknown.
+    #[must_use]
+    pub fn file_checksum(&self) -> u64 {
+        self.lock().file.checksum()
+    }
+
     /// The map of the database as it is now.
     #[must_use]
     pub fn live_snapshot(&self) -> PageMap {
