@@ -9,12 +9,24 @@ use counterpart_core::{
     DatabaseId, Epoch, Lsn, PageNo, PageSize, ServerId, UnixMicros,
     record::{Record, Stamp},
 };
-use counterpart_engine::{Applier, Connection, Database, Options, RedoFile, Statement, Value};
+use counterpart_engine::{
+    Applier, Connection, Database, DatabaseMap, Options, RedoFile, Statement, Value,
+};
 
 const ROWS: i64 = 100_000;
 const COMMITS: u64 = 100_000;
 
+/// A new database with a page map.
 fn open(path: &Path) -> Database {
+    Database::create_file(path, PageSize::DEFAULT).unwrap();
+    let (map_path, size) = (path.with_extension("map"), PageSize::DEFAULT);
+    let (map, _) = DatabaseMap::open(path, &map_path, DatabaseId(1), size).unwrap();
+    map.rebuild(Lsn(0), &mut |_, _| {}).unwrap();
+    Database::open(path, DatabaseId(1), Options::default()).unwrap()
+}
+
+/// A new database without one.
+fn open_unmapped(path: &Path) -> Database {
     Database::create_file(path, PageSize::DEFAULT).unwrap();
     Database::open(path, DatabaseId(1), Options::default()).unwrap()
 }
@@ -62,7 +74,7 @@ fn load(c: &mut Connection, mut after: impl FnMut(&Connection)) {
 }
 
 /// Single-row commits with capture; returns the records and how many of them are the load.
-fn measure_capture(database: &Database) -> (Vec<Record>, usize) {
+fn measure_capture(database: &Database, what: &str) -> (Vec<Record>, usize) {
     let mut records = Vec::new();
     let mut c = database.checkout().unwrap();
     load(&mut c, |c| capture(database, c, &mut records));
@@ -74,7 +86,7 @@ fn measure_capture(database: &Database) -> (Vec<Record>, usize) {
             database.checkpoint().unwrap();
         }
     });
-    report("update + capture + encode + seal", COMMITS as f64, "commits", start);
+    report(&format!("update + capture + encode + seal{what}"), COMMITS as f64, "commits", start);
     let bytes: usize = records[loaded..].iter().map(|record| record.bytes().len()).sum();
     println!("{:<44} {:>12} B", "record of a one-row update", bytes as u64 / COMMITS);
     (records, loaded)
@@ -143,6 +155,30 @@ fn measure_bulk(database: &Database) {
     report("seed reader", total as f64 / 1e6, "MB", start);
 }
 
+/// Pages that SQLite's cache does not have, from the system's.
+fn measure_cold_reads(database: &Database, what: &str) {
+    let mut c = database.checkout().unwrap();
+    run(&mut c, "pragma cache_size=20");
+    let (mut pages, start) = (0u64, clock::now());
+    for _ in 0..10 {
+        let count = Statement::new("select count(filler) from acc");
+        c.execute(&count, 1000).unwrap();
+        pages += u64::from(database.size_in_pages());
+    }
+    report(&format!("scan with a cold cache{what}"), pages as f64, "pages", start);
+}
+
+fn measure_scrub(database: &Database) {
+    let map = database.map().expect("it has a map");
+    let (mut next, mut bytes, start) = (Some(PageNo(1)), 0, clock::now());
+    while let Some(from) = next {
+        let step = map.scrub(from, 1 << 20).unwrap();
+        assert_eq!(step.bad, []);
+        (next, bytes) = (step.next, bytes + step.bytes);
+    }
+    report("scrub", bytes as f64 / 1e6, "MB", start);
+}
+
 fn measure_reads(database: &Database) {
     let mut c = database.checkout().unwrap();
     let start = clock::now();
@@ -159,9 +195,26 @@ fn main() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let database = open(&directory.join("principal.db"));
-    let (records, loaded) = measure_capture(&database);
+    let unmapped = open_unmapped(&directory.join("unmapped.db"));
+    // Twice each, in turns: the first run of a process is slower.
+    let (records, loaded) = measure_capture(&database, "");
+    measure_capture(&unmapped, ", no map");
+    for n in 0..3 {
+        let (with, without) = (format!("m{n}.db"), format!("u{n}.db"));
+        measure_capture(&open(&directory.join(with)), "");
+        measure_capture(&open_unmapped(&directory.join(without)), ", no map");
+    }
+    for database in [&database, &unmapped] {
+        database.checkpoint().unwrap();
+        database.truncate_wal().unwrap();
+    }
+    for _ in 0..2 {
+        measure_cold_reads(&database, "");
+        measure_cold_reads(&unmapped, ", no map");
+    }
     measure_plain(&open(&directory.join("plain.db")));
     measure_apply(directory, &records, loaded);
     measure_bulk(&database);
+    measure_scrub(&database);
     measure_reads(&database);
 }
