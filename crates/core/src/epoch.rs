@@ -111,6 +111,18 @@ impl EpochHistory {
         self.0.iter().rev().find(|&&(_, began)| began < lsn).map(|&(epoch, _)| epoch)
     }
 
+    /// Whether the two tell of one epoch alike, so that what they describe has a common origin.
+    #[must_use]
+    pub fn shares_an_epoch(&self, other: &EpochHistory) -> bool {
+        self.0.iter().any(|entry| other.0.contains(entry))
+    }
+
+    /// Whether this is a history at all: epochs grow, positions do not shrink. What a partner sends need not be.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        self.0.is_sorted_by(|(epoch, began), (next, later)| epoch < next && began <= later)
+    }
+
     /// Where the entry at `index` ends: where the next one began, or `end` for the last.
     fn ends(&self, index: usize, end: Lsn) -> Lsn {
         self.0.get(index + 1).map_or(end, |&(_, began)| began)

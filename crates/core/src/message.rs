@@ -10,6 +10,7 @@
 //! that do not decode close the connection with a sentence, they are never skipped.
 
 mod about;
+mod check;
 mod refusal;
 mod seed;
 

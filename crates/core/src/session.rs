@@ -12,11 +12,15 @@ mod commands;
 mod durable;
 mod event;
 mod failover;
+mod heal;
 mod hold;
 mod links;
 mod mirror;
+mod orphans;
+mod pages;
 mod pair;
 mod principal;
+mod repair;
 mod report;
 mod roles;
 mod rules;
@@ -25,7 +29,7 @@ mod start;
 mod time;
 
 pub use action::{Action, Admission, Alarm, AlarmKind, Level};
-pub use catch_up::{CatchUp, Offer, choose};
+pub use catch_up::{CatchUp, FEW_EVENTS, Offer, choose};
 pub use command::{Assessment, Command, CommandError, CommandId, Loss, Outcome};
 pub use durable::{Deposed, Durable, Ended, Member, Parked, PendingHandover, RolledBack};
 pub use event::{DialId, Event, LinkId, Recovered, Ticket};
@@ -36,13 +40,14 @@ use std::collections::BTreeSet;
 
 use crate::{
     ids::{Lsn, ServerId},
-    message::{DataState, Refusal, Role},
+    message::{About, DataState, Refusal, Role},
 };
 use failover::{Failover, Promotion};
 use hold::Hold;
 use links::{Link, Purpose};
 use mirror::Upstream;
 use principal::Peer;
+use repair::{PageKey, Repair};
 
 /// One server's part in mirroring. See the module's head.
 ///
@@ -93,6 +98,17 @@ pub struct Core {
     failover: Option<Failover>,
     promotion: Option<Promotion>,
     inquiry_until: Option<Millis>,
+    /// Mirrors that wait for the cheaper of two ways.
+    estimates: Vec<(LinkId, Box<About>)>,
+    /// What the driver is saving as orphans.
+    saving: Option<Parked>,
+    /// Databases here that differ from what the records say.
+    differs: heal::Differs,
+    /// Why nothing is applied here any more.
+    replay_stopped: Option<String>,
+    /// Pages that partners are asked for, and pages that they asked for.
+    repairs: Vec<Repair>,
+    providing: Vec<(LinkId, PageKey)>,
     last_error: Option<Refusal>,
     /// They come in once a mirror knows where its journal ends.
     postponed: Vec<(CommandId, Command)>,
@@ -147,7 +163,38 @@ impl Core {
             Event::Drained(last) => self.drained(last),
             Event::Command(id, command) => self.command(id, command),
             Event::Checkpointed(mark) => self.base = self.base.max(mark),
-            other => self.log(Level::Warn, format!("nobody waits for {other:?}")),
+            copying => self.dispatch_copying(copying),
+        }
+    }
+
+    /// What has to do with copies of pages, of whole databases, and with what only this server has.
+    fn dispatch_copying(&mut self, event: Event) {
+        match event {
+            Event::Estimated { link, journal_bytes, page_bytes } => {
+                self.estimated(link, journal_bytes, page_bytes);
+            }
+            Event::PagesPrepared { link, mark } => self.pages_prepared(link, mark),
+            Event::PagesSent { link, end } => self.pages_sent(link, end),
+            Event::PagesSpooled { link, mark, end } => self.pages_spooled(link, mark, end),
+            Event::PagesAdopted { mark, end } => self.pages_adopted(mark, end),
+            Event::AdoptFailed(why) => self.adopt_failed(&why),
+            Event::OrphansSaved { common, end } => self.orphans_saved(common, end),
+            Event::OrphansFailed(why) => self.orphans_failed(&why),
+            Event::PageDamaged { database, page, hash } => {
+                self.page_damaged(PageKey { database, page, hash });
+            }
+            Event::PageProvided { link, database, page, hash, bytes } => {
+                self.page_provided(link, PageKey { database, page, hash }, bytes);
+            }
+            Event::DatabaseDiffers { database, name, lsn, expected, found } => {
+                self.database_differs(database, name, lsn, (expected, found));
+            }
+            Event::HealSent { link, database, at } => self.heal_sent(link, database, at),
+            Event::HealNotSent { link, database, why } => self.heal_not_sent(link, database, why),
+            Event::Healed { database } => self.healed(database),
+            Event::HealFailed { database, why } => self.heal_failed(database, &why),
+            Event::ReplayFailed(why) => self.replay_failed(&why),
+            other => unreachable!("{other:?} is dispatched before"),
         }
     }
 
@@ -165,8 +212,10 @@ impl Core {
                 self.settle_apply();
                 self.settle_takeover();
                 self.settle_promotion();
+                self.settle_heals();
             }
         }
+        self.settle_repairs();
         self.settle_dials();
         self.settle_admission();
         self.settle_alarms();
@@ -190,6 +239,8 @@ impl Core {
         links
             .chain(peers.flatten())
             .chain([heartbeat, dial, failover, self.inquiry_until].into_iter().flatten())
+            .chain(self.next_heal())
+            .chain(self.next_repair())
             .min()
     }
 
@@ -229,14 +280,16 @@ impl Core {
         let connected = self.peers.iter().filter(|peer| peer.link.is_some());
         Positions {
             hardened: connected.map(|peer| peer.hardened).min(),
-            copying: self.peers.iter().any(|peer| peer.seed.is_some()),
+            copying: self.peers.iter().any(|peer| peer.seed.is_some() || peer.pages.is_some()),
         }
     }
 
     /// What the data is.
     fn data(&self) -> DataState {
         match &self.d.seeding {
-            Some(progress) if progress.journal_reset => DataState::Seeding(progress.clone()),
+            Some(progress) if progress.journal_reset || progress.spooled => {
+                DataState::Seeding(progress.clone())
+            }
             _ if self.d.empty => DataState::Empty,
             _ => DataState::Consistent,
         }

@@ -9,7 +9,7 @@ mod world;
 
 use counterpart_core::{
     message::{Role, Safety},
-    session::{Command, PairState},
+    session::{Command, PairState, Rejoin},
 };
 use world::{Thread, World};
 
@@ -36,6 +36,8 @@ struct Tally {
     promotions: usize,
     failovers: u64,
     parked: u64,
+    orphans: u64,
+    copies: u64,
 }
 
 fn build(dice: &mut Dice) -> World {
@@ -46,6 +48,10 @@ fn build(dice: &mut Dice) -> World {
     }
     for index in 0..count {
         world.nodes[index].seed_number = dice.below(1 << 30) as u64;
+        if dice.one_in(4) {
+            world.nodes[index].rejoin = Rejoin::Manual;
+        }
+        world.nodes[index].costs = (dice.below(2) as u64, dice.below(2) as u64);
         world.start(index);
     }
     let safety = if dice.one_in(4) { Safety::Off } else { Safety::Full };
@@ -66,6 +72,8 @@ fn build(dice: &mut Dice) -> World {
 fn move_something(world: &mut World, dice: &mut Dice) {
     let index = dice.below(world.nodes.len());
     match dice.below(10) {
+        0 if dice.one_in(8) => world.checkpoint(index),
+        0 if dice.one_in(12) => world.prune(index),
         0 => {
             world.write(index);
         }
@@ -163,12 +171,21 @@ fn conclude(world: &mut World, tally: &mut Tally) {
             world.command(index, Command::Resume(Some(server)));
         }
     }
+    // The operator has some of those that park rejoin.
+    for index in 0..world.nodes.len() {
+        if index != 1 {
+            world.command(index, Command::Rejoin);
+        }
+    }
     world.advance(150_000);
     let principal = world.check_nothing_lost();
     world.write(principal);
     world.advance(150_000);
     assert!(world.nodes[principal].unconfirmed.is_empty(), "what was admitted is never confirmed");
     world.check_nothing_lost();
+    world.check_nothing_dropped_silently(principal);
+    tally.orphans += world.nodes.iter().map(|node| node.disk.orphans.len() as u64).sum::<u64>();
+    tally.copies += world.copies;
     for index in (0..world.nodes.len()).filter(|&index| index != principal) {
         let node = &world.nodes[index];
         assert_eq!(node.disk.durable.role, Role::Mirror, "{} is a second principal", node.name);
@@ -226,4 +243,6 @@ fn no_schedule_loses_what_was_confirmed() {
     }
     assert!(tally.confirmed > runs * 5, "the runs confirm something: {tally:?}");
     assert!(tally.promotions > 0 && tally.failovers > 0 && tally.parked > 0, "{tally:?}");
+    assert!(tally.orphans > 0 && tally.copies > 0, "{tally:?}");
+    eprintln!("{tally:?}");
 }

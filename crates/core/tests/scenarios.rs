@@ -8,7 +8,7 @@ use std::{fmt::Write as _, fs, path::Path};
 use counterpart_core::{
     Epoch, Lsn, ServerId,
     message::{Envelope, Message, Safety, SeedProgress},
-    session::{Command, Event, PairState},
+    session::{Command, Event, PairState, Rejoin},
 };
 use world::{Frame, Thread, World};
 
@@ -57,6 +57,10 @@ fn command(world: &mut World, words: &[&str]) {
         "start" => words[1..].iter().for_each(|name| {
             let index = world.index(name);
             world.start(index);
+        }),
+        "manual" => words[1..].iter().for_each(|name| {
+            let index = world.index(name);
+            world.nodes[index].rejoin = Rejoin::Manual;
         }),
         "crash" => world.crash(at(world, 1)),
         "add" => world.add_partner(at(world, 1), at(world, 2), safety, has("require")),
@@ -107,6 +111,7 @@ fn operator(world: &mut World, words: &[&str]) {
     let named = words.get(2).filter(|word| !["off", "full", "require", "force"].contains(word));
     let partner = named.map(|name| world.nodes[world.index(name)].server);
     let command = match words[0] {
+        "rejoin" => Command::Rejoin,
         "cancel-join" => Command::CancelJoin,
         "failover" => Command::Failover(partner),
         "promote" => {
@@ -178,7 +183,7 @@ fn replay(world: &mut World, words: &[&str]) {
         let what = match &frame {
             Frame::Message(envelope) => envelope.message.name(),
             Frame::Records(_) => "records",
-            Frame::Seed(..) | Frame::Close => continue,
+            Frame::Seed(..) | Frame::Pages(_) | Frame::Close => continue,
         };
         world.note(index, &format!("receives {what} again"));
         world.receive(index, link, frame);

@@ -83,7 +83,8 @@ pub enum Action {
         end: Lsn,
     },
     /// Keep the events of this range, which only this server has, as orphans; then `OrphansSaved` or `OrphansFailed`.
-    /// Nothing is applied or appended meanwhile. Again after a crash.
+    /// The journal of a mirror that was seeded may begin later: the copies of the databases show the rest. Nothing new is
+    /// applied or appended meanwhile (what `ApplyUpTo` asked for before may be). Again after a crash.
     SaveOrphans {
         /// The last event in common.
         common: Lsn,

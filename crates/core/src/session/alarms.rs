@@ -48,7 +48,14 @@ impl Core {
             AlarmKind::InDoubt => self.d.pending_handover.is_some(),
             AlarmKind::JournalFailed => self.journal_failed.is_some(),
             AlarmKind::RolledBack => self.d.rolled_back.is_some(),
-            AlarmKind::Differs | AlarmKind::ReplayStopped => false,
+            AlarmKind::Differs => match partner {
+                None => !self.differs.is_empty(),
+                Some(server) => self.peer(server).is_some_and(|peer| !peer.differs.is_empty()),
+            },
+            AlarmKind::ReplayStopped => match partner {
+                None => self.replay_stopped.is_some(),
+                Some(server) => self.peer(server).is_some_and(|peer| peer.stopped.is_some()),
+            },
         }
     }
 }

@@ -1,14 +1,16 @@
 //! How a mirror that joins is brought level: a pure choice from what both sides hold.
 
 use crate::{
-    epoch::EpochHistory,
-    ids::Lsn,
+    epoch::{Epoch, EpochHistory},
+    ids::{Lsn, ServerId},
     message::{About, DataState, SeedProgress},
 };
 
 /// What the principal has to offer.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
+    /// The principal.
+    pub server: ServerId,
     /// The epochs of its journal.
     pub history: &'a EpochHistory,
     /// Hardened up to here.
@@ -17,13 +19,30 @@ pub struct Offer<'a> {
     pub journal_after: Lsn,
 }
 
-/// The way. Later versions append ways between the first two (pages, compare).
+/// A gap of at most this many events is always closed by the journal; above it the driver is asked what is cheaper.
+pub const FEW_EVENTS: u64 = 4_096;
+
+/// The way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CatchUp {
     /// Cut the mirror's journal to this position, then send the records after it.
     Journal {
         /// The common position.
         after: Lsn,
+    },
+    /// The journal or the pages, whatever is less.
+    Either {
+        /// The common position; the journal would follow from here.
+        after: Lsn,
+        /// The pages that are newer than this would follow.
+        base: Lsn,
+    },
+    /// Copy the pages that differ beside what the mirror has, and the journal since.
+    Pages {
+        /// The common position; what the mirror has above it is not in the copy.
+        common: Lsn,
+        /// The mirror's files hold everything up to here, and all of it is common. `None`: compare.
+        since: Option<Lsn>,
     },
     /// Copy everything.
     Seed {
@@ -37,6 +56,13 @@ pub enum CatchUp {
         /// Both have the same events up to here.
         common: Lsn,
     },
+    /// The mirror has applied events that this principal wrote in its present term and does not have any more.
+    RolledBack {
+        /// Both have the same events up to here.
+        common: Lsn,
+    },
+    /// The mirror's data and the principal's never had anything in common.
+    NoCommonOrigin,
 }
 
 /// Chooses the way for a mirror that describes itself as `mirror`.
@@ -44,16 +70,51 @@ pub enum CatchUp {
 pub fn choose(offer: Offer<'_>, mirror: &About) -> CatchUp {
     let common = common(offer, mirror, mirror.end);
     match &mirror.data {
-        // What a deposed principal served, or anyone applied, may have been seen by users.
-        _ if mirror.deposed && common < mirror.end => CatchUp::Diverged { common },
+        DataState::Empty if mirror.has_spool => CatchUp::Pages { common: mirror.end, since: None },
         DataState::Empty => fresh(mirror),
-        DataState::Consistent if common < mirror.applied => CatchUp::Diverged { common },
-        DataState::Consistent if offer.journal_after <= common => {
-            CatchUp::Journal { after: common }
-        }
-        DataState::Consistent => fresh(mirror),
+        DataState::Consistent => consistent(offer, mirror, common),
         DataState::Seeding(progress) => resume(offer, mirror, progress, common),
     }
+}
+
+fn consistent(offer: Offer<'_>, mirror: &About, common: Lsn) -> CatchUp {
+    if !offer.history.shares_an_epoch(&mirror.history) {
+        return CatchUp::NoCommonOrigin;
+    }
+    if is_rolled_back(offer, mirror, common) {
+        return CatchUp::RolledBack { common };
+    }
+    // What a deposed principal served, or anyone applied, may have been seen by users.
+    if (mirror.deposed && common < mirror.end) || common < mirror.applied {
+        return match mirror.orphans_saved {
+            true => CatchUp::Pages { common, since: None },
+            false => CatchUp::Diverged { common },
+        };
+    }
+    // Files that hold more than what is common hold what nobody knows to be older or newer: they are compared.
+    let since = (mirror.base <= common).then_some(mirror.base);
+    match since {
+        _ if offer.journal_after > common => CatchUp::Pages { common, since },
+        Some(base) if offer.hardened.since(common) > FEW_EVENTS => {
+            CatchUp::Either { after: common, base }
+        }
+        _ => CatchUp::Journal { after: common },
+    }
+}
+
+/// Whether the mirror has applied, above what is common, events that this principal wrote in the very term that it
+/// holds now. What is applied was hardened by the principal first, and it starts after all that it has hardened: so it
+/// has them, unless its disk is an older one.
+pub(super) fn is_rolled_back(offer: Offer<'_>, mirror: &About, common: Lsn) -> bool {
+    let own = |epoch: Option<Epoch>| {
+        epoch.is_some_and(|epoch| {
+            let term = offer.history.current().map(|current| current.term);
+            epoch.server == offer.server && Some(epoch.term) == term
+        })
+    };
+    mirror.applied > common
+        && own(mirror.history.epoch_at(common.next()))
+        && own(offer.history.epoch_at(common.next()))
 }
 
 fn fresh(mirror: &About) -> CatchUp {
@@ -79,7 +140,7 @@ fn resume(offer: Offer<'_>, mirror: &About, progress: &SeedProgress, journal: Ls
     }
 }
 
-fn common(offer: Offer<'_>, mirror: &About, mirror_end: Lsn) -> Lsn {
+pub(super) fn common(offer: Offer<'_>, mirror: &About, mirror_end: Lsn) -> Lsn {
     // Within one start of the principal all that a mirror has came from this very journal, some of it perhaps
     // before the local fsync.
     let end = if mirror.history.current() == offer.history.current() {
@@ -93,11 +154,7 @@ fn common(offer: Offer<'_>, mirror: &About, mirror_end: Lsn) -> Lsn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        epoch::Epoch,
-        ids::{ServerId, SessionId},
-        message::Role,
-    };
+    use crate::{ids::SessionId, message::Role};
 
     fn history(entries: &[(u32, u64)]) -> EpochHistory {
         let mut history = EpochHistory::default();
@@ -131,8 +188,9 @@ mod tests {
 
     fn chosen(ours: &[(u32, u64)], hardened: u64, after: u64, mirror: &About) -> CatchUp {
         let history = history(ours);
-        let offer = Offer { history: &history, hardened: Lsn(hardened), journal_after: Lsn(after) };
-        choose(offer, mirror)
+        let server = history.current().unwrap().server;
+        let (hardened, journal_after) = (Lsn(hardened), Lsn(after));
+        choose(Offer { server, history: &history, hardened, journal_after }, mirror)
     }
 
     #[test]
@@ -142,10 +200,66 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_behind_the_journal_is_seeded() {
-        let mirror = mirror(&[(1, 0)], 40, 40, DataState::Consistent);
+    fn a_mirror_behind_the_journal_gets_the_pages_that_are_newer_than_its_files() {
+        let mut mirror = mirror(&[(1, 0)], 40, 40, DataState::Consistent);
+        mirror.base = Lsn(25);
         let way = chosen(&[(1, 0)], 80, 41, &mirror);
-        assert_eq!(way, CatchUp::Seed { truncate_to: Lsn(40), resume: None });
+        assert_eq!(way, CatchUp::Pages { common: Lsn(40), since: Some(Lsn(25)) });
+    }
+
+    #[test]
+    fn a_mirror_far_behind_gets_what_is_cheaper() {
+        let mirror = mirror(&[(1, 0)], 40, 40, DataState::Consistent);
+        let both = CatchUp::Either { after: Lsn(40), base: Lsn(40) };
+        assert_eq!(chosen(&[(1, 0)], 41 + FEW_EVENTS, 0, &mirror), both);
+        let few = CatchUp::Journal { after: Lsn(40) };
+        assert_eq!(chosen(&[(1, 0)], 40 + FEW_EVENTS, 0, &mirror), few);
+    }
+
+    #[test]
+    fn an_empty_mirror_with_a_spool_is_compared_and_one_without_is_seeded() {
+        let mut mirror = mirror(&[], 0, 0, DataState::Empty);
+        assert!(matches!(chosen(&[(1, 0)], 80, 0, &mirror), CatchUp::Seed { .. }));
+        mirror.has_spool = true;
+        let compare = CatchUp::Pages { common: Lsn::ZERO, since: None };
+        assert_eq!(chosen(&[(1, 0)], 80, 0, &mirror), compare);
+    }
+
+    #[test]
+    fn data_of_another_origin_is_never_overwritten() {
+        let mut stranger = mirror(&[(7, 0)], 40, 40, DataState::Consistent);
+        for (deposed, saved) in [(false, false), (true, false), (true, true)] {
+            (stranger.deposed, stranger.orphans_saved) = (deposed, saved);
+            assert_eq!(chosen(&[(1, 0)], 80, 0, &stranger), CatchUp::NoCommonOrigin);
+        }
+    }
+
+    /// Epochs of one server's starts within a term.
+    fn starts(entries: &[(u32, u64)]) -> EpochHistory {
+        let mut history = EpochHistory::default();
+        for &(start, began) in entries {
+            history.begin(Epoch { term: 1, start, server: ServerId(1) }, Lsn(began));
+        }
+        history
+    }
+
+    #[test]
+    fn a_principal_that_lacks_what_it_once_confirmed_was_rolled_back() {
+        let mut mirror = mirror(&[], 90, 90, DataState::Consistent);
+        mirror.history = starts(&[(1, 0), (5, 60)]);
+        let restored = starts(&[(1, 0), (9, 40)]);
+        let server = ServerId(1);
+        let offer =
+            Offer { server, history: &restored, hardened: Lsn(45), journal_after: Lsn::ZERO };
+        assert_eq!(choose(offer, &mirror), CatchUp::RolledBack { common: Lsn(40) });
+        mirror.applied = Lsn(40);
+        assert_eq!(choose(offer, &mirror), CatchUp::Journal { after: Lsn(40) });
+        // The operator had the principal serve on, in a term of its own: now the mirror has diverged.
+        mirror.applied = Lsn(90);
+        let mut forced = restored.clone();
+        forced.begin(Epoch { term: 2, start: 1, server }, Lsn(45));
+        let offer = Offer { history: &forced, ..offer };
+        assert_eq!(choose(offer, &mirror), CatchUp::Diverged { common: Lsn(40) });
     }
 
     #[test]
@@ -169,6 +283,8 @@ mod tests {
         old.deposed = true;
         let ours = [(1, 0), (2, 50)];
         assert_eq!(chosen(&ours, 80, 0, &old), CatchUp::Diverged { common: Lsn(50) });
+        old.orphans_saved = true;
+        assert_eq!(chosen(&ours, 80, 0, &old), CatchUp::Pages { common: Lsn(50), since: None });
         old.end = Lsn(50);
         assert_eq!(chosen(&ours, 80, 0, &old), CatchUp::Journal { after: Lsn(50) });
     }

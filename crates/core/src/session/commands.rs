@@ -2,8 +2,10 @@
 
 use super::{
     Action, Cause, Command, CommandError, CommandId, Core, Outcome, PairState, failover::Promotion,
+    rules::switching,
 };
 use crate::{
+    epoch::EpochHistory,
     ids::{ServerId, SessionId},
     message::{Code, Message, PartnerAddress, Refusal, Role, Safety},
 };
@@ -38,8 +40,9 @@ impl Core {
             Command::AddPartner { session, partner, safety, require_mirror } => {
                 self.command_add_partner(session, partner, safety, require_mirror)
             }
-            Command::JoinSession { session, principal, replace, holds_data, history: _ } => {
-                self.command_join(session, principal, replace || !holds_data, replace)
+            Command::JoinSession { session, principal, replace, holds_data, history } => {
+                let kept = history.filter(|_| holds_data && !replace);
+                self.command_join(session, principal, replace, holds_data, kept)
             }
             Command::CancelJoin => self.command_cancel_join(),
             Command::Failover(target) => self.command_failover(id, target),
@@ -49,7 +52,7 @@ impl Core {
             Command::SetSafety { safety, require_mirror } => {
                 self.command_set_safety(safety, require_mirror)
             }
-            Command::Rejoin => Err(busy()),
+            Command::Rejoin => self.rejoin().map(|()| Some(Outcome::Done)),
             Command::StopMirroring(partner) => self.command_stop(partner),
         };
         match answer {
@@ -91,8 +94,9 @@ impl Core {
         &mut self,
         session: SessionId,
         principal: PartnerAddress,
-        replaceable: bool,
         replace: bool,
+        holds_data: bool,
+        history: Option<EpochHistory>,
     ) -> Answer {
         if principal.server == self.d.server {
             return Err(itself());
@@ -115,7 +119,15 @@ impl Core {
             Role::Mirror if self.promotion.is_some() || self.upstream.takeover.is_some() => {
                 return Err(busy());
             }
-            _ if !replaceable => {
+            Role::Mirror if self.is_switching() => return Err(switching()),
+            _ if history.as_ref().is_some_and(|h| !h.shares_an_epoch(&self.d.history)) => {
+                return Err(Refusal::new(
+                    Code::NoCommonOrigin,
+                    "This server's data and the principal's never had anything in common.",
+                    "Allow its data to be replaced, or name an empty server as mirror.",
+                ));
+            }
+            _ if holds_data && !replace && history.is_none() => {
                 return Err(Refusal::new(
                     Code::NotEmpty,
                     "This server holds data that mirroring would replace.",
@@ -124,7 +136,7 @@ impl Core {
             }
             Role::Standalone | Role::Mirror => {}
         }
-        self.join_session(session, principal);
+        self.join_session(session, principal, history.is_some());
         DONE
     }
 
@@ -175,7 +187,7 @@ impl Core {
         self.persist();
         let Some(peer) = self.peer_mut(server) else { return DONE };
         let link = peer.link;
-        (peer.streaming, peer.stream_from, peer.seed) = (false, None, None);
+        peer.stop_sending();
         if let Some(link) = link {
             self.emit(Action::StopStreaming(link));
             self.send(link, Message::StateChanged { state: PairState::Suspended });
@@ -229,7 +241,7 @@ impl Core {
             let (Some(link), true) = (link, state != PairState::Suspended) else { continue };
             self.turn(server, Cause::Joined, "the safety changed");
             if let Some(peer) = self.peer_mut(server) {
-                (peer.streaming, peer.stream_from, peer.seed) = (false, None, None);
+                peer.stop_sending();
             }
             self.emit(Action::StopStreaming(link));
             self.send(link, Message::JoinAgain);

@@ -208,6 +208,9 @@ impl Core {
             && self.end == last
             && self.hardened == last
             && self.journal_failed.is_none();
+        if let Some(refusal) = self.distrust() {
+            return self.refuse(id, refusal);
+        }
         if !possible {
             return self.refuse(id, unexpected(&Message::Handover { last, epoch }));
         }
@@ -243,6 +246,8 @@ impl Core {
         self.d.epoch = epoch;
         self.d.role = Role::Principal;
         (self.d.deposed, self.d.pending_handover, self.d.before_join) = (None, None, None);
+        (self.d.rolled_back, self.saving) = (None, None);
+        self.forget_differs();
         self.d.was_synchronized = false;
         for member in &mut self.d.partners {
             member.suspended = false;
@@ -283,7 +288,8 @@ impl Core {
     pub(super) fn promote_now(&mut self) {
         // Above what a handover may have given away, too.
         let base = self.d.pending_handover.as_ref().map_or(self.d.epoch, |pending| pending.epoch);
-        let epoch = base.max(self.d.epoch).taken_over(self.d.server, self.stride);
+        let seen = self.d.rolled_back.map_or(base, |found| found.epoch.max(base));
+        let epoch = seen.max(self.d.epoch).taken_over(self.d.server, self.stride);
         self.close_all();
         if let Some(deposed) = &self.d.deposed {
             self.log(
@@ -310,14 +316,18 @@ impl Core {
     /// A member of the session knows a higher epoch.
     pub(super) fn learn_higher(&mut self, by: Epoch, about: &About) {
         match self.d.role {
-            Role::Principal => self.deposed(by, Some(about)),
+            Role::Principal => self.deposed(by, about.server, Some(about)),
             Role::Mirror if about.role == Role::Principal => self.principal_seen(about.address()),
             Role::Mirror | Role::Standalone => {}
         }
     }
 
-    /// This principal is none any more. Admission and confirming end in this very step.
-    pub(super) fn deposed(&mut self, by: Epoch, about: Option<&About>) {
+    /// This principal is none any more. Admission and confirming end in this very step. An epoch of its own that it does
+    /// not know is another matter: it has forgotten what it was.
+    pub(super) fn deposed(&mut self, by: Epoch, from: ServerId, about: Option<&About>) {
+        if by.server == self.d.server {
+            return self.note_rolled_back(from, by, about);
+        }
         let successor = about.filter(|about| about.role == Role::Principal).map(About::address);
         self.step_down(by, successor);
     }
@@ -338,8 +348,9 @@ impl Core {
         }
         self.d.deposed = Some(Deposed { own, by, at: self.now.unix, parked: None, saved: None });
         self.d.epoch = by;
-        self.d.exposed_since = None;
+        (self.d.exposed_since, self.d.rolled_back) = (None, None);
         self.d.was_synchronized = false;
+        self.estimates.clear();
         self.peers.clear();
         self.inquiry_until = None;
         self.settle_admission();

@@ -69,6 +69,7 @@ impl Core {
     /// Forgets a link at once and has it closed after what was said on it.
     pub(super) fn close(&mut self, id: LinkId) {
         self.links.retain(|link| link.id != id);
+        self.estimates.retain(|&(link, _)| link != id);
         self.emit(Action::CloseLink(id));
     }
 
@@ -120,6 +121,7 @@ impl Core {
     pub(super) fn link_down(&mut self, id: LinkId, why: &str) {
         let Some(used) = self.link_use(id) else { return };
         self.links.retain(|link| link.id != id);
+        self.estimates.retain(|&(link, _)| link != id);
         match used {
             Use::Fresh => {}
             Use::Inquiring(server) => self.inquiry_failed(server, why),
@@ -160,6 +162,11 @@ impl Core {
 
     pub(super) fn received(&mut self, id: LinkId, envelope: Envelope) {
         self.heard(id);
+        if let (Some(nonsense), Some(_)) = (envelope.nonsense(), self.link_use(id)) {
+            let what = format!("The message {} holds {nonsense}.", envelope.message.name());
+            let remedy = "Look at who answers at the partner's address.";
+            return self.refuse(id, Refusal::new(Code::Nonsense, what, remedy));
+        }
         match self.link_use(id) {
             None => {}
             Some(Use::Fresh) => match envelope.message {
@@ -212,7 +219,7 @@ impl Core {
             }
         }
         match intent {
-            Intent::Join => self.join(id, &about),
+            Intent::Join => self.join(id, &about, None),
             Intent::Inquire | Intent::Probe => {
                 self.answer(id);
                 if about.role == Role::Principal && about.epoch >= self.d.epoch {
@@ -247,11 +254,14 @@ impl Core {
     }
 
     fn supersede(&mut self, server: ServerId, newest: LinkId) {
-        let older = |link: &&Link| {
-            link.id != newest
-                && (link.used == Use::Upstream(server) || link.used == Use::Downstream(server))
+        let older = |core: &Core, link: &Link| {
+            let waits =
+                core.estimates.iter().any(|(l, about)| *l == link.id && about.server == server);
+            let joined = link.used == Use::Upstream(server) || link.used == Use::Downstream(server);
+            link.id != newest && (joined || waits)
         };
-        while let Some(id) = self.links.iter().find(older).map(|link| link.id) {
+        while let Some(id) = self.links.iter().find(|link| older(self, link)).map(|link| link.id) {
+            self.estimates.retain(|&(link, _)| link != id);
             self.drop_link(id, "the partner opened a newer connection");
         }
     }
@@ -270,13 +280,13 @@ impl Core {
             session: self.d.session,
             role: self.d.role,
             epoch: self.d.epoch,
-            history: self.d.history.clone(),
+            history: self.told_history().clone(),
             end: self.end,
             hardened: self.hardened,
             applied: self.shown(),
             base: self.base,
             data: self.data(),
-            deposed: self.d.deposed.is_some(),
+            deposed: self.d.deposed.is_some() || self.joins_with_data(),
             orphans_saved: self.d.deposed.as_ref().is_some_and(|d| d.saved.is_some()),
             has_spool: self.has_spool,
             partner_address: self.config.partner_address.clone(),

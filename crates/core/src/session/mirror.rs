@@ -4,21 +4,24 @@
 //!  Down ──dial──▶ Greeting ──Welcome──▶ Truncating ──▶ Following        journal
 //!   ▲               │  ▲                    │      ──▶ AwaitingSeed ──▶ Resetting ──▶ Following   seed
 //!   └──── lost ─────┘  └─ JoinAgain         └──────▶ Waiting            suspended
+//!                                 Greeting ──Welcome──▶ AwaitingPages ──▶ Spooling ──▶ Switching ──▶ Following   pages
 //! ```
 //!
 //! Order on a new epoch: refuse lower ones from now on (durable), then cut the journal to the common position,
 //! then adopt the principal's history (durable), then take records. A crash between any two of these is harmless.
 
 use super::{
-    Action, Core, Deposed, Level, LinkId, Member, Millis, PairState, Parked,
+    Action, Core, Level, LinkId, Member, Millis, PairState, Parked,
     links::{Purpose, Use, stale, unexpected},
+    repair::PageKey,
     start::Retry,
 };
 use crate::{
     epoch::Epoch,
     ids::{Lsn, ServerId, UnixMicros},
     message::{
-        Code, Envelope, Intent, Message, PartnerAddress, Plan, Refusal, Refused, Role, Welcome,
+        Code, DataState, Envelope, Intent, Message, PartnerAddress, Plan, Refusal, Refused, Role,
+        Welcome,
     },
 };
 
@@ -40,6 +43,12 @@ pub(super) enum Stage {
     Waiting,
     /// Let in; a seed is about to begin.
     AwaitingSeed,
+    /// Let in; a copy is about to begin.
+    AwaitingPages,
+    /// A copy that builds on this mark is spooled beside what is here.
+    Spooling(Lsn),
+    /// The spool is taking the place of what was here.
+    Switching,
     /// The data is being dropped for the seed that builds on this mark.
     Resetting(Lsn),
     /// Records come, and pages if a seed is under way.
@@ -67,6 +76,8 @@ pub(super) struct Upstream {
     pub(super) catching_up: Option<CatchingUp>,
     /// Where the copy becomes whole, once all its pages are on disk.
     pub(super) seed_end: Option<Lsn>,
+    /// Where the journal of a copy ends, once the principal has sent all of it.
+    pub(super) pages_end: Option<Lsn>,
     /// The last Hello said that a seed is not finished.
     pub(super) said_seeding: bool,
 }
@@ -90,6 +101,8 @@ impl Core {
             && self.journal_busy == 0
             && self.promotion.is_none()
             && self.parked().is_none()
+            && self.saving.is_none()
+            && !self.is_switching()
     }
 
     pub(super) fn parked(&self) -> Option<Parked> {
@@ -113,6 +126,8 @@ impl Core {
         self.upstream.stage = Stage::Greeting;
         self.upstream.link = Some(id);
         self.upstream.said_seeding = self.d.seeding.is_some();
+        (self.upstream.welcome, self.upstream.pages_end) = (None, None);
+        self.ask_for_heals_anew();
         self.say_hello(id, Intent::Join);
     }
 
@@ -133,6 +148,7 @@ impl Core {
         let joined = !matches!(self.upstream.stage, Stage::Down | Stage::Greeting);
         let Upstream { retry, futile, hint, turn, heard, hardened, .. } =
             std::mem::take(&mut self.upstream);
+        self.ask_for_heals_anew();
         // A takeover that is not yet on disk is forgotten: the next conversation begins without it.
         self.upstream =
             Upstream { retry, futile, hint, turn, heard, hardened, ..Upstream::default() };
@@ -188,13 +204,18 @@ impl Core {
         let honest = welcome.session == self.d.session
             && welcome.history.current() == Some(epoch)
             && epoch.server == welcome.server;
-        if !honest {
+        // A seed replaces everything: not what is whole, and not what only this server has.
+        let replaces = matches!(welcome.plan, Plan::Seed { resumed: false })
+            && self.data() == DataState::Consistent;
+        if !honest || replaces || welcome.truncate_to > self.end {
             return self.refuse(id, unexpected(&Message::Welcome(welcome)));
         }
         self.last_error = None;
         let waits = welcome.plan == Plan::Wait;
         let whole = !matches!(welcome.plan, Plan::Seed { resumed: false });
-        if whole && !waits && self.must_not_cut(welcome.truncate_to) {
+        let pages = matches!(welcome.plan, Plan::Pages { .. });
+        let saved = pages && self.orphans_cover(welcome.truncate_to);
+        if whole && !waits && !saved && self.must_not_cut(welcome.truncate_to) {
             return self.diverged(id, epoch, welcome.truncate_to);
         }
         self.set_use(id, Use::Upstream(welcome.server));
@@ -212,6 +233,10 @@ impl Core {
         if waits {
             self.upstream.stage = Stage::Waiting;
             self.upstream.told = Some(PairState::Suspended);
+        } else if pages {
+            // The journal stays as it is until the copy takes its place.
+            self.upstream.stage = Stage::AwaitingPages;
+            self.log(Level::Info, "catching up: the pages that are newer follow");
         } else if truncate_to < self.end && whole {
             self.upstream.stage = Stage::Truncating;
             self.log(
@@ -228,7 +253,8 @@ impl Core {
     /// What a deposed principal served, and what anyone applied, is not cut without the operator's word.
     fn must_not_cut(&self, to: Lsn) -> bool {
         let usable = !self.d.empty && self.d.seeding.is_none();
-        (self.d.deposed.is_some() && to < self.end) || (usable && to < self.shown())
+        let own = self.d.deposed.is_some() || self.joins_with_data();
+        (own && to < self.end) || (usable && to < self.shown())
     }
 
     /// What the databases show, or will as soon as the engine gets there: it is not called back.
@@ -266,12 +292,13 @@ impl Core {
         if self.upstream.said_seeding && self.d.seeding.is_none() {
             self.send(id, Message::SeedComplete);
         }
+        self.tell_differs(id);
     }
 
     /// From here on the journal's records are read as the principal's history says.
     pub(super) fn adopt(&mut self, welcome: &Welcome) {
         self.d.history = welcome.history.clone();
-        self.d.deposed = None;
+        (self.d.deposed, self.d.before_join) = (None, None);
         // What an earlier principal confirmed above the common position, this one may never have had.
         self.commit = self.commit.min(self.end).max(welcome.commit);
         self.upstream.commit = welcome.commit;
@@ -333,6 +360,16 @@ impl Core {
                 self.greet(id);
             }
             Message::SeedBegin { mark, .. } => self.seed_begun(id, mark, message),
+            Message::PagesBegin { mark } => self.pages_begun(id, mark),
+            Message::PagesDone { end } => self.pages_done(id, end),
+            Message::PageWanted { database, page, hash } => {
+                self.page_wanted(id, PageKey { database, page, hash });
+            }
+            Message::PageIs { database, page, hash, bytes } => {
+                self.page_is(id, PageKey { database, page, hash }, bytes);
+            }
+            Message::HealDone { database, at } => self.heal_done(id, database, at),
+            Message::HealFailed { database, why } => self.heal_failed(database, &why),
             Message::SeedDone { consistent_at } if following && self.d.seeding.is_some() => {
                 self.commit = self.commit.max(consistent_at);
                 self.emit(Action::FinishSeed(id, consistent_at));
@@ -398,33 +435,6 @@ impl Core {
                 self.upstream.retry.next = self.now.ticks;
             }
         }
-    }
-
-    /// The principal lacks events that were served or applied here: park, untouched.
-    fn diverged(&mut self, id: LinkId, epoch: Epoch, common: Lsn) {
-        let end = self.end;
-        let (at, own) = (self.now.unix, self.d.history.current().unwrap_or_default());
-        let parked = Some(Parked { common, end });
-        self.d.epoch = self.d.epoch.max(epoch);
-        let deposed =
-            self.d.deposed.get_or_insert(Deposed { own, by: epoch, at, parked, saved: None });
-        deposed.parked = parked;
-        self.d.was_synchronized = false;
-        self.d.last_contact = Some(at);
-        self.persist();
-        self.close(id);
-        self.upstream = Upstream::default();
-        self.last_error = Some(Refusal::new(
-            Code::Diverged,
-            format!(
-                "This server holds {} events after {common} that the principal does not have; it parks with \
-                 its data untouched.",
-                end.since(common)
-            ),
-            "Export what matters, then run `counterpart mirror start --replace` to seed it anew.",
-        ));
-        let text = self.last_error.as_ref().map(ToString::to_string).unwrap_or_default();
-        self.log(Level::Error, text);
     }
 
     pub(super) fn set_members(&mut self, members: &[PartnerAddress]) {
@@ -500,7 +510,12 @@ impl Core {
         };
         let steady = stage == Stage::Following || stage == Stage::Down;
         let target = self.commit.min(self.hardened);
-        if whole && steady && self.engine == Some(Role::Mirror) && target > self.apply_target {
+        if whole
+            && steady
+            && !self.is_switching()
+            && self.engine == Some(Role::Mirror)
+            && target > self.apply_target
+        {
             self.apply_target = target;
             self.emit(Action::ApplyUpTo(target));
         }

@@ -1,12 +1,14 @@
 //! The principal's side of each pair: letting mirrors in, counting what they hardened, losing them.
 
 use super::{
-    Action, AlarmKind, CatchUp, Cause, Core, LinkId, Member, Millis, Offer, PairState, choose,
+    Action, AlarmKind, CatchUp, Cause, Core, LinkId, Member, Millis, PairState, choose,
     links::{Purpose, Use, stale, unexpected},
+    pages::PagesSending,
+    repair::PageKey,
     start::Retry,
 };
 use crate::{
-    ids::{Lsn, ServerId, UnixMicros},
+    ids::{DatabaseId, Lsn, ServerId, UnixMicros},
     message::{
         About, Code, Envelope, Message, PROTOCOL_MAX, Plan, Refusal, Role, Safety, SeedDatabase,
         SeedProgress, Welcome,
@@ -33,6 +35,11 @@ pub(super) struct Peer {
     /// Records follow from here as soon as the mirror says that it is ready.
     pub(super) stream_from: Option<Lsn>,
     pub(super) seed: Option<SeedSending>,
+    /// A copy of pages that it has not switched to yet.
+    pub(super) pages: Option<PagesSending>,
+    /// What it says of its own copy: databases that differ, and why it applies nothing any more.
+    pub(super) differs: Vec<DatabaseId>,
+    pub(super) stopped: Option<String>,
     /// Commits wait until it has hardened this, or until the moment passes.
     pub(super) awaited: Option<(Lsn, Millis)>,
     pub(super) await_again: Millis,
@@ -47,6 +54,8 @@ pub(super) struct Peer {
 /// A seed on its way to a mirror.
 #[derive(Clone, Debug)]
 pub(super) struct SeedSending {
+    /// As it was offered.
+    pub(super) mark: Option<Lsn>,
     /// A resumed seed's journal goes on after this; a fresh one's begins after its mark.
     pub(super) journal_after: Option<Lsn>,
     pub(super) databases: Vec<SeedDatabase>,
@@ -68,6 +77,9 @@ impl Peer {
             streaming: false,
             stream_from: None,
             seed: None,
+            pages: None,
+            differs: Vec::new(),
+            stopped: None,
             awaited: None,
             await_again: Millis(0),
             retry: Retry::default(),
@@ -83,10 +95,14 @@ impl Peer {
 
     fn unlink(&mut self) {
         self.link = None;
-        self.streaming = false;
-        self.stream_from = None;
         self.awaited = None;
-        self.seed = None;
+        self.stop_sending();
+    }
+
+    /// Neither records nor copies go there any more.
+    pub(super) fn stop_sending(&mut self) {
+        (self.streaming, self.stream_from) = (false, None);
+        (self.seed, self.pages) = (None, None);
     }
 }
 
@@ -126,8 +142,8 @@ impl Core {
         }
     }
 
-    /// A mirror asks to follow.
-    pub(super) fn join(&mut self, id: LinkId, about: &About) {
+    /// A mirror asks to follow. `costs` is known once the driver has estimated what each of two ways takes.
+    pub(super) fn join(&mut self, id: LinkId, about: &About, costs: Option<(u64, u64)>) {
         if self.d.role != Role::Principal {
             let what = "This server is not the principal.";
             let remedy = "Join the server that it names, or the one that was promoted.";
@@ -152,35 +168,21 @@ impl Core {
             let remedy = "It joins again once the failover's outcome is known.";
             return self.refuse(id, Refusal::new(Code::Unexpected, what, remedy));
         }
-        let offer = Offer {
-            history: &self.d.history,
-            hardened: self.hardened,
-            journal_after: self.journal_after,
-        };
-        match choose(offer, about) {
+        let suspended = self.member(about.server).is_some_and(|member| member.suspended);
+        match choose(self.offer(), about) {
             CatchUp::Diverged { common } => self.refuse_diverged(id, about, common),
+            CatchUp::NoCommonOrigin => self.refuse_to_replace(id, about),
+            CatchUp::RolledBack { .. } => self.refuse_to_overwrite(id, about),
+            CatchUp::Either { after, base } => match costs {
+                None if !suspended => self.estimate(id, about, after, base),
+                None => self.welcome(id, about, CatchUp::Journal { after }),
+                Some(costs) => {
+                    let way = self.cheaper(after, base, costs);
+                    self.welcome(id, about, way);
+                }
+            },
             way => self.welcome(id, about, way),
         }
-    }
-
-    fn refuse_diverged(&mut self, id: LinkId, about: &About, common: Lsn) {
-        let events = about.end.since(common);
-        let refusal = Refusal::new(
-            Code::Diverged,
-            format!(
-                "The mirror holds {events} events after {common} that this principal does not have."
-            ),
-            "Keep its data if it matters, then seed it anew: `counterpart mirror start --replace`.",
-        );
-        if let Some(peer) = self.peer_mut(about.server) {
-            peer.last_error = Some(refusal.clone());
-            peer.answered = true;
-        }
-        // It will not come back by itself; commits that still wait for it would wait for ever.
-        self.set_use(id, Use::Fresh);
-        self.peer_gone(about.server, "it has diverged");
-        self.refuse_with(id, refusal, Some(common));
-        self.close(id);
     }
 
     fn welcome(&mut self, id: LinkId, about: &About, way: CatchUp) {
@@ -194,10 +196,15 @@ impl Core {
             CatchUp::Seed { truncate_to, resume } => {
                 (truncate_to, Plan::Seed { resumed: resume.is_some() }, Some(resume))
             }
-            CatchUp::Diverged { .. } => unreachable!("a diverged mirror was refused"),
+            CatchUp::Pages { common, since } => (common, Plan::Pages { since }, None),
+            other => unreachable!("{other:?} was refused, or chosen between"),
         };
-        if seed.is_some() {
-            // What it had is gone or unusable: waiting for it would stop commits for as long as a seed takes.
+        let pages = match plan {
+            Plan::Pages { since } => Some(PagesSending::new(since)),
+            _ => None,
+        };
+        if seed.is_some() || pages.is_some() {
+            // What it had is gone or of no use: waiting for it would stop commits for as long as the copy takes.
             self.stop_waiting(server, true);
         }
         let heard = Some(self.now.unix);
@@ -205,9 +212,13 @@ impl Core {
         peer.unlink();
         peer.link = Some(id);
         (peer.hardened, peer.applied, peer.heard) = (Lsn::ZERO, about.applied, heard);
-        peer.consistent = about.data == crate::message::DataState::Consistent && seed.is_none();
+        let whole = about.data == crate::message::DataState::Consistent;
+        peer.consistent = whole && seed.is_none() && pages.is_none();
+        peer.pages = pages;
+        (peer.differs, peer.stopped) = (Vec::new(), None);
         peer.stream_from = matches!(plan, Plan::Journal { .. }).then_some(truncate_to);
         peer.seed = seed.as_ref().map(|resume| SeedSending {
+            mark: None,
             journal_after: resume.as_ref().map(|_| truncate_to),
             databases: Vec::new(),
             progress: None,
@@ -221,6 +232,8 @@ impl Core {
         self.send(id, message);
         if let Some(resume) = seed {
             self.emit(Action::PrepareSeed(id, resume));
+        } else if pages.is_some() {
+            self.emit(Action::PreparePages(id));
         }
     }
 
@@ -252,7 +265,9 @@ impl Core {
             return self.refuse(id, stale(&envelope.message));
         }
         if envelope.epoch > self.d.epoch {
-            return self.deposed(envelope.epoch, None);
+            self.deposed(envelope.epoch, server, None);
+            // Not deposed, but rolled back: what such a mirror says is not for this principal.
+            return self.drop_link(id, "it knows a later epoch of this server");
         }
         let (heard, own_session) = (Some(self.now.unix), self.d.session);
         let Some(peer) = self.peer_mut(server) else { return };
@@ -263,6 +278,7 @@ impl Core {
                 peer.applied = applied;
                 if let Some(after) = peer.stream_from.take() {
                     peer.streaming = true;
+                    peer.pages = None;
                     self.emit(Action::StreamFrom(id, after));
                 }
             }
@@ -275,6 +291,16 @@ impl Core {
             }
             Message::SeedAck(progress) => self.seed_acked(id, server, progress),
             Message::SeedComplete => peer.consistent = true,
+            Message::PagesReady => self.pages_ready(id, server),
+            Message::PageWanted { database, page, hash } => {
+                self.page_wanted(id, PageKey { database, page, hash });
+            }
+            Message::PageIs { database, page, hash, bytes } => {
+                self.page_is(id, PageKey { database, page, hash }, bytes);
+            }
+            Message::HealWanted { database } => self.heal_wanted(id, database),
+            Message::Differs(databases) => self.mirror_differs(server, databases),
+            Message::ReplayStopped(why) => self.mirror_stopped(server, why),
             Message::EndMirroring { session } if session == own_session => {
                 self.log(super::Level::Warn, format!("partner {server} ended mirroring"));
                 self.remove_partner(server);
@@ -296,7 +322,7 @@ impl Core {
         self.peer_gone(server, why);
     }
 
-    fn peer_gone(&mut self, server: ServerId, why: &str) {
+    pub(super) fn peer_gone(&mut self, server: ServerId, why: &str) {
         let next = self.now.ticks.after(self.config.heartbeat());
         let Some(peer) = self.peer_mut(server) else { return };
         peer.unlink();
@@ -388,7 +414,8 @@ impl Core {
 
     /// Advances the commit LSN as far as everything that may be on disk allows.
     pub(super) fn settle_commit(&mut self) {
-        if !self.office_is_saved() {
+        // What a principal with an older disk writes is not final: the mirror has something else in its place.
+        if !self.office_is_saved() || self.d.rolled_back.is_some() {
             return;
         }
         let awaited = self.peers.iter().filter(|peer| peer.awaited.is_some()).map(|p| p.hardened);
@@ -448,7 +475,12 @@ impl Core {
             }
             Message::Answer(about) if about.session == self.d.session => {
                 if about.epoch > self.d.epoch {
-                    return self.deposed(about.epoch, Some(&about));
+                    self.deposed(about.epoch, server, Some(&about));
+                } else if self.rolled_back_to(&about).is_some() {
+                    self.note_rolled_back(server, about.epoch, Some(&about));
+                }
+                if self.d.role != Role::Principal {
+                    return;
                 }
                 self.resolve_doubt(&about);
                 self.inquiry_answered(server);

@@ -115,6 +115,7 @@ impl Core {
         if self.d.pending_handover.as_ref().is_some_and(|pending| pending.target == server) {
             self.d.pending_handover = None;
         }
+        self.d.rolled_back = self.d.rolled_back.filter(|found| found.mirror != server);
         self.d.partners.retain(|member| member.address.server != server);
         self.peers.retain(|peer| peer.server != server);
         self.note_ended(Some(server));
@@ -143,12 +144,14 @@ impl Core {
             self.emit(Action::Reply(failover.id, Err(error)));
         }
         let whole = self.data() == crate::message::DataState::Consistent;
+        // Data that never got in line with the principal stays, and with it where it comes from.
+        self.d.history = self.told_history().clone();
         self.note_ended(None);
         self.d.role = Role::Standalone;
         self.d.session = SessionId(0);
         self.d.partners.clear();
         self.d.exposed_since = None;
-        self.d.pending_handover = None;
+        (self.d.pending_handover, self.d.rolled_back) = (None, None);
         self.leave_mirror();
         if was == Role::Mirror {
             // Its own events must not bear the principal's epoch.
@@ -171,6 +174,8 @@ impl Core {
     }
 
     fn leave_mirror(&mut self) {
+        self.saving = None;
+        self.forget_differs();
         (self.d.seeding, self.d.empty, self.d.deposed) = (None, false, None);
         (self.d.was_synchronized, self.d.last_contact, self.d.before_join) = (false, None, None);
         self.upstream = Upstream::default();
@@ -185,8 +190,13 @@ impl Core {
         self.engine = None;
     }
 
-    /// Joins a session as a mirror that has nothing yet.
-    pub(super) fn join_session(&mut self, session: SessionId, principal: PartnerAddress) {
+    /// Joins a session as a mirror: with the data that is here, or as one that has nothing yet.
+    pub(super) fn join_session(
+        &mut self,
+        session: SessionId,
+        principal: PartnerAddress,
+        keep: bool,
+    ) {
         if self.d.role == Role::Standalone {
             let before = (self.d.epoch, std::mem::take(&mut self.d.history));
             self.d.before_join = Some(Box::new(before));
@@ -198,7 +208,9 @@ impl Core {
         // Another server's epochs count here from now on, whatever their numbers; but not for the journal as it is.
         self.d.left_behind = self.d.left_behind.max(self.d.epoch);
         (self.d.epoch, self.d.history) = (Epoch::default(), EpochHistory::default());
-        (self.d.seeding, self.d.empty, self.d.deposed) = (None, true, None);
+        (self.d.seeding, self.d.empty, self.d.deposed) = (None, !keep, None);
+        self.saving = None;
+        self.forget_differs();
         self.d.was_synchronized = false;
         self.set_members(&[principal]);
         self.upstream = Upstream::default();

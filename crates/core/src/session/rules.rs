@@ -83,8 +83,11 @@ impl Core {
                 "Try again in a moment.",
             );
         }
+        if self.d.rolled_back.is_some() {
+            return Err(self.rolled_back_refusal());
+        }
         match self.peer(target).map(|peer| peer.state) {
-            Some(PairState::Synchronized) => Ok(()),
+            Some(PairState::Synchronized) => self.distrust_of(target).map_or(Ok(()), Err),
             Some(state) => no(
                 Code::WrongState,
                 format!("A failover needs a synchronized mirror; the pair is {state}."),
@@ -121,6 +124,13 @@ impl Core {
                 }
                 if force { Ok(()) } else { Err(in_doubt()) }
             }
+            Role::Principal if self.d.rolled_back.is_some() => {
+                if force {
+                    Ok(())
+                } else {
+                    Err(self.rolled_back_refusal())
+                }
+            }
             Role::Principal => no(
                 Code::WrongRole,
                 "This server is the principal already.",
@@ -131,6 +141,16 @@ impl Core {
     }
 
     fn may_promote_mirror(&self, force: bool) -> Verdict {
+        if self.is_switching() {
+            return Err(switching());
+        }
+        if self.joins_with_data() {
+            return no(
+                Code::NotConsistent,
+                "This server has joined with data of its own that is not in line with the principal yet.",
+                "Undo the joining, or end mirroring here, if it shall serve its own data.",
+            );
+        }
         if self.data() != DataState::Consistent {
             return no(
                 Code::NotConsistent,
@@ -151,6 +171,9 @@ impl Core {
                 "This server was deposed: another one became principal since.",
                 "Promote the other server; or force it, knowing that the other's later events are left behind.",
             );
+        }
+        if let (Some(refusal), false) = (self.distrust(), force) {
+            return Err(refusal);
         }
         Ok(())
     }
@@ -299,6 +322,9 @@ impl Core {
             return refuse(in_doubt());
         }
         let ready = self.engine.is_some_and(|role| role != Role::Mirror);
+        if self.d.rolled_back.is_some() {
+            return refuse(self.rolled_back_refusal());
+        }
         if !ready || self.failover.is_some() || self.inquiry_until.is_some() {
             return Admission::Hold;
         }
@@ -343,7 +369,10 @@ impl Core {
             return Some("an acting server knows of no final event that it does not have");
         }
         if self.admission == Some(Admission::Open)
-            && (d.role == Role::Mirror || self.failover.is_some() || d.pending_handover.is_some())
+            && (d.role == Role::Mirror
+                || self.failover.is_some()
+                || d.pending_handover.is_some()
+                || d.rolled_back.is_some())
         {
             return Some("writes are admitted by an acting server outside of failovers only");
         }
@@ -374,6 +403,15 @@ impl Core {
             _ => None,
         }
     }
+}
+
+/// A spooled copy is taking the place of what was here.
+pub(super) fn switching() -> Refusal {
+    Refusal::new(
+        Code::Busy,
+        "A copy that is whole is taking the place of what was here; neither is usable until that is done.",
+        "Wait a moment: it is done without the principal, and then this mirror can be promoted.",
+    )
 }
 
 pub(super) fn in_doubt() -> Refusal {

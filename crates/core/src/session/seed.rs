@@ -5,7 +5,7 @@
 use super::{Action, Core, LinkId, Lsn, links::Use, links::unexpected, mirror::Stage};
 use crate::{
     ids::ServerId,
-    message::{Message, Role, SeedDatabase, SeedProgress},
+    message::{Message, Plan, Role, SeedDatabase, SeedProgress},
 };
 
 impl Core {
@@ -17,6 +17,7 @@ impl Core {
             return;
         };
         sending.databases.clone_from(&databases);
+        sending.mark = Some(mark);
         self.send(id, Message::SeedBegin { mark, databases });
     }
 
@@ -24,6 +25,9 @@ impl Core {
     pub(super) fn seed_acked(&mut self, id: LinkId, server: ServerId, progress: Box<SeedProgress>) {
         let Some(peer) = self.peer_mut(server) else { return };
         let Some(sending) = &mut peer.seed else { return };
+        if sending.mark != Some(progress.mark) {
+            return self.refuse(id, unexpected(&Message::SeedAck(progress)));
+        }
         let after = sending.journal_after.unwrap_or(progress.mark);
         sending.progress = Some(progress.clone());
         if progress.consistent_at.is_some() {
@@ -44,7 +48,7 @@ impl Core {
     }
 
     pub(super) fn seed_failed(&mut self, id: LinkId, error: &str) {
-        self.drop_link(id, &format!("the seed could not go on: {error}"));
+        self.drop_link(id, &format!("the copy could not go on: {error}"));
     }
 
     // The mirror's side.
@@ -56,7 +60,10 @@ impl Core {
         let welcome =
             self.upstream.welcome.take().expect("a mirror that awaits a seed was welcomed");
         self.adopt(&welcome);
-        let resumed = self.d.seeding.clone().filter(|p| p.mark == mark && p.journal_reset);
+        // A mark of the same number may be another principal's: only its word makes it the same seed.
+        let goes_on = welcome.plan == Plan::Seed { resumed: true };
+        let resumed =
+            self.d.seeding.clone().filter(|p| goes_on && p.mark == mark && p.journal_reset);
         self.d.before_join = None;
         self.d.was_synchronized = false;
         if let Some(progress) = resumed {
@@ -76,6 +83,8 @@ impl Core {
     pub(super) fn journal_reset(&mut self, after: Lsn) {
         self.journal_busy = self.journal_busy.saturating_sub(1);
         self.journal_after = after;
+        self.base = after;
+        self.forget_differs();
         (self.end, self.hardened) = (after, after);
         (self.applied, self.apply_target) = (after, after);
         if self.upstream.stage != Stage::Resetting(after) {
@@ -137,6 +146,10 @@ impl Core {
     }
 
     pub(super) fn local_applied(&mut self, lsn: Lsn) {
+        if self.is_switching() {
+            // Of what the copy takes the place of: it says nothing about the copy.
+            return;
+        }
         let caught_up = lsn >= self.hardened && lsn > self.applied;
         // Only a change of the role takes anything back; it is applied anew then.
         let back = lsn < self.applied;

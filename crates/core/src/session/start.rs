@@ -3,7 +3,7 @@
 
 use super::{
     Action, Config, Core, DialId, Durable, Hold, Level, Millis, Now, PairState, Peer, Recovered,
-    Upstream,
+    Rejoin, Upstream,
 };
 use crate::message::Role;
 
@@ -56,6 +56,12 @@ impl Core {
             failover: None,
             promotion: None,
             inquiry_until: None,
+            estimates: Vec::new(),
+            saving: None,
+            differs: super::heal::Differs::default(),
+            replay_stopped: None,
+            repairs: Vec::new(),
+            providing: Vec::new(),
             last_error: None,
             postponed: Vec::new(),
             alarms: std::collections::BTreeSet::new(),
@@ -100,17 +106,30 @@ impl Core {
         if self.d.exposed_since.is_some() {
             self.raise_exposed(true);
         }
+        if self.d.rolled_back.is_some() {
+            self.raise_rolled_back();
+        }
         self.emit(Action::BecomePrincipal(epoch));
     }
 
     fn start_as_mirror(&mut self) {
         // A seed that never got as far as an emptied journal has left everything as it was.
-        if self.d.seeding.as_ref().is_some_and(|progress| !progress.journal_reset) {
+        if self.d.seeding.as_ref().is_some_and(|p| !p.journal_reset && !p.spooled) {
             self.d.seeding = None;
             self.d.empty = true;
         }
+        if let Some(progress) = self.d.seeding.as_ref().filter(|p| p.spooled && p.journal_reset) {
+            // The end of a copy is final; nobody need say so again for the redo to be finished.
+            self.commit = self.commit.max(progress.consistent_at.unwrap_or_default().min(self.end));
+            self.apply_target = self.applied.before();
+        }
+        if let (Rejoin::Automatic, Some(deposed)) = (self.config.rejoin, &mut self.d.deposed) {
+            // Parked by hand before, or because the orphans could not be saved: tried (again) at each start.
+            deposed.parked = None;
+        }
         self.log(Level::Info, "initialising as mirror");
         self.emit(Action::BecomeMirror);
+        self.resume_switch();
     }
 }
 

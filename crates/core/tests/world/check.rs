@@ -16,6 +16,8 @@ pub struct Truth {
     /// Confirmed and not known to be lost with the operator's word.
     pub confirmed: Vec<Rec>,
     pub confirmations: u64,
+    /// Whatever a client was ever told is safe, less what went with a disk that was replaced.
+    pub told: Vec<Rec>,
     /// Who took office in which term, and whether by a promotion.
     pub offices: Vec<(u32, ServerId, bool)>,
 }
@@ -54,6 +56,7 @@ impl World {
             }
         }
         self.truth.confirmations += 1;
+        self.truth.told.push(rec);
         // Where an operator promoted one server while another was in office, or took office unseen, the two
         // are principals apart: the operator was told, and one of them will park. After planned failovers
         // alone there is never a second one.
@@ -127,6 +130,26 @@ impl World {
             );
         }
         newest
+    }
+
+    /// What was confirmed is on the principal; or among somebody's orphans; or on a server that parks with it.
+    pub fn check_nothing_dropped_silently(&self, principal: usize) {
+        for rec in &self.truth.told {
+            let kept =
+                |node: &super::Node| node.disk.orphans.iter().any(|orphan| orphan.id == rec.id);
+            let parks = |index: usize| {
+                let deposed = self.nodes[index].disk.durable.deposed.as_ref();
+                deposed.is_some_and(|deposed| deposed.parked.is_some()) && self.holds(index, *rec)
+            };
+            assert!(
+                self.holds(principal, *rec)
+                    || self.nodes.iter().any(kept)
+                    || (0..self.nodes.len()).any(parks),
+                "{:?} was confirmed, and is neither on {} nor anywhere among the orphans",
+                (rec.epoch, rec.lsn),
+                self.nodes[principal].name
+            );
+        }
     }
 
     /// What a mirror shows is a prefix of what its principal has.

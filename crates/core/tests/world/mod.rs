@@ -8,17 +8,18 @@
 #![allow(dead_code, reason = "each test uses its part of the world")]
 
 mod check;
+mod copies;
 mod perform;
 mod show;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use counterpart_core::{
-    Epoch, Lsn, ServerId, SessionId, UnixMicros,
+    DatabaseId, Epoch, EpochHistory, Lsn, PageNo, ServerId, SessionId, UnixMicros,
     message::{Envelope, PartnerAddress, Role, Safety, SeedProgress},
     session::{
         Admission, AlarmKind, Command, CommandId, Config, Core, DialId, Durable, Event, LinkId,
-        Millis, Now, Recovered, Ticket,
+        Millis, Now, Recovered, Rejoin, Ticket,
     },
 };
 
@@ -72,6 +73,28 @@ pub struct Disk {
     pub hardened: Lsn,
     pub content: Run,
     pub seed: Option<Run>,
+    /// The database files hold everything up to here: redo starts there.
+    pub base: Lsn,
+    pub spool: Option<Spool>,
+    /// Kept for ever, as files are that no server reads again.
+    pub orphans: Vec<Rec>,
+}
+
+/// A copy beside what a mirror has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Spool {
+    pub mark: Lsn,
+    pub pages: Run,
+    pub tail: Vec<Rec>,
+    /// Made durable as a whole; a crash leaves the pages of one that is not.
+    pub whole: bool,
+}
+
+/// A copy of one database, as the world knows it: which one, and whether the mirror had it already.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Copied {
+    pub spool: Spool,
+    pub since: Option<Lsn>,
 }
 
 /// Something on a wire.
@@ -81,6 +104,8 @@ pub enum Frame {
     Records(Vec<Rec>),
     /// The first half of a seed's pages, or all of them.
     Seed(Option<Run>, Lsn),
+    /// A copy with its journal.
+    Pages(Box<Copied>),
     Close,
 }
 
@@ -106,6 +131,16 @@ pub enum Job {
     PrepareSeed(LinkId, Option<Box<SeedProgress>>),
     SendSeed(LinkId, Box<SeedProgress>),
     FinishSeed(LinkId),
+    Checkpoint,
+    Estimate(LinkId, Lsn, Lsn),
+    PreparePages(LinkId),
+    SendPages(LinkId, Lsn, Option<Lsn>),
+    FinishPages(LinkId, Lsn),
+    AdoptPages(Lsn, Lsn),
+    SaveOrphans(Lsn, Lsn),
+    ProvidePage(LinkId, DatabaseId, PageNo, u64),
+    SendHeal(LinkId, DatabaseId),
+    FinishHeal(DatabaseId),
 }
 
 /// Which thread does a job; jobs of one thread stay in order.
@@ -140,6 +175,19 @@ pub struct Node {
     pub promoting: bool,
     /// Drained: nothing is appended until writes are admitted again.
     pub drained: bool,
+    /// What a deposed principal does.
+    pub rejoin: Rejoin,
+    /// The stride of the next start.
+    pub stride: u16,
+    /// A copy as it was received on a link.
+    pub copied: Option<(LinkId, Copied)>,
+    /// Databases that differ, and that a copy has come for.
+    pub differing: BTreeSet<DatabaseId>,
+    /// Bytes of the two ways, as an estimate says.
+    pub costs: (u64, u64),
+    /// The page images that this server has, by hash, for repairs.
+    pub pages: BTreeMap<u64, Vec<u8>>,
+    pub taken: Vec<(u64, bool)>,
     /// Raised and not cleared.
     pub alarms: BTreeSet<(AlarmKind, Option<ServerId>)>,
     /// What was received last, for replaying.
@@ -163,6 +211,8 @@ pub struct World {
     pub next_command: u64,
     pub timeout: Millis,
     pub truth: check::Truth,
+    /// Copies that mirrors switched to.
+    pub copies: u64,
 }
 
 /// A link's id on one end of a connection: the connection's number and the end.
@@ -186,6 +236,7 @@ impl World {
             next_command: 1,
             timeout: Millis(10_000),
             truth: check::Truth::default(),
+            copies: 0,
         }
     }
 
@@ -197,6 +248,9 @@ impl World {
             hardened: Lsn::ZERO,
             content: Run::default(),
             seed: None,
+            base: Lsn::ZERO,
+            spool: None,
+            orphans: Vec::new(),
         };
         self.nodes.push(Node {
             name: name.to_owned(),
@@ -218,6 +272,13 @@ impl World {
             seed_number: self.nodes.len() as u64 * 77 + 1,
             promoting: false,
             drained: false,
+            rejoin: Rejoin::Automatic,
+            stride: 0,
+            copied: None,
+            differing: BTreeSet::new(),
+            costs: (0, 0),
+            pages: BTreeMap::new(),
+            taken: Vec::new(),
             alarms: BTreeSet::new(),
             received: Vec::new(),
         });
@@ -256,6 +317,7 @@ impl World {
         config.jitter_seed = node.seed_number;
         config.partner_timeout = self.timeout;
         config.build = "test".to_owned();
+        config.rejoin = node.rejoin;
         let recovered = node.recover();
         let mut out = Vec::new();
         node.core = Some(Core::start(config, recovered, clock, &mut out));
@@ -276,12 +338,15 @@ impl World {
         }
         node.jobs.clear();
         node.alarms.clear();
+        node.copied = None;
+        node.differing.clear();
         node.streams.clear();
         node.unconfirmed.clear();
         (node.admission, node.write_epoch, node.progress) = (None, None, None);
         node.disk.journal.truncate(node.disk.hardened);
         let end = node.disk.journal.end();
-        if node.disk.content.end() > end && node.disk.durable.seeding.is_none() {
+        let whole = node.disk.durable.seeding.is_none();
+        if node.disk.content.end() > end && whole {
             node.disk.content.truncate(end);
         }
         self.close_conns(|conn| conn.ends.iter().position(|&end| end == index));
@@ -344,9 +409,25 @@ impl World {
     }
 
     pub fn join(&mut self, m: usize, p: usize, replace: bool, holds_data: bool) {
+        self.join_knowing(m, p, replace, holds_data, None);
+    }
+
+    /// Joins with data, knowing the principal's epochs.
+    pub fn join_with_data(&mut self, m: usize, p: usize) {
+        let history = self.nodes[p].disk.durable.history.clone();
+        self.join_knowing(m, p, false, true, Some(history));
+    }
+
+    fn join_knowing(
+        &mut self,
+        m: usize,
+        p: usize,
+        replace: bool,
+        holds_data: bool,
+        history: Option<EpochHistory>,
+    ) {
         let principal = self.address(p);
         let session = SessionId(0x5e55);
-        let history = None;
         let join = Command::JoinSession { session, principal, replace, holds_data, history };
         self.command(m, join);
     }
@@ -407,6 +488,7 @@ impl World {
                 self.nodes[to].incoming.clear();
             }
             Frame::Seed(pages, shown) => self.receive_seed(to, link, pages, shown),
+            Frame::Pages(copied) => self.receive_pages(to, link, *copied),
             Frame::Close => unreachable!("handled where it is delivered"),
         }
     }
@@ -523,7 +605,7 @@ impl Node {
             disk.content.end().min(end)
         };
         // A journal begins only after what the database files hold.
-        let told = told.max(disk.journal.base);
+        let told = told.max(disk.journal.base).max(disk.base);
         let commit = if mirror { told.max(applied) } else { told }.min(end);
         self.commit = commit;
         Recovered {
@@ -532,9 +614,9 @@ impl Node {
             journal_end: end,
             commit,
             applied,
-            base: applied,
-            has_spool: false,
-            stride: 0,
+            base: disk.base,
+            has_spool: disk.spool.is_some(),
+            stride: self.stride,
         }
     }
 }

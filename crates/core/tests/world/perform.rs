@@ -72,7 +72,7 @@ impl World {
                 assert!(news, "{}: an alarm is told when it changes", node.name);
             }
             Action::Log(..) => {}
-            other => panic!("this world cannot {other:?} yet"),
+            other => self.perform_copying(index, other),
         }
     }
 
@@ -120,8 +120,11 @@ impl World {
     fn is_ready(&self, index: usize, job: &Job) -> bool {
         let node = &self.nodes[index];
         match job {
-            Job::PrepareSeed(..) => node.write_epoch.is_some() && !node.drained,
+            Job::PrepareSeed(..) | Job::PreparePages(_) => {
+                node.write_epoch.is_some() && !node.drained
+            }
             Job::SendSeed(_, from) => node.commit >= from.mark,
+            Job::SendPages(_, mark, _) => node.commit >= *mark,
             _ => true,
         }
     }
@@ -158,7 +161,7 @@ impl World {
                 let disk = &mut self.nodes[index].disk;
                 disk.journal = Run { base: after, recs: Vec::new() };
                 disk.content = disk.journal.clone();
-                (disk.hardened, disk.seed) = (after, None);
+                (disk.hardened, disk.seed, disk.base) = (after, None, after);
                 self.nodes[index].commit = Lsn::ZERO;
                 self.event(index, Event::JournalReset(after));
             }
@@ -183,6 +186,7 @@ impl World {
                 }
                 self.event(index, Event::SeedFinished(link));
             }
+            other => self.do_copying(index, other),
         }
     }
 
@@ -221,6 +225,7 @@ impl World {
             // The journal stays; none of it is redone.
             disk.content = Run { base: disk.journal.end(), recs: Vec::new() };
             disk.hardened = disk.journal.end();
+            disk.base = disk.hardened;
         } else {
             for rec in disk.journal.after(disk.content.end()).to_vec() {
                 disk.content.push(rec);
@@ -260,20 +265,7 @@ impl World {
     // Seeds: one database whose pages come in two halves.
 
     fn do_prepare_seed(&mut self, index: usize, link: LinkId, resume: Option<Box<SeedProgress>>) {
-        let id = self.next_id;
-        let node = &mut self.nodes[index];
-        let epoch = node.write_epoch.expect("waited for");
-        let mark = if let Some(progress) = resume {
-            progress.mark
-        } else {
-            let lsn = node.disk.journal.end().next();
-            let rec = Rec { epoch, lsn, id, commit: node.commit };
-            self.next_id += 1;
-            node.disk.journal.push(rec);
-            node.disk.content.push(rec);
-            self.truth.wrote(rec);
-            lsn
-        };
+        let mark = if let Some(progress) = resume { progress.mark } else { self.write_mark(index) };
         let name = DatabaseName::main();
         let database =
             SeedDatabase { id: DatabaseId(1), name, page_size: PageSize::DEFAULT, pages: 10 };
@@ -310,8 +302,16 @@ impl World {
 }
 
 impl Disk {
+    /// What the files hold of what is shown, at most.
+    pub(super) fn checkpoint(&mut self, to: Lsn) {
+        let may = self.durable.seeding.is_none() && to >= self.base && to <= self.content.end();
+        if may {
+            self.base = to;
+        }
+    }
+
     /// Redoes the journal into the databases; what they show already must be the same.
-    fn apply(&mut self, to: Lsn) {
+    pub(super) fn apply(&mut self, to: Lsn) {
         for rec in self.journal.recs.clone() {
             if rec.lsn > to {
                 break;

@@ -73,7 +73,9 @@ impl World {
                 format!("send database {database} to {}", self.peer_name(*link))
             }
             Action::ReceiveHeal(_, database) => format!("be ready for database {database}"),
-            Action::FinishHeal { database, at } => format!("put database {database} in place at {at}"),
+            Action::FinishHeal { database, at } => {
+                format!("put database {database} in place at {at}")
+            }
             Action::Append(_) => {
                 let recs = &self.nodes[index].incoming;
                 format!("append {}..{}", recs[0].lsn, recs[recs.len() - 1].lsn)
@@ -194,7 +196,10 @@ impl World {
             Message::PagesDone { end } => format!("PagesDone end {end}"),
             Message::PageWanted { database, page, .. } => format!("PageWanted {database}/{page}"),
             Message::PageIs { database, page, bytes, .. } => {
-                format!("PageIs {database}/{page}{}", if bytes.is_some() { "" } else { ": not here" })
+                format!(
+                    "PageIs {database}/{page}{}",
+                    if bytes.is_some() { "" } else { ": not here" }
+                )
             }
             Message::HealWanted { database } => format!("HealWanted {database}"),
             Message::HealDone { database, at } => format!("HealDone {database} at {at}"),

@@ -1,0 +1,238 @@
+//! Databases of a mirror that differ from the principal's, and replay that stands still: told to the operator and to the
+//! principal, which then does not hand over to this mirror; and the copies of single databases that heal them.
+//!
+//! Only the database that differs stops. It must never be forgotten while it differs: a mirror that joins tells again.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Action, AlarmKind, Core, Level, LinkId, links::unexpected, mirror::Stage, start::Retry,
+};
+use crate::{
+    ids::{DatabaseId, DatabaseName, Lsn, ServerId},
+    message::{Code, DataState, Message, Refusal, Role},
+};
+
+/// A database here that differs from what the records say.
+#[derive(Clone, Debug)]
+pub(super) struct Differing {
+    name: DatabaseName,
+    lsn: Lsn,
+    /// It was asked for on the present connection; or it came and is being put in place.
+    asked: bool,
+    retry: Retry,
+}
+
+/// Databases that differ, by their number.
+pub(super) type Differs = BTreeMap<DatabaseId, Differing>;
+
+impl Core {
+    // The mirror's side.
+
+    pub(super) fn database_differs(
+        &mut self,
+        database: DatabaseId,
+        name: DatabaseName,
+        lsn: Lsn,
+        (expected, found): (u64, u64),
+    ) {
+        let text = format!(
+            "database {name} differs at {lsn}: its checksum is {found:016x}, the record says {expected:016x}"
+        );
+        self.log(Level::Error, text.clone());
+        self.alarm(AlarmKind::Differs, None, true, text);
+        let retry = Retry { next: self.now.ticks, attempts: 0 };
+        let differing = Differing { name, lsn, asked: false, retry };
+        self.differs.insert(database, differing);
+        if let (Stage::Following, Some(id)) = (self.upstream.stage, self.upstream.link) {
+            self.tell_differs(id);
+        }
+    }
+
+    /// Tells the principal which databases differ and whether replay stands still; all is well if nothing is said after
+    /// a Hello.
+    pub(super) fn tell_differs(&mut self, id: LinkId) {
+        if !self.differs.is_empty() {
+            let databases = self.differs.keys().copied().collect();
+            self.send(id, Message::Differs(databases));
+        }
+        if let Some(why) = self.replay_stopped.clone() {
+            self.send(id, Message::ReplayStopped(why));
+        }
+    }
+
+    /// Asks for what is due, where it can be asked for.
+    pub(super) fn settle_heals(&mut self) {
+        let whole = self.data() == DataState::Consistent;
+        let (Stage::Following, Some(id), true) = (self.upstream.stage, self.upstream.link, whole)
+        else {
+            return;
+        };
+        let now = self.now.ticks;
+        let due: Vec<DatabaseId> = self
+            .differs
+            .iter_mut()
+            .filter(|(_, differing)| !differing.asked && differing.retry.next <= now)
+            .map(|(&database, differing)| {
+                differing.asked = true;
+                database
+            })
+            .collect();
+        for database in due {
+            self.emit(Action::ReceiveHeal(id, database));
+            self.send(id, Message::HealWanted { database });
+        }
+    }
+
+    /// What was asked for on a connection that is gone does not come any more.
+    pub(super) fn ask_for_heals_anew(&mut self) {
+        self.differs.values_mut().for_each(|differing| differing.asked = false);
+    }
+
+    /// When the next database is to be asked for again.
+    pub(super) fn next_heal(&self) -> Option<super::Millis> {
+        let following = self.upstream.stage == Stage::Following;
+        let waiting = self.differs.values().filter(|differing| !differing.asked);
+        waiting.map(|differing| differing.retry.next).min().filter(|_| following)
+    }
+
+    pub(super) fn heal_done(&mut self, id: LinkId, database: DatabaseId, at: Lsn) {
+        match self.differs.get(&database) {
+            Some(differing) if differing.asked => self.emit(Action::FinishHeal { database, at }),
+            // Healed otherwise meanwhile: it was dropped, or a new copy of all came.
+            None => {}
+            Some(_) => self.refuse(id, unexpected(&Message::HealDone { database, at })),
+        }
+    }
+
+    pub(super) fn healed(&mut self, database: DatabaseId) {
+        let Some(differing) = self.differs.remove(&database) else { return };
+        let text = format!("database {} is healed", differing.name);
+        self.log(Level::Info, text.clone());
+        if self.differs.is_empty() {
+            self.alarm(AlarmKind::Differs, None, false, text);
+        }
+        if let (Stage::Following, Some(id)) = (self.upstream.stage, self.upstream.link) {
+            let databases = self.differs.keys().copied().collect();
+            self.send(id, Message::Differs(databases));
+        }
+    }
+
+    pub(super) fn heal_failed(&mut self, database: DatabaseId, why: &str) {
+        let Some(retry) = self.differs.get(&database).map(|differing| differing.retry) else {
+            return;
+        };
+        let retry = self.retry_later(retry);
+        let Some(differing) = self.differs.get_mut(&database) else { return };
+        (differing.asked, differing.retry) = (false, retry);
+        let text = format!("database {} could not be healed: {why}; trying again", differing.name);
+        self.log(Level::Warn, text);
+    }
+
+    pub(super) fn replay_failed(&mut self, why: &str) {
+        let text = format!("nothing is applied here any more: {why}");
+        self.log(Level::Error, text.clone());
+        self.alarm(AlarmKind::ReplayStopped, None, true, text);
+        self.replay_stopped = Some(why.to_owned());
+        if let (Stage::Following, Some(id)) = (self.upstream.stage, self.upstream.link) {
+            self.tell_differs(id);
+        }
+    }
+
+    /// Everything here is replaced by a copy, or by nothing.
+    pub(super) fn forget_differs(&mut self) {
+        self.differs.clear();
+        self.replay_stopped = None;
+    }
+
+    /// Why this copy is not to be trusted, if it is not.
+    pub(super) fn distrust(&self) -> Option<Refusal> {
+        if let Some(why) = &self.replay_stopped {
+            return Some(stopped(why));
+        }
+        let names: Vec<String> =
+            self.differs.values().map(|d| format!("{} (since {})", d.name, d.lsn)).collect();
+        (!names.is_empty()).then(|| differing(&names.join(", ")))
+    }
+
+    // The principal's side.
+
+    pub(super) fn mirror_differs(&mut self, server: ServerId, databases: Vec<DatabaseId>) {
+        let differs = !databases.is_empty();
+        let Some(peer) = self.peer_mut(server) else { return };
+        let text = if differs {
+            let numbers: Vec<String> = databases.iter().map(ToString::to_string).collect();
+            let text = format!("databases of partner {server} differ: {}", numbers.join(", "));
+            peer.last_error = Some(differing(&numbers.join(", ")));
+            text
+        } else {
+            peer.last_error = None;
+            format!("all databases of partner {server} are healed")
+        };
+        peer.differs = databases;
+        self.alarm(AlarmKind::Differs, Some(server), differs, text);
+        self.distrusted_target(server);
+    }
+
+    pub(super) fn mirror_stopped(&mut self, server: ServerId, why: String) {
+        let Some(peer) = self.peer_mut(server) else { return };
+        peer.last_error = Some(stopped(&why));
+        peer.stopped = Some(why.clone());
+        let text = format!("partner {server} applies nothing any more: {why}");
+        self.alarm(AlarmKind::ReplayStopped, Some(server), true, text);
+        self.distrusted_target(server);
+    }
+
+    /// A failover towards a mirror that cannot be trusted is given up while that is possible.
+    fn distrusted_target(&mut self, server: ServerId) {
+        let unsent = self
+            .failover
+            .as_ref()
+            .is_some_and(|f| f.target == server && f.step != super::failover::Step::Sent);
+        if let (true, Some(refusal)) = (unsent, self.distrust_of(server)) {
+            self.abort_failover(refusal);
+        }
+    }
+
+    /// Why this partner's copy is not to be trusted, if it is not.
+    pub(super) fn distrust_of(&self, server: ServerId) -> Option<Refusal> {
+        let peer = self.peer(server)?;
+        if let Some(why) = &peer.stopped {
+            return Some(stopped(why));
+        }
+        let numbers: Vec<String> = peer.differs.iter().map(ToString::to_string).collect();
+        (!numbers.is_empty()).then(|| differing(&numbers.join(", ")))
+    }
+
+    pub(super) fn heal_wanted(&mut self, id: LinkId, database: DatabaseId) {
+        self.emit(Action::SendHeal(id, database));
+    }
+
+    pub(super) fn heal_sent(&mut self, id: LinkId, database: DatabaseId, at: Lsn) {
+        if self.d.role == Role::Principal && self.link_use(id).is_some() {
+            self.send(id, Message::HealDone { database, at });
+        }
+    }
+
+    pub(super) fn heal_not_sent(&mut self, id: LinkId, database: DatabaseId, why: String) {
+        if self.d.role == Role::Principal && self.link_use(id).is_some() {
+            self.send(id, Message::HealFailed { database, why });
+        }
+    }
+}
+
+fn differing(names: &str) -> Refusal {
+    Refusal::new(
+        Code::Differs,
+        format!("Databases of the mirror differ from the principal's: {names}."),
+        "They are healed by themselves while the two are connected; the evidence is kept in the data directory.",
+    )
+}
+
+fn stopped(why: &str) -> Refusal {
+    Refusal::new(
+        Code::ReplayStopped,
+        format!("The mirror applies nothing any more: {why}."),
+        "Restart the mirror; if that does not help, seed it again with `counterpart mirror start --replace`.",
+    )
+}
