@@ -23,6 +23,11 @@ pub enum Endpoint {
     Suspend,
     Resume,
     StopMirroring,
+    ListOrphans,
+    ShowOrphans,
+    OrphanRows,
+    ExportOrphans,
+    DropOrphans,
     Health,
     HealthPrincipal,
     HealthMirror,
@@ -68,6 +73,8 @@ pub enum Content {
     Json(&'static str),
     /// A plain SQLite file.
     SqliteFile,
+    /// Bytes of a kind that the query chose.
+    File,
 }
 
 /// What is known about an endpoint.
@@ -84,7 +91,7 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 22] = [
+const TABLE: [Route; 27] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
@@ -226,6 +233,33 @@ const TABLE: [Route; 22] = [
         "Ends mirroring; both servers are standalone afterwards",
     )
     .refuses(&["INVALID_QUERY", "WRONG_ROLE", "UNKNOWN_PARTNER", "PARTNER_NOT_NAMED"]),
+    get(
+        Endpoint::ListOrphans,
+        ORPHANS,
+        "OrphanSets",
+        "Events that only this server had when it was deposed",
+    ),
+    get(Endpoint::ShowOrphans, ORPHAN_SET, "OrphanSet", "One set of orphans")
+        .refuses(&["ORPHANS_NOT_FOUND"]),
+    get(Endpoint::OrphanRows, ORPHAN_ROWS, "OrphanRows", "The rows that differ, up to `limit`")
+        .refuses(&["INVALID_QUERY", "ORPHANS_NOT_FOUND", "DATABASE_NOT_FOUND", "NOT_COMPARED"]),
+    Route {
+        endpoint: Endpoint::ExportOrphans,
+        method: Method::Get,
+        path: ORPHAN_CONTENT,
+        summary: "A database of a set: `form` is sqlite, sql or rows",
+        request: Content::Nothing,
+        success: (200, Content::File),
+        refusals: &[
+            "INVALID_QUERY",
+            "ORPHANS_NOT_FOUND",
+            "DATABASE_NOT_FOUND",
+            "NOT_COMPARED",
+            "NOT_COPIED",
+        ],
+    },
+    delete(Endpoint::DropOrphans, ORPHAN_SET, "Deletes a set of orphans for good")
+        .refuses(&["ORPHANS_NOT_FOUND"]),
     get(Endpoint::Health, "/health", "Health", "200 while the server is alive"),
     get(Endpoint::HealthPrincipal, "/health/principal", "Health", "200 where writes are taken")
         .refuses(&["HEALTH_NOT_PRINCIPAL", "HEALTH_WRITES_REFUSED"]),
@@ -238,6 +272,10 @@ const DATABASES: &str = "/api/v1/databases";
 const DATABASE: &str = "/api/v1/databases/{name}";
 const CONTENT: &str = "/api/v1/databases/{name}/content";
 const JOIN: &str = "/api/v1/mirroring/join";
+const ORPHANS: &str = "/api/v1/orphans";
+const ORPHAN_SET: &str = "/api/v1/orphans/{set}";
+const ORPHAN_ROWS: &str = "/api/v1/orphans/{set}/rows";
+const ORPHAN_CONTENT: &str = "/api/v1/orphans/{set}/content";
 const PROMOTION: &str = "/api/v1/mirroring/promotion";
 
 impl Endpoint {

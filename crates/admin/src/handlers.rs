@@ -5,6 +5,7 @@ mod content;
 mod databases;
 mod health;
 mod mirroring;
+mod orphans;
 
 use std::sync::Arc;
 
@@ -53,6 +54,11 @@ pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
         Endpoint::Suspend => on(method, mirroring::suspend::<O>),
         Endpoint::Resume => on(method, mirroring::resume::<O>),
         Endpoint::StopMirroring => on(method, mirroring::stop::<O>),
+        Endpoint::ListOrphans => on(method, orphans::list::<O>),
+        Endpoint::ShowOrphans => on(method, orphans::show::<O>),
+        Endpoint::OrphanRows => on(method, orphans::rows::<O>),
+        Endpoint::ExportOrphans => on(method, orphans::export::<O>),
+        Endpoint::DropOrphans => on(method, orphans::drop_set::<O>),
         Endpoint::Health => on(method, health::alive),
         Endpoint::HealthPrincipal => on(method, health::principal::<O>),
         Endpoint::HealthMirror => on(method, health::mirror::<O>),

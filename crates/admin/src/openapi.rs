@@ -55,6 +55,25 @@ fn parameters(route: &Route) -> Value {
         let schema = json!({ "$ref": "#/components/schemas/ServerId" });
         return json!([{ "name": "partner", "in": "query", "required": false, "schema": schema }]);
     }
+    if route.path.contains("{set}") {
+        let text = json!({ "type": "string" });
+        let query = |name: &str, required: bool, schema: Value| json!({ "name": name, "in": "query", "required": required, "schema": schema });
+        let mut all =
+            vec![json!({ "name": "set", "in": "path", "required": true, "schema": text })];
+        let database = json!({ "$ref": "#/components/schemas/DatabaseName" });
+        match route.endpoint {
+            Endpoint::OrphanRows => {
+                let limit = json!({ "type": "integer", "minimum": 0, "default": 100 });
+                all.extend([query("database", false, database), query("limit", false, limit)]);
+            }
+            Endpoint::ExportOrphans => {
+                let form = json!({ "enum": ["sqlite", "sql", "rows"], "default": "sqlite" });
+                all.extend([query("database", false, database), query("form", false, form)]);
+            }
+            _ => {}
+        }
+        return json!(all);
+    }
     json!([])
 }
 
@@ -94,5 +113,6 @@ fn content(content: Content) -> Value {
             json!({ "application/json": { "schema": { "$ref": reference } } })
         }
         Content::SqliteFile => json!({ "application/vnd.sqlite3": {} }),
+        Content::File => json!({ "application/octet-stream": {} }),
     }
 }

@@ -44,6 +44,9 @@ pub enum Command {
     Suspend(cli::WhichPartner),
     /// Resume suspended mirroring. Asked of the principal
     Resume(cli::WhichPartner),
+    /// List, show, export and delete the events that only a deposed principal had
+    #[command(subcommand)]
+    Orphans(cli::orphans::OrphansCommand),
     /// Print a completion script for a shell
     Completions(cli::completions::CompletionsArgs),
     /// Print the version
@@ -101,6 +104,7 @@ impl Command {
             Command::Failover(failover) => failover.connection.json,
             Command::Promote(promote) => promote.connection.json,
             Command::Suspend(which) | Command::Resume(which) => which.connection.json,
+            Command::Orphans(orphans) => orphans.connection().json,
             Command::Version(version) => version.json,
         }
     }

@@ -9,12 +9,15 @@ pub mod db;
 pub mod failover;
 pub mod human;
 pub mod mirror;
+pub mod orphans;
 pub mod promote;
 pub mod resume;
+mod save;
 pub mod screen;
 pub mod status;
 pub mod suspend;
 mod table;
+mod transfer;
 pub mod version;
 pub mod view;
 

@@ -89,6 +89,13 @@ impl OpenError {
         }
     }
 
+    /// The file system said this about the database's page map.
+    #[must_use]
+    pub fn map(path: &Path, error: &std::io::Error) -> OpenError {
+        let what = format!("its page map can't be read: {error}");
+        OpenError::sqlite(path, SqlError::new("SQLITE_IOERR_READ", what))
+    }
+
     pub(crate) fn sqlite(path: &Path, cause: impl Into<SqlError>) -> OpenError {
         OpenError::Sqlite { path: path.to_owned(), cause: cause.into() }
     }

@@ -294,7 +294,8 @@ impl DatabaseMap {
     /// The checksum of what the database file holds; 0 while some page of it is unknown.
     #[must_use]
     pub fn file_checksum(&self) -> u64 {
-        self.lock().file.checksum()
+        let state = self.lock();
+        if state.file.is_complete() { state.file.checksum() } else { 0 }
     }
 
     /// The map of the database as it is now.

@@ -51,6 +51,23 @@ pub enum BootError {
     /// SQLite can't open a database.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A database's file is not what its journal says.
+    #[error(
+        "the database file {path} of {name} is damaged: its checksum is {found:016x} where the journal says \
+         {expected:016x}; restore this data directory from the partner (`counterpart mirror start --replace`) or from a \
+         backup",
+        path = path.display()
+    )]
+    Differs {
+        /// The database.
+        name: counterpart_core::DatabaseName,
+        /// Its file.
+        path: std::path::PathBuf,
+        /// The checksum that it should have.
+        expected: u64,
+        /// The one that it has.
+        found: u64,
+    },
     /// The control file can't be written.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -61,7 +78,7 @@ impl BootError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            BootError::Lost { .. } | BootError::Apply(..) => true,
+            BootError::Lost { .. } | BootError::Apply(..) | BootError::Differs { .. } => true,
             BootError::Open(error) => error.is_damage(),
             BootError::Io { .. }
             | BootError::Journal(_)
@@ -99,7 +116,8 @@ pub fn not_seeded() -> Refusal {
 /// Why that is not possible. Trying again is harmless.
 pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
     shared.databases.close_all(not_seeded());
-    redo::redo(shared, up_to)?;
+    // The maps live until SQLite has the files open, and with them the maps.
+    let _maps = redo::redo(shared, up_to)?;
     let entries: Vec<CatalogEntry> = shared.control.read().databases.clone();
     for entry in &entries {
         let hosted = shared.open_database(entry)?;
@@ -124,6 +142,7 @@ pub fn discard_data(shared: &Shared) -> Result<(), BootError> {
     shared.journal.wait_hardened(end).map_err(BootError::Flush)?;
     shared.control.update(|control| {
         control.databases.clear();
+        control.checksums.clear();
         control.catalog_lsn = end;
         control.redo_after = end;
         control.commit_lsn = control.commit_lsn.min(end);
@@ -148,9 +167,10 @@ pub fn remove_strays(shared: &Shared) -> Result<(), BootError> {
     for item in listing {
         let path = item.map_err(io_error("can't list", directory))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let Some((number, rest)) = name.split_once(".db") else { continue };
+        let split = name.strip_suffix(".map").map(|number| (number, "-map"));
+        let Some((number, rest)) = split.or_else(|| name.split_once(".db")) else { continue };
         let ours = number.parse::<u32>().is_ok()
-            && ["", "-wal", "-shm", "-redo", "-journal"].contains(&rest);
+            && ["", "-wal", "-shm", "-redo", "-journal", "-map"].contains(&rest);
         let base = directory.join(format!("{number}.db"));
         if ours && (rest == "-redo" || !known.contains(&base)) {
             tracing::info!(file = %path.display(), "removing a file that belongs to no database");

@@ -4,14 +4,14 @@
 //! its newest event awaited, before its WAL is copied. A mirror checkpoints in [`crate::replay`], where everything
 //! that is applied is final already.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
-use counterpart_core::{Lsn, record::Draft};
-use counterpart_engine::SqlError;
+use counterpart_core::{DatabaseId, Lsn, record::Draft};
+use counterpart_engine::{FoldError, SqlError};
 use counterpart_journal::{AppendError, ControlError};
 use tokio::{sync::Notify, task::spawn_blocking, time::sleep};
 
-use crate::{clock, databases::Hosted, refusal::Refusal, shared::Shared};
+use crate::{clock, databases::Hosted, maps, refusal::Refusal, shared::Shared};
 
 /// How often it is looked whether a checkpoint is due. The rate of writing bounds the overshoot.
 const LOOK: Duration = Duration::from_millis(250);
@@ -32,6 +32,22 @@ pub enum CheckpointError {
         database: String,
         /// What SQLite says.
         cause: SqlError,
+    },
+    /// What was copied is not what was committed.
+    #[error("database {database}: {cause}")]
+    Differs {
+        /// The database's name.
+        database: String,
+        /// Which pages.
+        cause: FoldError,
+    },
+    /// The page map could not be saved.
+    #[error("the page map of database {database} can't be saved: {cause}")]
+    Map {
+        /// The database's name.
+        database: String,
+        /// What the system says.
+        cause: io::Error,
     },
     /// The control file was not written.
     #[error(transparent)]
@@ -79,11 +95,15 @@ fn report(shared: &Shared, outcome: Result<Option<Lsn>, CheckpointError>) {
     match outcome {
         Ok(Some(mark)) => tracing::debug!(%mark, "checkpoint complete"),
         Ok(None) => tracing::debug!("checkpoint incomplete: a reader holds a snapshot"),
-        // Nothing was synced and the WAL still has everything: the next checkpoint copies it again.
-        Err(CheckpointError::Sqlite { database, cause }) if is_full(&cause) => {
-            tracing::warn!(database, "the disk is full: this checkpoint is left to the next one");
+        Err(error) if error.is_full() => {
+            tracing::warn!(%error, "the disk is full: this checkpoint is left to the next one");
         }
-        Err(error @ (CheckpointError::Sqlite { .. } | CheckpointError::Control(_))) => {
+        Err(
+            error @ (CheckpointError::Sqlite { .. }
+            | CheckpointError::Differs { .. }
+            | CheckpointError::Map { .. }
+            | CheckpointError::Control(_)),
+        ) => {
             // After a failed sync nothing is known about a file, and a second one that succeeds proves nothing.
             tracing::error!(%error, "checkpoint failed");
             shared.poison(&error.to_string());
@@ -92,9 +112,17 @@ fn report(shared: &Shared, outcome: Result<Option<Lsn>, CheckpointError>) {
     }
 }
 
-/// Whether a checkpoint failed for want of space, before anything was synced.
-pub fn is_full(cause: &SqlError) -> bool {
-    cause.code == "SQLITE_FULL"
+impl CheckpointError {
+    /// Whether it failed for want of space, before anything was synced: the WAL still has everything, and the next
+    /// checkpoint copies it again.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            CheckpointError::Sqlite { cause, .. } => cause.code == "SQLITE_FULL",
+            CheckpointError::Map { cause, .. } => counterpart_journal::disk::is_full(cause),
+            _ => false,
+        }
+    }
 }
 
 /// One checkpoint of all databases. Returns the mark that redo starts at from now on, or nothing if a reader's
@@ -151,17 +179,34 @@ async fn checkpoint_database(
     let (copying, knowing) = (Arc::clone(hosted), Arc::clone(shared));
     let copied = spawn_blocking(move || {
         note_final(&knowing, newest)?;
-        copying
-            .engine
-            .checkpoint()
-            .map_err(SqlError::from)
-            .map_err(|cause| CheckpointError::Sqlite { database: copying.name.to_string(), cause })
+        copy_wal(&copying, newest)
     });
-    let checkpoint = copied.await.expect("SQLite does not panic")?;
-    if checkpoint.complete {
-        hosted.note_clean();
+    copied.await.expect("SQLite does not panic")
+}
+
+/// Copies a database's WAL into its file, and saves the map of that. Whether all was copied.
+///
+/// # Errors
+/// Why not. After an error of a sync nothing is known about the files: never try again, recover.
+pub fn copy_wal(hosted: &Hosted, newest: Lsn) -> Result<bool, CheckpointError> {
+    let database = || hosted.name.to_string();
+    let checkpoint = hosted.engine.checkpoint().map_err(|error| match error {
+        counterpart_engine::CheckpointError::Sqlite(cause) => {
+            CheckpointError::Sqlite { database: database(), cause }
+        }
+        counterpart_engine::CheckpointError::Differs(cause) => {
+            CheckpointError::Differs { database: database(), cause }
+        }
+    })?;
+    if !checkpoint.complete {
+        return Ok(false);
     }
-    Ok(checkpoint.complete)
+    if let Some(map) = hosted.engine.map() {
+        maps::save(map, newest)
+            .map_err(|cause| CheckpointError::Map { database: database(), cause })?;
+    }
+    hosted.note_clean();
+    Ok(true)
 }
 
 /// Writes down that everything up to `lsn` is final, before a file may show it: a server that recovers must not take
@@ -179,10 +224,20 @@ pub fn note_final(shared: &Shared, lsn: Lsn) -> Result<(), ControlError> {
 /// What the control file says.
 pub fn advance_redo(shared: &Shared, mark: Lsn) -> Result<(), ControlError> {
     let commit = shared.confirmations.commit_lsn();
+    let checksums = file_checksums(shared);
     shared.control.update(|control| {
         control.redo_after = control.redo_after.max(mark);
         control.commit_lsn = control.commit_lsn.max(commit);
+        control.checksums = checksums;
     })?;
     shared.inputs.redo_advanced();
     Ok(())
+}
+
+/// The checksum of what each database's file holds, where it is known.
+pub fn file_checksums(shared: &Shared) -> BTreeMap<DatabaseId, u64> {
+    let all = shared.databases.all().into_iter();
+    all.filter_map(|hosted| Some((hosted.id, hosted.engine.map()?.file_checksum())))
+        .filter(|(_, checksum)| *checksum != 0)
+        .collect()
 }

@@ -3,7 +3,10 @@
 //! Several parts of the server change their own fields; [`ControlKeeper`] is the one place that writes the file, so
 //! that no part overwrites what another has just made durable.
 
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard},
+};
 
 use counterpart_core::{DatabaseId, DatabaseName, Lsn, session::Durable};
 use counterpart_journal::control::{ControlError, ControlFile};
@@ -31,6 +34,10 @@ pub struct Control {
     pub next_database: DatabaseId,
     /// Redo starts after this position, which is a mark (or the beginning).
     pub redo_after: Lsn,
+    /// The checksum of what each database's file holds as of `redo_after`, if it has not changed since: with it, a page
+    /// map that had to be made anew is compared.
+    #[serde(default)]
+    pub checksums: BTreeMap<DatabaseId, u64>,
     /// A commit LSN that was reached; the true one is this or later.
     pub commit_lsn: Lsn,
 }
@@ -45,6 +52,7 @@ impl Control {
             catalog_lsn: Lsn::ZERO,
             next_database: DatabaseId(1),
             redo_after: Lsn::ZERO,
+            checksums: BTreeMap::new(),
             commit_lsn: Lsn::ZERO,
         }
     }

@@ -26,7 +26,9 @@ use crate::{
         DatabaseDetails, DatabaseSummary, Export, JoinRequest, Operations, PartnerRequest,
         PeerIdentity,
     },
-    ops, probe, random,
+    ops,
+    orphans::{self, Form, OrphanSet},
+    probe, random,
     refusal::Refusal,
     settings::Settings,
     shared::{Parts, Shared},
@@ -174,6 +176,16 @@ impl Node {
         let (reply, view) = oneshot::channel();
         self.shared.inputs.send(Input::Look(reply));
         view.await.map_err(|_| Refusal::stopping())
+    }
+
+    /// Runs what reads or writes files where it holds nobody up.
+    async fn reading<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Arc<Shared>) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let shared = Arc::clone(&self.shared);
+        let done = spawn_blocking(move || job(&shared)).await;
+        done.unwrap_or_else(|panicked| Err(ops::create::failed("a task broke down", panicked)))
     }
 
     /// Whether a user would miss anything that is here.
@@ -515,6 +527,36 @@ impl Operations for Node {
 
     async fn stop_mirroring(&self, partner: Option<ServerId>) -> Result<(), Refusal> {
         self.command(Command::StopMirroring(partner)).await.map(drop)
+    }
+
+    async fn orphans(&self) -> Result<Vec<OrphanSet>, Refusal> {
+        self.reading(|shared| orphans::list(shared)).await
+    }
+
+    async fn orphan_set(&self, set: String) -> Result<OrphanSet, Refusal> {
+        self.reading(move |shared| orphans::show(shared, &set)).await
+    }
+
+    async fn orphan_rows(
+        &self,
+        set: String,
+        database: Option<DatabaseName>,
+        limit: usize,
+    ) -> Result<Vec<serde_json::Value>, Refusal> {
+        self.reading(move |shared| orphans::rows(shared, &set, database.as_ref(), limit)).await
+    }
+
+    async fn export_orphans(
+        &self,
+        set: String,
+        database: Option<DatabaseName>,
+        form: Form,
+    ) -> Result<Export, Refusal> {
+        self.reading(move |shared| orphans::export(shared, &set, database.as_ref(), form)).await
+    }
+
+    async fn drop_orphans(&self, set: String) -> Result<(), Refusal> {
+        self.reading(move |shared| orphans::drop_set(shared, &set)).await
     }
 }
 

@@ -8,7 +8,10 @@ use counterpart_core::{DatabaseId, DatabaseName, Lsn, ServerId, SessionId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::refusal::Refusal;
+use crate::{
+    orphans::{Form, OrphanSet},
+    refusal::Refusal,
+};
 
 /// One database, as the list shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,4 +183,24 @@ pub trait Operations: Send + Sync + 'static {
         &self,
         partner: Option<ServerId>,
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// The sets of orphans that this server keeps, the oldest first.
+    fn orphans(&self) -> impl Future<Output = Result<Vec<OrphanSet>, Refusal>> + Send;
+    /// One set. `ORPHANS_NOT_FOUND`.
+    fn orphan_set(&self, set: String) -> impl Future<Output = Result<OrphanSet, Refusal>> + Send;
+    /// The first rows that differ, in a database of a set. `ORPHANS_NOT_FOUND`, `DATABASE_NOT_FOUND`, `NOT_COMPARED`.
+    fn orphan_rows(
+        &self,
+        set: String,
+        database: Option<DatabaseName>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<serde_json::Value>, Refusal>> + Send;
+    /// A database of a set as a file. `ORPHANS_NOT_FOUND`, `DATABASE_NOT_FOUND`, `NOT_COMPARED`, `NOT_COPIED`.
+    fn export_orphans(
+        &self,
+        set: String,
+        database: Option<DatabaseName>,
+        form: Form,
+    ) -> impl Future<Output = Result<Export, Refusal>> + Send;
+    /// Deletes a set for good. `ORPHANS_NOT_FOUND`.
+    fn drop_orphans(&self, set: String) -> impl Future<Output = Result<(), Refusal>> + Send;
 }

@@ -14,7 +14,7 @@ use counterpart_core::{
     DatabaseId, Epoch, Lsn,
     record::{Kind, Record},
 };
-use counterpart_engine::{Applier, ApplyError, Database, OpenError, SqlError};
+use counterpart_engine::{Applier, ApplyError, Database, OpenError};
 use counterpart_journal::{ControlError, ReadError};
 pub use thread::Replayer;
 
@@ -252,6 +252,9 @@ impl Replay {
                 let size = header.page_size.unwrap_or(counterpart_core::PageSize::DEFAULT);
                 Database::create_file(&path, size)?;
             }
+            // Before SQLite has the file open, and until the applier has the map.
+            let _map = crate::maps::open(&self.shared.settings.data, database, record.lsn())
+                .map_err(|error| OpenError::map(&path, &error))?;
             self.appliers.insert(database, Applier::open(&path)?);
         }
         Ok(self.appliers.get_mut(&database).expect("just put there"))
@@ -293,26 +296,21 @@ impl Replay {
         let Some(mark) = self.mark else { return Ok(()) };
         self.since_checkpoint = 0;
         crate::checkpoint::note_final(&self.shared, self.shared.applied())?;
-        let mut complete = true;
+        let (mut complete, applied) = (true, self.shared.applied());
         for hosted in self.shared.databases.all() {
             if hosted.is_dirty() && !self.runs.contains_key(&hosted.id) {
-                let checkpoint = match hosted.engine.checkpoint().map_err(SqlError::from) {
-                    Ok(checkpoint) => checkpoint,
-                    // Nothing was synced and the WAL still has everything: the next checkpoint copies it again.
-                    Err(cause) if crate::checkpoint::is_full(&cause) => {
-                        tracing::warn!(database = %hosted.name, "the disk is full: this checkpoint is left to the next one");
+                match crate::checkpoint::copy_wal(&hosted, applied) {
+                    Ok(copied) => complete &= copied,
+                    Err(error) if error.is_full() => {
+                        tracing::warn!(%error, "the disk is full: this checkpoint is left to the next one");
                         return Ok(());
                     }
-                    Err(cause) => {
+                    Err(error) => {
                         return Err(ReplayError::File {
                             database: hosted.id,
-                            what: cause.to_string(),
+                            what: error.to_string(),
                         });
                     }
-                };
-                complete &= checkpoint.complete;
-                if checkpoint.complete {
-                    hosted.note_clean();
                 }
             } else {
                 complete &= !hosted.is_dirty();
@@ -347,5 +345,8 @@ pub fn remove_files(shared: &Shared, database: DatabaseId) -> Result<(), ReplayE
         what: format!("its files can't be deleted: {e}"),
     };
     Database::discard_wal(&path).map_err(failed)?;
-    counterpart_journal::disk::remove_if_there(shared.disk.as_ref(), &path).map_err(failed)
+    for file in [&path, &crate::maps::map_path(&shared.settings.data, database)] {
+        counterpart_journal::disk::remove_if_there(shared.disk.as_ref(), file).map_err(failed)?;
+    }
+    Ok(())
 }

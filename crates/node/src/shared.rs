@@ -21,7 +21,7 @@ use crate::{
     clock,
     confirm::Confirmations,
     control::{CatalogEntry, ControlKeeper},
-    databases::{Databases, Hosted},
+    databases::{Databases, Hosted, file_path},
     driver::Inputs,
     gate::JournalGate,
     refusal::Refusal,
@@ -129,8 +129,12 @@ impl Shared {
     /// Opens a database whose file exists. Nobody sees it before it is among [`databases`](Self::databases).
     ///
     /// # Errors
-    /// What SQLite says.
+    /// What SQLite says, or the file system about the page map.
     pub fn open_database(&self, entry: &CatalogEntry) -> Result<Arc<Hosted>, OpenError> {
+        let directory = &self.settings.data;
+        // Held until SQLite has the file open and with it the map.
+        let _map = crate::maps::open(directory, entry.id, self.journal.last().next())
+            .map_err(|error| OpenError::map(&file_path(directory, entry.id), &error))?;
         let gate = JournalGate::new(self.journal.clone());
         Hosted::open(&self.settings.data, entry, self.settings.foreign_keys, &gate)
     }

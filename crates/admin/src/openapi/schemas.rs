@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// All schemas by name.
 pub fn all() -> Value {
     let mut schemas = requests();
-    let others = [basics(), databases(), answers()];
+    let others = [basics(), databases(), orphans(), answers()];
     let known = schemas.as_object_mut().expect("an object was written above");
     for group in others {
         let Value::Object(group) = group else { unreachable!("an object was written below") };
@@ -73,6 +73,52 @@ fn databases() -> Value {
         "DatabaseSummary": object(&summary, &[]),
         "DatabaseDetails": object(&details, &[]),
         "DatabaseList": object(&[("databases", list)], &[]),
+    })
+}
+
+fn orphans() -> Value {
+    let (text, boolean) = (json!({ "type": "string" }), json!({ "type": "boolean" }));
+    let count = json!({ "type": "integer", "minimum": 0 });
+    let differences = object(
+        &[
+            ("present", boolean.clone()),
+            ("compared_at", count.clone()),
+            ("schema", count.clone()),
+            ("inserted", count.clone()),
+            ("updated", count.clone()),
+            ("deleted", count.clone()),
+        ],
+        &[],
+    );
+    let database = object(
+        &[
+            ("id", count.clone()),
+            ("name", reference("DatabaseName")),
+            ("events", count.clone()),
+            ("copied", boolean),
+            ("differences", json!({ "anyOf": [differences, { "type": "null" }] })),
+        ],
+        &[],
+    );
+    let set = object(
+        &[
+            ("id", text),
+            ("saved_at", count.clone()),
+            ("epoch", json!({ "type": "object" })),
+            ("common", count.clone()),
+            ("end", count.clone()),
+            ("records_from", count),
+            ("last_at", json!({ "type": ["integer", "null"] })),
+            ("databases", json!({ "type": "array", "items": database })),
+        ],
+        &[],
+    );
+    let sets = json!({ "type": "array", "items": reference("OrphanSet") });
+    let rows = json!({ "type": "array", "items": { "type": "object" } });
+    json!({
+        "OrphanSet": set,
+        "OrphanSets": object(&[("sets", sets)], &[]),
+        "OrphanRows": object(&[("rows", rows)], &[]),
     })
 }
 

@@ -9,12 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use counterpart_core::{DatabaseId, DatabaseName, Lsn, ServerId};
+use counterpart_core::{DatabaseId, DatabaseName, Epoch, Lsn, ServerId, UnixMicros};
 use counterpart_node::{
     Operations, Refusal,
     operations::{
         DatabaseDetails, DatabaseSummary, Export, JoinRequest, PartnerRequest, PeerIdentity,
     },
+    orphans::{Differences, Form, OrphanDatabase, OrphanSet},
 };
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -81,6 +82,27 @@ impl Fake {
 
 fn summary(name: &DatabaseName) -> DatabaseSummary {
     DatabaseSummary { name: name.clone(), id: DatabaseId(1), size_bytes: 8192, last_lsn: Lsn(7) }
+}
+
+fn orphan_set() -> OrphanSet {
+    let differences = Differences { present: true, inserted: 1, ..Differences::default() };
+    let main = OrphanDatabase {
+        id: DatabaseId(1),
+        name: DatabaseName::main(),
+        events: 2,
+        copied: true,
+        differences: Some(differences),
+    };
+    OrphanSet {
+        id: "1.2-5-6".to_owned(),
+        saved_at: UnixMicros(1),
+        epoch: Epoch { term: 1, start: 2, server: ServerId(0xaa) },
+        common: Lsn(4),
+        end: Lsn(6),
+        records_from: Lsn(5),
+        last_at: None,
+        databases: vec![OrphanDatabase { differences: None, ..main.clone() }, main],
+    }
 }
 
 impl Operations for Fake {
@@ -188,5 +210,38 @@ impl Operations for Fake {
 
     async fn stop_mirroring(&self, partner: Option<ServerId>) -> Result<(), Refusal> {
         self.called(format!("stop {partner:?}"), ())
+    }
+
+    async fn orphans(&self) -> Result<Vec<OrphanSet>, Refusal> {
+        self.called("orphans".to_owned(), vec![orphan_set()])
+    }
+
+    async fn orphan_set(&self, set: String) -> Result<OrphanSet, Refusal> {
+        self.called(format!("orphan-set {set}"), orphan_set())
+    }
+
+    async fn orphan_rows(
+        &self,
+        set: String,
+        database: Option<DatabaseName>,
+        limit: usize,
+    ) -> Result<Vec<Value>, Refusal> {
+        self.called(format!("orphan-rows {set} {database:?} {limit}"), vec![json!({})])
+    }
+
+    async fn export_orphans(
+        &self,
+        set: String,
+        database: Option<DatabaseName>,
+        form: Form,
+    ) -> Result<Export, Refusal> {
+        let (sender, pieces) = mpsc::channel(1);
+        sender.try_send(Ok(Bytes::from("abc"))).unwrap();
+        let call = format!("export-orphans {set} {database:?} {form:?}");
+        self.called(call, Export { length: 3, pieces })
+    }
+
+    async fn drop_orphans(&self, set: String) -> Result<(), Refusal> {
+        self.called(format!("drop-orphans {set}"), ())
     }
 }

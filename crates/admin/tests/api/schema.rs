@@ -28,6 +28,11 @@ pub fn mismatch(root: &Value, schema: &Value, value: &Value) -> Option<String> {
             "minimum" => {
                 (value.as_f64()? < rule.as_f64().unwrap()).then(|| format!("{value} < {rule}"))
             }
+            "anyOf" => {
+                let why: Vec<_> =
+                    rule.as_array()?.iter().map(|one| mismatch(root, one, value)).collect();
+                (!why.iter().any(Option::is_none)).then(|| format!("{value} is none of {why:?}"))
+            }
             // Names and identities are types with parsers of their own, which have their own tests.
             "pattern" | "description" => None,
             other => panic!("the keyword {other} is not checked by anybody"),

@@ -6,7 +6,6 @@ mod export;
 mod import;
 mod info;
 mod list;
-mod transfer;
 
 use std::path::Path;
 

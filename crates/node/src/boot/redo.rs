@@ -10,13 +10,14 @@ use counterpart_core::{
     DatabaseId, Epoch, Lsn, PageSize,
     record::{Kind, Record},
 };
-use counterpart_engine::{Database, RedoFile};
+use counterpart_engine::{Database, DatabaseMap, RedoFile};
 use counterpart_journal::{sync_dir, sync_file};
 
 use super::{BootError, io_error};
 use crate::{
     control::{CatalogEntry, Control},
     databases::file_path,
+    maps,
     shared::Shared,
 };
 
@@ -38,10 +39,15 @@ struct Redo<'a> {
     catalog: Control,
     epoch: Option<Epoch>,
     mark: Option<Lsn>,
+    /// The maps of all databases; each must live as long as anybody works on its file.
+    maps: BTreeMap<DatabaseId, Arc<DatabaseMap>>,
+    /// What the last redone record says that the database's checksum is.
+    recorded: BTreeMap<DatabaseId, u64>,
 }
 
-/// Redoes the journal from where the control file says up to `up_to`; files and control file are durable afterwards.
-pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
+/// Redoes the journal from where the control file says up to `up_to`; files, page maps and control file are durable
+/// afterwards, and each database is what the journal says. Gives back the maps.
+pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<Vec<Arc<DatabaseMap>>, BootError> {
     crate::checkpoint::note_final(shared, up_to)?;
     let catalog = shared.control.read().clone();
     let directory = &shared.settings.data;
@@ -51,8 +57,10 @@ pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
         Database::discard_wal(&path).map_err(io_error("can't remove the WAL of", &path))?;
     }
     let from = catalog.redo_after;
-    let (files, touched, runs) = Default::default();
-    let mut redo = Redo { shared, files, touched, runs, catalog, epoch: None, mark: None };
+    let (files, touched, runs, maps, recorded) = Default::default();
+    let (epoch, mark) = (None, None);
+    let mut redo = Redo { shared, files, touched, runs, catalog, epoch, mark, maps, recorded };
+    redo.open_maps(up_to)?;
     let total = up_to.since(from);
     if total > 0 {
         tracing::info!(events = total, %from, to = %up_to, "redoing the journal");
@@ -73,7 +81,7 @@ pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
             );
         }
     }
-    redo.finish()
+    redo.finish(up_to)
 }
 
 /// Redo would make a missing file anew, with holes where the journal does not reach back. What was created after the
@@ -94,6 +102,20 @@ fn check_files(shared: &Shared, catalog: &Control) -> Result<(), BootError> {
 impl Redo<'_> {
     fn path(&self, database: DatabaseId) -> PathBuf {
         file_path(&self.shared.settings.data, database)
+    }
+
+    /// Opens the map of every database that stands, before anything is redone.
+    fn open_maps(&mut self, up_to: Lsn) -> Result<(), BootError> {
+        let directory = &self.shared.settings.data;
+        for entry in &self.catalog.databases {
+            let path = file_path(directory, entry.id);
+            if path.exists() {
+                let map = maps::open(directory, entry.id, up_to)
+                    .map_err(io_error("can't read the page map of", &path))?;
+                self.maps.extend(map.map(|map| (entry.id, map)));
+            }
+        }
+        Ok(())
     }
 
     fn push(&mut self, record: &Record) -> Result<(), BootError> {
@@ -144,6 +166,9 @@ impl Redo<'_> {
                 idle.into_iter().try_for_each(|id| self.close(id))?;
             }
             let path = self.path(database);
+            let map = maps::open_with(&self.shared.settings.data, database, page_size, Lsn::ZERO)
+                .map_err(io_error("can't open the page map of", &path))?;
+            self.maps.insert(database, map);
             let file = RedoFile::open(&path, page_size).map_err(io_error("can't open", &path))?;
             self.touched.insert(database);
             self.files.insert(database, file);
@@ -154,7 +179,8 @@ impl Redo<'_> {
     /// Finishes a file as far as it has come; an unfinished run in it is forgotten.
     fn close(&mut self, database: DatabaseId) -> Result<(), BootError> {
         if let Some(file) = self.files.remove(&database) {
-            file.finish().map_err(|error| BootError::Apply(database, error))?;
+            let redone = file.finish().map_err(|error| BootError::Apply(database, error))?;
+            self.recorded.extend(redone.recorded.map(|(_, checksum)| (database, checksum)));
         }
         Ok(())
     }
@@ -168,14 +194,35 @@ impl Redo<'_> {
         self.runs.remove(&database);
         self.touched.remove(&database);
         self.close(database)?;
+        self.maps.remove(&database);
+        self.recorded.remove(&database);
         self.catalog.note_dropped(database, record.lsn());
         let path = self.path(database);
         Database::discard_wal(&path).map_err(io_error("can't remove the WAL of", &path))?;
-        counterpart_journal::disk::remove_if_there(self.shared.disk.as_ref(), &path)
-            .map_err(io_error("can't remove", &path))
+        for file in [&path, &maps::map_path(&self.shared.settings.data, database)] {
+            counterpart_journal::disk::remove_if_there(self.shared.disk.as_ref(), file)
+                .map_err(io_error("can't remove", file))?;
+        }
+        Ok(())
     }
 
-    fn finish(mut self) -> Result<(), BootError> {
+    /// Compares a database with what the journal says of it, or, where nothing was redone, the control file.
+    fn verify(&self, entry: &CatalogEntry) -> Result<(), BootError> {
+        let Some(map) = self.maps.get(&entry.id) else { return Ok(()) };
+        let known =
+            self.catalog.checksums.get(&entry.id).filter(|_| !self.touched.contains(&entry.id));
+        let expected = self.recorded.get(&entry.id).or(known).copied();
+        let (found, _) = map.checksum_at();
+        match expected {
+            Some(expected) if found != 0 && expected != found => {
+                let (name, path) = (entry.name.clone(), self.path(entry.id));
+                Err(BootError::Differs { name, path, expected, found })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(mut self, up_to: Lsn) -> Result<Vec<Arc<DatabaseMap>>, BootError> {
         // The files hold nothing of these; whoever goes on takes their chunks again.
         self.shared.note_runs(&self.runs);
         let open: Vec<_> = self.files.keys().copied().collect();
@@ -187,15 +234,26 @@ impl Redo<'_> {
                 sync_file(&path).map_err(io_error("can't sync", &path))?;
             }
         }
+        for entry in &self.catalog.databases {
+            self.verify(entry)?;
+            if let Some(map) = self.maps.get(&entry.id) {
+                let path = self.path(entry.id);
+                maps::save(map, up_to).map_err(io_error("can't save the page map of", &path))?;
+            }
+        }
         let directory = &self.shared.settings.data;
         sync_dir(directory).map_err(io_error("can't sync", directory))?;
-        let Redo { shared, catalog, mark, .. } = self;
+        let Redo { shared, catalog, mark, maps, .. } = self;
+        let checksums = maps.iter().map(|(id, map)| (*id, map.file_checksum()));
+        let checksums = checksums.filter(|(id, sum)| *sum != 0 && catalog.knows(*id)).collect();
         shared.control.update(|control| {
+            control.checksums = checksums;
             control.databases = catalog.databases;
             control.catalog_lsn = catalog.catalog_lsn;
             control.next_database = catalog.next_database;
             control.redo_after = control.redo_after.max(mark.unwrap_or_default());
         })?;
-        super::remove_strays(shared)
+        super::remove_strays(shared)?;
+        Ok(maps.into_values().collect())
     }
 }

@@ -7,6 +7,7 @@ use std::{path::Path, sync::Arc};
 
 use counterpart_core::{
     DatabaseId, DatabaseName, Lsn, PageNo, PageSize,
+    map::{known, page_hash},
     record::{Draft, TransactionDraft},
 };
 use counterpart_engine::Database;
@@ -102,9 +103,11 @@ fn make_empty(shared: &Arc<Shared>, name: &DatabaseName) -> Result<(Arc<Hosted>,
         .map_err(|e| failed("the database can't be made", e))?;
     reserve(shared, SMALL)?;
     let mut draft = TransactionDraft::new(id, PageSize::DEFAULT, clock::unix_now());
-    let cut = draft.push_page(PageNo(1), &first_page(&path)?);
+    let image = first_page(&path)?;
+    let cut = draft.push_page(PageNo(1), &image);
     assert!(cut.is_none(), "an empty database is one small record");
-    enter(shared, id, name, draft.finish_create(name, 1, 0))
+    let checksum = known(page_hash(PageNo(1), &image));
+    enter(shared, id, name, draft.finish_create(name, 1, checksum))
 }
 
 /// Makes sure that the journal can take this many bytes of records.

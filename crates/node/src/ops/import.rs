@@ -9,6 +9,7 @@ use std::{
 
 use counterpart_core::{
     DatabaseId, DatabaseName, Lsn, PageNo,
+    map::{known, page_hash},
     record::{Draft, TransactionDraft},
 };
 use counterpart_engine::{ImportInfo, import_check};
@@ -188,15 +189,16 @@ fn journal_pages(
     let mut file =
         std::io::BufReader::with_capacity(1 << 20, File::open(path).map_err(unreadable)?);
     let mut draft = TransactionDraft::new(id, info.page_size, clock::unix_now());
-    let mut image = vec![0; info.page_size.bytes()];
+    let (mut image, mut checksum) = (vec![0; info.page_size.bytes()], 0);
     for number in 1..=info.size_in_pages {
         file.read_exact(&mut image).map_err(unreadable)?;
         if PageNo(number) == info.page_size.lock_page() {
             continue;
         }
+        checksum ^= page_hash(PageNo(number), &image);
         if let Some(chunk) = draft.push_page(PageNo(number), &image) {
             shared.append(chunk).map_err(|e| failed("the file can't be journaled", e))?;
         }
     }
-    Ok(draft.finish_create(name, info.size_in_pages, 0))
+    Ok(draft.finish_create(name, info.size_in_pages, known(checksum)))
 }

@@ -1,13 +1,14 @@
 //! The mirror's side of a seed: pages go straight into the database files, which SQLite has not opened yet.
 
-use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc};
 
 use counterpart_core::{
-    DatabaseId, PageNo,
+    DatabaseId, Lsn, PageNo,
     frame::SeedPages,
     message::{SeedDatabase, SeedProgress},
     session::{Event, LinkId},
 };
+use counterpart_engine::DatabaseMap;
 use counterpart_journal::{ControlError, sync_dir, sync_file};
 use tokio::sync::mpsc;
 
@@ -17,6 +18,7 @@ use crate::{
     databases::file_path,
     driver::Input,
     link::SeedIn,
+    maps,
     replay::Replayer,
     shared::Shared,
 };
@@ -43,8 +45,8 @@ struct Receiver {
     link: LinkId,
     progress: SeedProgress,
     announced: HashMap<DatabaseId, SeedDatabase>,
-    /// The database being written.
-    file: Option<(DatabaseId, File)>,
+    /// The database being written; its map writes the pages and knows them.
+    file: Option<(DatabaseId, Arc<DatabaseMap>)>,
     undurable: usize,
 }
 
@@ -141,35 +143,38 @@ impl Receiver {
         }
         if self.file.as_ref().is_none_or(|(open, _)| *open != id) {
             self.leave_database()?;
-            let path = file_path(&self.shared.settings.data, id);
-            let file = File::options().create(true).truncate(false).write(true).open(path)?;
+            let directory = &self.shared.settings.data;
+            let map = maps::open_with(directory, id, pages.page_size, pages.shown)?;
             self.progress.database = Some(id);
             self.progress.next_page = pages.first;
-            self.file = Some((id, file));
+            self.file = Some((id, map));
         }
-        let (_, file) = self.file.as_ref().expect("it was just opened");
-        let size = pages.page_size.bytes() as u64;
-        file.write_all_at(&pages.bytes, u64::from(pages.first.0 - 1) * size)?;
+        let (_, map) = self.file.as_ref().expect("it was just opened");
+        map.write_raw(pages.first, &pages.bytes, pages.shown)?;
         self.progress.next_page = PageNo(pages.first.0 + pages.count());
         self.progress.copied_at = self.progress.copied_at.max(pages.shown);
         self.undurable += pages.bytes.len();
         if self.undurable >= DURABLE_EVERY {
-            sync_file(&file_path(&self.shared.settings.data, id))?;
-            self.undurable = 0;
+            self.make_durable(id, &Arc::clone(map))?;
             self.tell();
         }
         Ok(())
     }
 
+    fn make_durable(&mut self, id: DatabaseId, map: &DatabaseMap) -> io::Result<()> {
+        sync_file(&file_path(&self.shared.settings.data, id))?;
+        self.undurable = 0;
+        // It is not whole yet: nothing is said of how far.
+        maps::save(map, Lsn::ZERO)
+    }
+
     /// The database at hand is complete.
     fn leave_database(&mut self) -> Result<(), ReceiveError> {
-        if let Some((id, file)) = self.file.take() {
-            drop(file);
-            sync_file(&file_path(&self.shared.settings.data, id))?;
+        if let Some((id, map)) = self.file.take() {
+            self.make_durable(id, &map)?;
             self.progress.done.push(id);
             self.progress.database = None;
             self.progress.next_page = PageNo(1);
-            self.undurable = 0;
             self.tell();
         }
         Ok(())

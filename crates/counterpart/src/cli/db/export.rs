@@ -1,183 +1,30 @@
 //! `counterpart db export`: a plain SQLite file from a consistent snapshot.
 
-use std::{
-    fs::File,
-    io::{self, Read, Write},
-    path::{Path, PathBuf},
-};
-
 use clap::Args;
 use counterpart_core::DatabaseName;
-use counterpart_journal::{rename_durably, sync_file};
 use serde_json::json;
 
-use super::{
-    super::{Connection, human, screen::Screen},
-    transfer::Watched,
-};
-use crate::exit::{Exit, Failure};
+use super::super::{Connection, human, save::Target, screen::Screen};
+use crate::exit::Failure;
 
 /// What it takes.
 #[derive(Args)]
 pub struct ExportArgs {
-    /// The file to write
-    pub file: PathBuf,
+    #[command(flatten)]
+    pub target: Target,
     /// Name of the database; without it, the file's name without its extension
     #[arg(long)]
     pub name: Option<DatabaseName>,
-    /// Overwrite a file that is there
-    #[arg(long)]
-    pub overwrite: bool,
     #[command(flatten)]
     pub connection: Connection,
 }
 
 /// Writes the file. If it cannot be completed, nothing is left of it, and what was there before is untouched.
 pub fn run(args: &ExportArgs, screen: &mut Screen) -> Result<(), Failure> {
-    let name = super::name_for(args.name.as_ref(), &args.file)?;
-    let client = args.connection.client()?;
-    refuse_existing(args)?;
-    // Asked for before the file is touched: a refusal must not cost the file that is there.
-    let (length, content) = client.download(&format!("{}/content", super::path_of(&name)))?;
-    let mut content = Watched::new(content, length, screen);
-    save(&mut content, length, args)?;
-    drop(content);
-    screen.line(format!(
-        "{} holds database {name} ({})",
-        args.file.display(),
-        human::bytes(length)
-    ))?;
-    screen.value(&json!({ "name": name, "file": args.file, "bytes": length }))
-}
-
-/// A link that leads nowhere is there as well.
-fn refuse_existing(args: &ExportArgs) -> Result<(), Failure> {
-    if args.overwrite || args.file.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Exit::LocalFile,
-        "FILE_EXISTS",
-        format!("{} is there already", args.file.display()),
-        "choose another name, or add --overwrite",
-    ))
-}
-
-/// Puts the content in place whole or not at all: half a database must not be left to be taken for a whole one, and an
-/// export that breaks off must not cost the one before it. So it is written beside its place, and then renamed.
-fn save(content: &mut Watched<impl Read>, length: u64, args: &ExportArgs) -> Result<(), Failure> {
-    // Through a link to what it leads to, as if that were written to.
-    let place = args.file.canonicalize().or_else(|_not_there| std::path::absolute(&args.file));
-    let place = place.map_err(|error| Failure::local_file("write", &args.file, &error))?;
-    if place.metadata().is_ok_and(|there| !there.is_file()) {
-        // A pipe or a device has no place to rename to, and must never be deleted.
-        return write(content, length, &place, File::options().write(true).open(&place));
-    }
-    let mut beside = place.clone();
-    let name = place.file_name().unwrap_or_default().to_string_lossy();
-    beside.set_file_name(format!(".{name}.part-{}", std::process::id()));
-    let made = File::options().write(true).create_new(true).open(&beside);
-    let saved = write(content, length, &beside, made).and_then(|()| {
-        refuse_existing(args)?;
-        let whole = sync_file(&beside).and_then(|()| rename_durably(&beside, &place));
-        whole.map_err(|error| Failure::local_file("write", &args.file, &error))
-    });
-    if saved.is_err() {
-        let _not_there = std::fs::remove_file(&beside);
-    }
-    saved
-}
-
-fn write(
-    content: &mut Watched<impl Read>,
-    length: u64,
-    path: &Path,
-    file: io::Result<File>,
-) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::local_file("write", path, &error);
-    let mut file = file.map_err(failed)?;
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match content.read(&mut buffer) {
-            Ok(0) if content.passed == length => return Ok(()),
-            Ok(0) => return Err(broke_off(&format!("{} of {length} bytes came", content.passed))),
-            Ok(read) => file.write_all(&buffer[..read]).map_err(failed)?,
-            Err(error) => return Err(broke_off(&error.to_string())),
-        }
-    }
-}
-
-fn broke_off(why: &str) -> Failure {
-    Failure::new(
-        Exit::Unreachable,
-        "EXPORT_BROKEN_OFF",
-        format!("the export broke off: {why}"),
-        "run the command again; the server's log says more",
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Call {
-        #[command(flatten)]
-        args: ExportArgs,
-    }
-
-    fn saved(content: &[u8], length: u64, file: &Path, overwrite: bool) -> Result<(), String> {
-        let mut line = vec!["export", file.to_str().unwrap()];
-        line.extend(overwrite.then_some("--overwrite"));
-        let args = Call::parse_from(line).args;
-        let screen = Screen::of_test(true, io::sink());
-        let mut content = Watched::new(content, length, &screen);
-        let saved = refuse_existing(&args).and_then(|()| save(&mut content, length, &args));
-        saved.map_err(|failure| failure.code)
-    }
-
-    fn names_in(dir: &Path) -> Vec<String> {
-        let entries = std::fs::read_dir(dir).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-    }
-
-    #[test]
-    fn a_database_that_comes_short_is_no_export_and_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let short = Err("EXPORT_BROKEN_OFF".to_owned());
-        assert_eq!(saved(b"abc", 4, &dir.path().join("short"), false), short);
-        assert_eq!(names_in(dir.path()), [""; 0]);
-        assert_eq!(saved(b"abc", 3, &dir.path().join("whole"), false), Ok(()));
-        assert_eq!(saved(b"", 0, &dir.path().join("whole"), true), Ok(()));
-        assert_eq!(names_in(dir.path()), ["whole"]);
-    }
-
-    #[test]
-    fn an_export_that_breaks_off_does_not_cost_the_file_that_it_was_to_overwrite() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, link) = (dir.path().join("a"), dir.path().join("link"));
-        std::fs::write(&file, "yesterday's").unwrap();
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        for path in [&file, &link] {
-            assert_eq!(saved(b"abc", 4, path, true), Err("EXPORT_BROKEN_OFF".to_owned()));
-            assert_eq!(std::fs::read_to_string(&file).unwrap(), "yesterday's");
-        }
-        assert_eq!(saved(b"abc", 3, &link, true), Ok(()));
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "abc");
-        assert!(link.is_symlink());
-    }
-
-    /// `--overwrite` to a device, as root: the failed write was followed by the deletion of the device.
-    #[test]
-    fn what_is_no_plain_file_is_written_to_and_never_deleted() {
-        let dir = tempfile::tempdir().unwrap();
-        let full = dir.path().join("full");
-        std::os::unix::fs::symlink("/dev/full", &full).unwrap();
-        assert_eq!(saved(b"abc", 3, &full, false), Err("FILE_EXISTS".to_owned()));
-        assert_eq!(saved(b"abc", 3, &full, true), Err("LOCAL_FILE".to_owned()));
-        assert!(full.exists() && Path::new("/dev/full").exists());
-        assert_eq!(saved(b"abc", 3, dir.path(), true), Err("LOCAL_FILE".to_owned()));
-    }
+    let file = &args.target.file;
+    let name = super::name_for(args.name.as_ref(), file)?;
+    let path = format!("{}/content", super::path_of(&name));
+    let length = args.target.fetch(&args.connection.client()?, &path, screen)?;
+    screen.line(format!("{} holds database {name} ({})", file.display(), human::bytes(length)))?;
+    screen.value(&json!({ "name": name, "file": file, "bytes": length }))
 }

@@ -9,10 +9,7 @@ use std::{
 use clap::Args;
 use counterpart_core::DatabaseName;
 
-use super::{
-    super::{Connection, human, screen::Screen, view},
-    transfer::Watched,
-};
+use super::super::{Connection, human, screen::Screen, transfer::Watched, view};
 use crate::exit::{Exit, Failure};
 
 /// What it takes.

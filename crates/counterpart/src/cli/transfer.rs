@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::super::screen::Screen;
+use super::screen::Screen;
 
 /// A reader that counts what passes, and shows it.
 pub struct Watched<R> {

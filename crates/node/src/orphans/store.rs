@@ -1,0 +1,210 @@
+//! Where sets of orphans lie, and how they are listed, read and deleted.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use counterpart_core::{DatabaseId, DatabaseName};
+use tokio::sync::mpsc;
+
+use super::{Form, OrphanDatabase, OrphanSet, sql};
+use crate::{operations::Export, ops::create::failed, refusal::Refusal, shared::Shared};
+
+pub(super) const ABOUT: &str = "about.json";
+pub(super) const RECORDS: &str = "records";
+
+/// Bytes in a piece of an export.
+const PIECE: usize = 256 << 10;
+
+/// Pieces that wait for the reader.
+const WAITING: usize = 4;
+
+pub(super) fn home(shared: &Shared) -> PathBuf {
+    shared.settings.data.join("orphans")
+}
+
+pub(super) fn copy_name(id: DatabaseId) -> String {
+    format!("{}.db", id.0)
+}
+
+pub(super) fn rows_name(id: DatabaseId) -> String {
+    format!("{}.rows.jsonl", id.0)
+}
+
+/// What a set's own file says.
+pub(super) fn read_set(directory: &Path) -> io::Result<OrphanSet> {
+    let bytes = std::fs::read(directory.join(ABOUT))?;
+    serde_json::from_slice(&bytes).map_err(io::Error::other)
+}
+
+/// All sets, the oldest first. One that can't be read is named in the log, not left out in silence.
+pub(crate) fn list(shared: &Shared) -> Result<Vec<OrphanSet>, Refusal> {
+    let entries = match std::fs::read_dir(home(shared)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|error| failed("the orphans can't be listed", error))?,
+    };
+    let mut sets = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| failed("the orphans can't be listed", error))?.path();
+        // An unfinished one is made again before this server joins anybody.
+        if path.extension().is_some_and(|ending| ending == "partial") {
+            continue;
+        }
+        match read_set(&path) {
+            Ok(set) => sets.push(set),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a set of orphans can't be read");
+            }
+        }
+    }
+    sets.sort_by(|a, b| (a.saved_at, &a.id).cmp(&(b.saved_at, &b.id)));
+    Ok(sets)
+}
+
+/// One set.
+pub(crate) fn show(shared: &Shared, id: &str) -> Result<OrphanSet, Refusal> {
+    list(shared)?.into_iter().find(|set| set.id == id).ok_or_else(|| not_found(id))
+}
+
+fn not_found(id: &str) -> Refusal {
+    Refusal::new(
+        "ORPHANS_NOT_FOUND",
+        format!("there is no set of orphans called {id}"),
+        "list them with `counterpart orphans list`",
+    )
+}
+
+/// The database of a set that is meant; `None` means the only one.
+fn database<'a>(
+    set: &'a OrphanSet,
+    name: Option<&DatabaseName>,
+) -> Result<&'a OrphanDatabase, Refusal> {
+    let refuse = |what: String| {
+        let names = set.databases.iter().map(|database| database.name.to_string());
+        let names = names.collect::<Vec<_>>().join(", ");
+        Refusal::new("DATABASE_NOT_FOUND", what, format!("name one of those it touched: {names}"))
+    };
+    match (name, set.databases.as_slice()) {
+        (None, [only]) => Ok(only),
+        (None, _) => Err(refuse(format!("the set {} touched several databases, or none", set.id))),
+        (Some(name), all) => all
+            .iter()
+            .find(|database| database.name == *name)
+            .ok_or_else(|| refuse(format!("the set {} did not touch a database {name}", set.id))),
+    }
+}
+
+/// The first `limit` rows that differ, as they were written down.
+pub(crate) fn rows(
+    shared: &Shared,
+    id: &str,
+    name: Option<&DatabaseName>,
+    limit: usize,
+) -> Result<Vec<serde_json::Value>, Refusal> {
+    let set = show(shared, id)?;
+    let database = database(&set, name)?;
+    let file = open_rows(shared, &set, database)?;
+    let unreadable =
+        |error: &dyn std::fmt::Display| failed("the list of rows can't be read", error);
+    BufReader::new(file)
+        .lines()
+        .take(limit)
+        .map(|line| {
+            let line = line.map_err(|error| unreadable(&error))?;
+            serde_json::from_str(&line).map_err(|error| unreadable(&error))
+        })
+        .collect()
+}
+
+fn open_rows(shared: &Shared, set: &OrphanSet, database: &OrphanDatabase) -> Result<File, Refusal> {
+    match database.differences {
+        None => Err(Refusal::new(
+            "NOT_COMPARED",
+            format!("{} has not been compared with the new principal's yet", database.name),
+            "try again when this server has joined the new principal; the SQLite file can be exported now",
+        )),
+        Some(differences) if !differences.present => Err(Refusal::new(
+            "NOT_COMPARED",
+            format!(
+                "{} does not exist any more, so there is nothing to compare with",
+                database.name
+            ),
+            "export the SQLite file",
+        )),
+        Some(_) => File::open(home(shared).join(&set.id).join(rows_name(database.id)))
+            .map_err(|error| failed("the list of rows can't be read", error)),
+    }
+}
+
+/// A database of a set on its way out.
+pub(crate) fn export(
+    shared: &Arc<Shared>,
+    id: &str,
+    name: Option<&DatabaseName>,
+    form: Form,
+) -> Result<Export, Refusal> {
+    let set = show(shared, id)?;
+    let database = database(&set, name)?;
+    let unreadable = |error: io::Error| failed("the orphans can't be read", error);
+    let (mut source, length): (Box<dyn Read + Send>, u64) = match form {
+        Form::Sqlite if !database.copied => {
+            return Err(Refusal::new(
+                "NOT_COPIED",
+                format!("the orphans dropped {}, so they left no copy of it", database.name),
+                "the records of the set tell what else they did",
+            ));
+        }
+        Form::Sqlite => {
+            let path = home(shared).join(&set.id).join(copy_name(database.id));
+            let file = File::open(path).map_err(unreadable)?;
+            let length = file.metadata().map_err(unreadable)?.len();
+            (Box::new(file), length)
+        }
+        Form::Rows => {
+            let file = open_rows(shared, &set, database)?;
+            let length = file.metadata().map_err(unreadable)?.len();
+            (Box::new(file), length)
+        }
+        Form::Sql => {
+            let text = sql::statements(BufReader::new(open_rows(shared, &set, database)?))
+                .map_err(unreadable)?;
+            let length = text.len() as u64;
+            (Box::new(io::Cursor::new(text)), length)
+        }
+    };
+    let (sender, pieces) = mpsc::channel(WAITING);
+    shared.io.spawn_blocking(move || {
+        loop {
+            let mut piece = vec![0; PIECE];
+            let piece = match source.read(&mut piece) {
+                Ok(0) => return,
+                Ok(read) => {
+                    piece.truncate(read);
+                    Ok(Bytes::from(piece))
+                }
+                Err(error) => Err(failed("the orphans can't be read", error)),
+            };
+            let broken = piece.is_err();
+            if sender.blocking_send(piece).is_err() || broken {
+                return;
+            }
+        }
+    });
+    Ok(Export { length, pieces })
+}
+
+/// Deletes a set for good.
+pub(crate) fn drop_set(shared: &Shared, id: &str) -> Result<(), Refusal> {
+    let set = show(shared, id)?;
+    let directory = home(shared).join(&set.id);
+    // What it is goes first: a set that is half deleted is none.
+    std::fs::remove_file(directory.join(ABOUT))
+        .and_then(|()| std::fs::remove_dir_all(&directory))
+        .map_err(|error| failed("the orphans can't be deleted", error))?;
+    tracing::warn!(set = set.id, "orphans were deleted");
+    Ok(())
+}
