@@ -27,6 +27,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("counterpart-tidy", &[]),
+    // Its own workspace, around whatever parses bytes from outside.
+    ("counterpart-fuzz", &["counterpart-core", "counterpart-hrana", "counterpart-journal"]),
     // Its own workspace, around the real core and node.
     ("counterpart-sim", &["counterpart-core", "counterpart-journal", "counterpart-node"]),
 ];

@@ -22,7 +22,7 @@ pub struct Text {
 }
 
 /// Folders with workspaces. Only the first has to exist.
-const WORKSPACES: [&str; 3] = [".", "sim", "bench"];
+const WORKSPACES: [&str; 4] = [".", "sim", "bench", "fuzz"];
 
 /// The root of the checkout.
 pub fn root() -> PathBuf {
@@ -34,7 +34,7 @@ pub fn root() -> PathBuf {
 pub fn sources() -> Vec<Source> {
     let root = root();
     let mut paths = Vec::new();
-    for folder in ["crates", "sim", "bench"] {
+    for folder in ["crates", "sim", "bench", "fuzz"] {
         walk(&root, folder, &mut paths);
     }
     paths.sort();
