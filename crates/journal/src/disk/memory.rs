@@ -61,6 +61,8 @@ struct State {
     failing_write: Option<u64>,
     failing_sync: Option<u64>,
     syncs: u64,
+    /// Something failed in this life that a whole disk does not fail.
+    failed: bool,
 }
 
 struct MemoryFile {
@@ -152,6 +154,7 @@ impl State {
         };
         let grown = length.saturating_sub(self.inodes[&inode].current.len()) as u64;
         if grown > 0 && self.used() + grown > self.capacity {
+            self.failed = true;
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.operate();
@@ -198,7 +201,15 @@ impl State {
         self.life += 1;
         self.off = false;
         self.power_fails_at = None;
-        (self.failing_write, self.failing_sync) = (None, None);
+        (self.failing_write, self.failing_sync, self.failed) = (None, None, false);
+        self.forget_unnamed();
+    }
+
+    /// Files without a name are gone, now that nobody holds them open.
+    fn forget_unnamed(&mut self) {
+        let names = self.directories.values().flat_map(|directory| directory.current.values());
+        let named: std::collections::BTreeSet<u64> = names.copied().collect();
+        self.inodes.retain(|inode, _| named.contains(inode));
     }
 }
 
@@ -218,6 +229,7 @@ impl MemoryDisk {
             failing_write: None,
             failing_sync: None,
             syncs: 0,
+            failed: false,
         })))
     }
 
@@ -262,7 +274,7 @@ impl MemoryDisk {
         state.life += 1;
         state.off = false;
         state.power_fails_at = None;
-        (state.failing_write, state.failing_sync) = (None, None);
+        (state.failing_write, state.failing_sync, state.failed) = (None, None, false);
     }
 
     /// The `nth` sync from now fails (1 is the next); later ones succeed, as they do on a real disk.
@@ -282,6 +294,13 @@ impl MemoryDisk {
         self.state().capacity = capacity;
     }
 
+    /// Whether anything failed since the last start that a whole disk with room does not fail.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        let state = self.state();
+        state.failed || state.off
+    }
+
     /// How often anything was synced.
     #[must_use]
     pub fn syncs(&self) -> u64 {
@@ -296,7 +315,11 @@ impl State {
         self.operate();
         self.alive(life)?;
         self.syncs += 1;
-        if self.failing_sync == Some(self.syncs) { Err(failure("this sync fails")) } else { Ok(()) }
+        if self.failing_sync == Some(self.syncs) {
+            self.failed = true;
+            return Err(failure("this sync fails"));
+        }
+        Ok(())
     }
 }
 
@@ -393,6 +416,7 @@ impl DiskFile for MemoryFile {
         state.alive(self.life)?;
         if state.failing_write == Some(state.operations + 1) {
             state.operate();
+            state.failed = true;
             return Err(failure("this write fails"));
         }
         state.edit(self.inode, Edit::Write { offset: place(offset), bytes: bytes.to_vec() })

@@ -1,0 +1,105 @@
+//! The operator: sets up mirroring, and later gives commands, right ones, wrong ones and late ones.
+
+use counterpart_core::{
+    SessionId,
+    message::{PartnerAddress, Safety},
+    session::Command,
+};
+
+use super::World;
+use crate::{
+    agenda::What,
+    plan::SECOND,
+    process::{Around, Input, boot::address},
+    truth::Truth,
+};
+
+const SESSION: SessionId = SessionId(0x5e55);
+
+impl World {
+    fn partner(&self, server: usize) -> PartnerAddress {
+        PartnerAddress {
+            server: self.around.truth.ids[server],
+            partner_address: address(server),
+            client_url: format!("http://{}", Truth::name(server)),
+        }
+    }
+
+    fn command(&mut self, server: usize, command: Command) {
+        self.wrongs.commands += 1;
+        let life = self.machines[server].life;
+        self.with(server, life, |process, around| {
+            process.input(around, Input::Command(command));
+        });
+    }
+
+    /// One principal, the others its mirrors, before anything goes wrong.
+    pub(super) fn begin_mirroring(&mut self) {
+        let (safety, require_mirror) = (self.around.plan.safety, self.around.plan.require_mirror);
+        self.pass(SECOND / 2);
+        for mirror in 1..self.machines.len() {
+            let partner = self.partner(mirror);
+            let add = Command::AddPartner { session: SESSION, partner, safety, require_mirror };
+            self.command(0, add);
+            self.pass(SECOND / 4);
+            let principal = self.partner(0);
+            let join = Command::JoinSession {
+                session: SESSION,
+                principal,
+                replace: true,
+                holds_data: false,
+                history: None,
+            };
+            // What was told while it was alone goes with the operator's word.
+            self.around.truth.replaced(mirror);
+            self.command(mirror, join);
+            self.pass(SECOND / 4);
+        }
+        self.wrongs.commands = 0;
+    }
+
+    pub(super) fn operate(&mut self) {
+        if self.calm || self.left == 0 {
+            return;
+        }
+        self.left -= 1;
+        let count = self.machines.len();
+        let Around { agenda, dice, plan, .. } = &mut self.around;
+        agenda.after(dice.around(plan.commands), What::Operator);
+        let (server, other) = (dice.index(count), dice.index(count));
+        let (kind, force, coin) = (dice.below(12), dice.one_in(3), dice.one_in(3));
+        let partner = self.around.truth.ids[other];
+        let Some(process) = &self.machines[server].process else { return };
+        let core = &process.core;
+        match kind {
+            // Mostly what is allowed; now and then whatever comes to mind.
+            0..=4 if core.may_fail_over(partner).is_ok() || coin => {
+                self.command(server, Command::Failover(Some(partner)));
+            }
+            5..=7 if core.may_promote(force).is_ok() => {
+                self.command(server, Command::Promote { force });
+            }
+            8 => self.command(server, Command::Suspend(Some(partner))),
+            9 | 10 => self.command(server, Command::Resume(Some(partner))),
+            11 => {
+                let safety = if coin { Safety::Off } else { Safety::Full };
+                let require_mirror = force && coin;
+                self.command(server, Command::SetSafety { safety, require_mirror });
+            }
+            _ => {}
+        }
+    }
+
+    /// Everything that was suspended goes on.
+    pub(super) fn resume_all(&mut self) {
+        for server in 0..self.machines.len() {
+            for other in 0..self.machines.len() {
+                let partner = self.around.truth.ids[other];
+                let process = self.machines[server].process.as_ref();
+                if process.is_some_and(|process| process.core.may_resume(partner).is_ok()) {
+                    self.command(server, Command::Resume(Some(partner)));
+                }
+            }
+        }
+    }
+}
