@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     epoch::Epoch,
-    ids::{Lsn, ServerId, SessionId, UnixMicros},
+    ids::{DatabaseId, DatabaseName, Lsn, ServerId, SessionId, UnixMicros},
     message::{PartnerAddress, Refusal, Role, Safety, SeedDatabase, SeedProgress},
-    session::{Assessment, PairState, Parked},
+    session::{Assessment, PairState, Parked, RolledBack},
 };
 
 /// A server's mirroring at a glance.
@@ -46,6 +46,16 @@ pub struct Status {
     pub following: Option<FollowingStatus>,
     /// On a deposed principal that parks: what differs.
     pub parked: Option<Parked>,
+    /// Events that only this server has are being saved as orphans.
+    pub saving_orphans: Option<Parked>,
+    /// They are saved, and this server is being brought in line with the principal.
+    pub rejoining: Option<Parked>,
+    /// A principal whose disk is an older image of itself: what it lacks, and who has it.
+    pub rolled_back: Option<RolledBack>,
+    /// Databases here that differ from what the records say, and since which record.
+    pub differs: Vec<(DatabaseName, Lsn)>,
+    /// Why nothing is applied here any more.
+    pub replay_stopped: Option<String>,
     /// A handover was sent and not answered.
     pub in_doubt: bool,
     /// The last error with its remedy.
@@ -93,6 +103,12 @@ pub struct MirrorStatus {
     pub redo_queue: Option<u64>,
     /// Its last sign of life.
     pub last_heard: Option<UnixMicros>,
+    /// How it catches up, until it is synchronized.
+    pub way: Option<Way>,
+    /// Databases of it that differ from this principal's.
+    pub differs: Vec<DatabaseId>,
+    /// Why it applies nothing any more.
+    pub replay_stopped: Option<String>,
     /// A seed under way.
     pub seed: Option<SeedStatus>,
     /// The last error with its remedy.
@@ -151,8 +167,26 @@ pub struct FollowingStatus {
     pub redo_queue: u64,
     /// The principal's last sign of life.
     pub last_heard: Option<UnixMicros>,
-    /// A seed that is not finished.
+    /// How it catches up, until it is synchronized.
+    pub way: Option<Way>,
+    /// A seed or a copy that is not finished.
     pub seed: Option<SeedProgress>,
+}
+
+/// How a mirror catches up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// It gets the events that it lacks.
+    Journal,
+    /// It gets the pages that are newer than what it has.
+    Pages,
+    /// It gets the pages that differ.
+    Compare,
+    /// It gets everything.
+    Seed,
+    /// What it got takes the place of what it had.
+    Switching,
 }
 
 /// Whether a command is allowed.

@@ -38,6 +38,7 @@ struct Tally {
     parked: u64,
     orphans: u64,
     copies: u64,
+    restores: u64,
 }
 
 fn build(dice: &mut Dice) -> World {
@@ -54,6 +55,7 @@ fn build(dice: &mut Dice) -> World {
         world.nodes[index].costs = (dice.below(2) as u64, dice.below(2) as u64);
         world.start(index);
     }
+    world.images = dice.one_in(4);
     let safety = if dice.one_in(4) { Safety::Off } else { Safety::Full };
     let require = dice.one_in(5);
     for mirror in 1..count {
@@ -103,10 +105,14 @@ fn move_something(world: &mut World, dice: &mut Dice) {
 fn disturb(world: &mut World, dice: &mut Dice) {
     let count = world.nodes.len();
     let (a, b) = (dice.below(count), dice.below(count));
-    match dice.below(15) {
+    match dice.below(16) {
         0 | 1 if world.nodes[a].core.is_some() => world.crash(a),
         0..=4 => {
             if world.nodes[a].core.is_none() {
+                // Now and then a machine comes back with an older disk.
+                if world.images && dice.one_in(2) {
+                    world.restore_image(a);
+                }
                 world.start(a);
             }
         }
@@ -121,6 +127,7 @@ fn disturb(world: &mut World, dice: &mut Dice) {
         // One connection is slower than all that are made after it.
         10 | 11 => world.stuck.extend(world.conns.keys().rev().take(1 + dice.below(2))),
         12 => world.stuck.clear(),
+        13 if world.images => world.take_image(a),
         _ => {
             world.now.0 += [50, 400, 1_200, 5_000, 11_000][dice.below(5)];
             world.tick();
@@ -155,6 +162,31 @@ fn operate(world: &mut World, dice: &mut Dice, tally: &mut Tally) {
     }
 }
 
+/// A principal whose disk is an older one waits for the operator, who promotes the mirror that has more.
+fn decide_who_was_rolled_back(world: &mut World) {
+    let found = |node: &world::Node| {
+        let principal = node.disk.durable.role == Role::Principal;
+        node.disk.durable.rolled_back.filter(|_| principal)
+    };
+    let rolled_back = world.nodes.iter().find_map(found);
+    // Two that were replaced by images of different times may both believe to be mirrors.
+    let nobody = world.nodes.iter().all(|node| node.disk.durable.role == Role::Mirror);
+    let newest = (0..world.nodes.len()).max_by_key(|&index| {
+        let disk = &world.nodes[index].disk;
+        (disk.durable.history.current(), disk.journal.end())
+    });
+    let Some(index) = rolled_back
+        .and_then(|found| world.by_server(found.mirror))
+        .or(newest.filter(|_| nobody && world.images))
+    else {
+        return;
+    };
+    if world.nodes[index].core.as_ref().is_some_and(|core| core.may_promote(true).is_ok()) {
+        world.nodes[index].promoting = true;
+        world.command(index, Command::Promote { force: true });
+    }
+}
+
 /// Heals everything, lets time pass, and demands that all is well.
 fn conclude(world: &mut World, tally: &mut Tally) {
     world.cut.clear();
@@ -171,6 +203,8 @@ fn conclude(world: &mut World, tally: &mut Tally) {
             world.command(index, Command::Resume(Some(server)));
         }
     }
+    decide_who_was_rolled_back(world);
+    world.advance(150_000);
     // The operator has some of those that park rejoin.
     for index in 0..world.nodes.len() {
         if index != 1 {
@@ -186,6 +220,7 @@ fn conclude(world: &mut World, tally: &mut Tally) {
     world.check_nothing_dropped_silently(principal);
     tally.orphans += world.nodes.iter().map(|node| node.disk.orphans.len() as u64).sum::<u64>();
     tally.copies += world.copies;
+    tally.restores += world.restores;
     for index in (0..world.nodes.len()).filter(|&index| index != principal) {
         let node = &world.nodes[index];
         assert_eq!(node.disk.durable.role, Role::Mirror, "{} is a second principal", node.name);

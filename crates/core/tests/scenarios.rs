@@ -6,7 +6,7 @@ mod world;
 use std::{fmt::Write as _, fs, path::Path};
 
 use counterpart_core::{
-    Epoch, Lsn, ServerId,
+    DatabaseId, DatabaseName, Epoch, Lsn, PageNo, ServerId,
     message::{Envelope, Message, Safety, SeedProgress},
     session::{Command, Event, PairState, Rejoin},
 };
@@ -58,6 +58,24 @@ fn command(world: &mut World, words: &[&str]) {
             let index = world.index(name);
             world.start(index);
         }),
+        "checkpoint" => world.checkpoint(at(world, 1)),
+        "costs" => {
+            let cost = |i: usize| words[i].parse().unwrap();
+            let index = at(world, 1);
+            world.nodes[index].costs = (cost(2), cost(3));
+        }
+        "image" => world.take_image(at(world, 1)),
+        "restore" => assert!(world.restore_image(at(world, 1)), "there is an image"),
+        "join-with-data" => world.join_with_data(at(world, 1), at(world, 2)),
+        "orphans-fail" => {
+            let index = at(world, 1);
+            world.nodes[index].orphans_fail = true;
+        }
+        "differs" => differs(world, at(world, 1), words[2].parse().unwrap()),
+        "damaged" | "has" => page(world, words),
+        "replay-stops" => {
+            world.event(at(world, 1), Event::ReplayFailed("Input/output error".into()));
+        }
         "manual" => words[1..].iter().for_each(|name| {
             let index = world.index(name);
             world.nodes[index].rejoin = Rejoin::Manual;
@@ -104,6 +122,27 @@ fn command(world: &mut World, words: &[&str]) {
     if !has("without-running") {
         world.run();
     }
+}
+
+/// A database that differs, at the position that is applied.
+fn differs(world: &mut World, index: usize, number: u32) {
+    let lsn = world.nodes[index].disk.content.end();
+    let database = DatabaseId(number);
+    world.nodes[index].differing.insert(database);
+    let name = DatabaseName::main();
+    let event = Event::DatabaseDiffers { database, name, lsn, expected: 0xabcd, found: 0xdcba };
+    world.event(index, event);
+}
+
+/// `has a 7`: a has a page of that hash; `damaged a 7`: a lacks it.
+fn page(world: &mut World, words: &[&str]) {
+    let (index, hash) = (world.index(words[1]), words[2].parse().unwrap());
+    if words[0] == "has" {
+        world.nodes[index].pages.insert(hash, vec![7; 512]);
+        return;
+    }
+    let (database, page) = (DatabaseId(1), PageNo(3));
+    world.event(index, Event::PageDamaged { database, page, hash });
 }
 
 fn operator(world: &mut World, words: &[&str]) {

@@ -145,6 +145,11 @@ impl Core {
         self.replay_stopped = None;
     }
 
+    /// For the status: which databases differ, and since when.
+    pub(super) fn differing(&self) -> Vec<(DatabaseName, Lsn)> {
+        self.differs.values().map(|differing| (differing.name.clone(), differing.lsn)).collect()
+    }
+
     /// Why this copy is not to be trusted, if it is not.
     pub(super) fn distrust(&self) -> Option<Refusal> {
         if let Some(why) = &self.replay_stopped {

@@ -236,7 +236,9 @@ impl Core {
         } else if pages {
             // The journal stays as it is until the copy takes its place.
             self.upstream.stage = Stage::AwaitingPages;
-            self.log(Level::Info, "catching up: the pages that are newer follow");
+            let compared = self.catches_up_by_comparing();
+            let which = if compared { "that differ" } else { "that are newer" };
+            self.log(Level::Info, format!("catching up: the pages {which} follow"));
         } else if truncate_to < self.end && whole {
             self.upstream.stage = Stage::Truncating;
             self.log(

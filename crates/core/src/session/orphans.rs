@@ -92,17 +92,24 @@ impl Core {
         saved.is_some_and(|saved| saved.common <= common && saved.end >= self.end)
     }
 
-    /// The operator has a parked server save its orphans and rejoin.
+    /// Whether this server may be told to rejoin: it parks.
     ///
     /// # Errors
-    /// If it does not park.
+    /// The reason why not.
+    pub fn may_rejoin(&self) -> Result<(), Refusal> {
+        let what = "This server does not park.";
+        self.parked()
+            .map(|_| ())
+            .ok_or_else(|| Refusal::new(Code::WrongState, what, "Nothing need be done."))
+    }
+
+    /// The operator has a parked server save its orphans and rejoin.
     pub(super) fn rejoin(&mut self) -> Result<(), Refusal> {
-        let Some(range) = self.parked() else {
-            let what = "This server does not park.";
-            return Err(Refusal::new(Code::WrongState, what, "Nothing need be done."));
-        };
-        self.last_error = None;
-        self.save_orphans(range);
+        self.may_rejoin()?;
+        if let Some(range) = self.parked() {
+            self.last_error = None;
+            self.save_orphans(range);
+        }
         Ok(())
     }
 
@@ -143,6 +150,11 @@ impl Core {
         }
         self.set_use(id, Use::Fresh);
         self.peer_gone(about.server, &why.what);
+        let next = self.now.ticks.after(self.config.reconnect_most);
+        if let Some(peer) = self.peer_mut(about.server) {
+            // Asking it would only have it come again; it comes by itself, ever more seldom.
+            peer.retry.next = next;
+        }
         self.refuse_with(id, why, common);
         self.close(id);
     }

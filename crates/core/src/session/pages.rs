@@ -98,6 +98,11 @@ impl Core {
 
     // The mirror's side.
 
+    pub(super) fn catches_up_by_comparing(&self) -> bool {
+        let plan = self.upstream.welcome.as_ref().map(|welcome| &welcome.plan);
+        plan == Some(&Plan::Pages { since: None })
+    }
+
     pub(super) fn pages_begun(&mut self, id: LinkId, mark: Lsn) {
         let plan = self.upstream.welcome.as_ref().map(|welcome| &welcome.plan);
         let (Stage::AwaitingPages, Some(&Plan::Pages { since })) = (self.upstream.stage, plan)

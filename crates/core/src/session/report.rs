@@ -3,8 +3,8 @@
 use super::{Admission, Core, Millis, PairState, Peer, mirror::Stage};
 use crate::{
     ids::Lsn,
-    message::Role,
-    status::{FollowingStatus, MirrorStatus, Permission, SeedStatus, Status, Writes},
+    message::{Plan, Role},
+    status::{FollowingStatus, MirrorStatus, Permission, SeedStatus, Status, Way, Writes},
 };
 
 /// A failover with nothing left to redo: drain, one fsync, two messages, two role changes. Milliseconds.
@@ -43,6 +43,11 @@ impl Core {
             mirrors: self.peers.iter().map(|peer| self.mirror_status(peer)).collect(),
             following: mirror.then(|| self.following_status()),
             parked: self.parked(),
+            saving_orphans: self.saving,
+            rejoining: d.deposed.as_ref().and_then(|deposed| deposed.saved),
+            rolled_back: d.rolled_back,
+            differs: self.differing(),
+            replay_stopped: self.replay_stopped.clone(),
             in_doubt: self.is_in_doubt(),
             last_error: self.last_error.clone().or_else(|| self.journal_error()),
             failover_now: self.failover_now(),
@@ -63,6 +68,9 @@ impl Core {
         match self.d.role {
             Role::Standalone => "Standalone".to_owned(),
             Role::Principal if self.is_in_doubt() => "Principal, handover in doubt".to_owned(),
+            Role::Principal if self.d.rolled_back.is_some() => {
+                "Principal, rolled back (an older image of itself), stopped".to_owned()
+            }
             Role::Principal => {
                 let states: Vec<&str> =
                     self.peers.iter().map(|peer| state_words(peer.state)).collect();
@@ -72,7 +80,32 @@ impl Core {
             Role::Mirror if self.parked().is_some() => {
                 "Mirror, suspended (deposed principal, parked)".to_owned()
             }
+            Role::Mirror if self.saving.is_some() => {
+                "Mirror, suspended (deposed principal, saving orphans)".to_owned()
+            }
+            Role::Mirror if self.d.deposed.as_ref().is_some_and(|d| d.saved.is_some()) => {
+                format!("Mirror, {} (rejoining)", state_words(self.told_state()))
+            }
             Role::Mirror => format!("Mirror, {}", state_words(self.told_state())),
+        }
+    }
+
+    /// How this mirror catches up.
+    fn own_way(&self) -> Option<Way> {
+        if self.is_switching() {
+            return Some(Way::Switching);
+        }
+        if self.d.seeding.is_some() {
+            return Some(Way::Seed);
+        }
+        let told = self.upstream.told == Some(PairState::Synchronizing);
+        match (self.upstream.stage, self.upstream.welcome.as_ref().map(|welcome| &welcome.plan)) {
+            (Stage::AwaitingPages | Stage::Spooling(_), Some(Plan::Pages { since })) => {
+                Some(pages_way(*since))
+            }
+            (Stage::AwaitingSeed | Stage::Resetting(_), _) => Some(Way::Seed),
+            (Stage::Truncating | Stage::Following, _) => told.then_some(Way::Journal),
+            _ => None,
         }
     }
 
@@ -99,6 +132,13 @@ impl Core {
             send_queue: known.then(|| self.hardened.since(peer.hardened)),
             redo_queue: known.then(|| peer.hardened.since(peer.applied)),
             last_heard: peer.heard,
+            way: match (&peer.seed, &peer.pages) {
+                (Some(_), _) => Some(Way::Seed),
+                (None, Some(pages)) => Some(pages_way(pages.since)),
+                (None, None) => (peer.state == PairState::Synchronizing).then_some(Way::Journal),
+            },
+            differs: peer.differs.clone(),
+            replay_stopped: peer.stopped.clone(),
             seed: peer
                 .seed
                 .as_ref()
@@ -121,6 +161,7 @@ impl Core {
             behind: connected.then(|| self.upstream.hardened.since(self.end)),
             redo_queue: self.hardened.since(self.applied),
             last_heard: self.upstream.heard.or(self.d.last_contact),
+            way: self.own_way(),
             seed: self.d.seeding.as_deref().cloned(),
         }
     }
@@ -177,8 +218,13 @@ impl Core {
             Permission::new("suspend", resolve(Core::may_suspend)),
             Permission::new("resume", resolve(Core::may_resume)),
             Permission::new("mirror stop", self.may_stop()),
+            Permission::new("mirror rejoin", self.may_rejoin()),
         ]
     }
+}
+
+fn pages_way(since: Option<Lsn>) -> Way {
+    if since.is_some() { Way::Pages } else { Way::Compare }
 }
 
 fn state_words(state: PairState) -> &'static str {

@@ -1,13 +1,13 @@
 //! The checkers: what clients were told against what disks hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use counterpart_core::{
     Epoch, Lsn, ServerId,
     message::{Role, Safety},
 };
 
-use super::{Rec, World};
+use super::{Disk, Rec, World};
 
 /// Everything that was ever written and confirmed, as seen from outside.
 #[derive(Default)]
@@ -18,6 +18,8 @@ pub struct Truth {
     pub confirmations: u64,
     /// Whatever a client was ever told is safe, less what went with a disk that was replaced.
     pub told: Vec<Rec>,
+    /// `(server, event)`: the server had it on a disk that was replaced by an older one.
+    replaced: BTreeSet<(usize, u64)>,
     /// Who took office in which term, and whether by a promotion.
     pub offices: Vec<(u32, ServerId, bool)>,
 }
@@ -102,7 +104,8 @@ impl World {
                 && durable.safety == Safety::Full
                 && durable.epoch >= own
                 && durable.partners.iter().any(|m| m.address.server == server && m.synchronized);
-            for rec in lost.iter().filter(|_| waited) {
+            let had = |rec: &&Rec| self.truth.replaced.contains(&(index, rec.id));
+            for rec in lost.iter().filter(|rec| waited && !had(rec)) {
                 assert!(
                     !self.holds(other, *rec),
                     "promoting {} loses {:?} although {}'s disk says that commits waited for it",
@@ -113,6 +116,44 @@ impl World {
             }
         }
         self.truth.confirmed = kept;
+    }
+
+    /// A disk was replaced by an older one. What that takes along, nobody can bring back; it is for whoever shows it
+    /// elsewhere to see that it is not overwritten.
+    pub(super) fn check_restore(&mut self, index: usize, old: &Disk) {
+        let server = self.nodes[index].server;
+        let durable = &self.nodes[index].disk.durable;
+        // What it confirms in an office that it only remembers is as if it had been promoted again.
+        self.truth.offices.push((durable.epoch.term, server, true));
+        let had = |rec: &Rec| {
+            let found = old.journal.get(rec.lsn).or(old.content.get(rec.lsn));
+            found.is_some_and(|found| found.id == rec.id)
+        };
+        let lost: Vec<u64> = self
+            .truth
+            .told
+            .iter()
+            .filter(|rec| had(rec) && !self.holds(index, **rec))
+            .map(|rec| rec.id)
+            .collect();
+        self.truth.replaced.extend(lost.iter().map(|&id| (index, id)));
+        let shown = |rec: &Rec| {
+            self.nodes.iter().any(|node| {
+                let shown = node.disk.content.get(rec.lsn).is_some_and(|found| found.id == rec.id);
+                shown || node.disk.orphans.iter().any(|orphan| orphan.id == rec.id)
+            })
+        };
+        let gone: BTreeSet<u64> = self
+            .truth
+            .told
+            .iter()
+            .filter(|rec| lost.contains(&rec.id) && !shown(rec))
+            .map(|rec| rec.id)
+            .collect();
+        self.truth.told.retain(|rec| !gone.contains(&rec.id));
+        if old.durable.role != Role::Mirror || durable.role != Role::Mirror {
+            self.truth.confirmed.retain(|rec| !lost.contains(&rec.id));
+        }
     }
 
     /// Every confirmed event is on the principal of the highest epoch.

@@ -52,6 +52,9 @@ impl World {
             Job::SendPages(link, mark, since) => self.do_send_pages(index, link, mark, since),
             Job::FinishPages(link, end) => self.do_finish_pages(index, link, end),
             Job::AdoptPages(mark, end) => self.do_adopt_pages(index, mark, end),
+            Job::SaveOrphans(..) if std::mem::take(&mut self.nodes[index].orphans_fail) => {
+                self.event(index, Event::OrphansFailed("No space left on device".into()));
+            }
             Job::SaveOrphans(common, end) => {
                 let disk = &mut self.nodes[index].disk;
                 assert_eq!(disk.journal.end(), end, "nothing is written while orphans are saved");

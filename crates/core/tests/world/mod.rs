@@ -179,6 +179,10 @@ pub struct Node {
     pub rejoin: Rejoin,
     /// The stride of the next start.
     pub stride: u16,
+    /// The disk as it once was.
+    pub image: Option<Disk>,
+    /// The next orphans cannot be saved.
+    pub orphans_fail: bool,
     /// A copy as it was received on a link.
     pub copied: Option<(LinkId, Copied)>,
     /// Databases that differ, and that a copy has come for.
@@ -213,6 +217,10 @@ pub struct World {
     pub truth: check::Truth,
     /// Copies that mirrors switched to.
     pub copies: u64,
+    /// Disks that were replaced by older ones.
+    pub restores: u64,
+    /// Disks may be replaced by older ones in this run.
+    pub images: bool,
 }
 
 /// A link's id on one end of a connection: the connection's number and the end.
@@ -237,6 +245,8 @@ impl World {
             timeout: Millis(10_000),
             truth: check::Truth::default(),
             copies: 0,
+            restores: 0,
+            images: false,
         }
     }
 
@@ -274,6 +284,8 @@ impl World {
             drained: false,
             rejoin: Rejoin::Automatic,
             stride: 0,
+            image: None,
+            orphans_fail: false,
             copied: None,
             differing: BTreeSet::new(),
             costs: (0, 0),
@@ -329,13 +341,9 @@ impl World {
     pub fn crash(&mut self, index: usize) {
         self.note(index, "crash");
         let node = &mut self.nodes[index];
+        node.disk = node.crashed_disk();
         node.core = None;
         (node.promoting, node.drained) = (false, false);
-        if node.write_epoch.is_some() {
-            // Only what is final reaches the database files of an acting server.
-            let shown = node.commit.max(node.disk.content.base).max(node.disk.journal.base);
-            node.disk.content.truncate(shown);
-        }
         node.jobs.clear();
         node.alarms.clear();
         node.copied = None;
@@ -343,13 +351,28 @@ impl World {
         node.streams.clear();
         node.unconfirmed.clear();
         (node.admission, node.write_epoch, node.progress) = (None, None, None);
-        node.disk.journal.truncate(node.disk.hardened);
-        let end = node.disk.journal.end();
-        let whole = node.disk.durable.seeding.is_none();
-        if node.disk.content.end() > end && whole {
-            node.disk.content.truncate(end);
-        }
         self.close_conns(|conn| conn.ends.iter().position(|&end| end == index));
+    }
+
+    /// Keeps a disk as it is now, as a machine's image does.
+    pub fn take_image(&mut self, index: usize) {
+        let disk = self.nodes[index].crashed_disk();
+        self.nodes[index].image = Some(disk);
+    }
+
+    /// Replaces the disk of a server that is down by its image. Returns whether there was one.
+    pub fn restore_image(&mut self, index: usize) -> bool {
+        assert!(self.nodes[index].core.is_none(), "an image is restored while the server is down");
+        let Some(image) = self.nodes[index].image.clone() else { return false };
+        self.note(index, "its disk is an older one now");
+        let old = std::mem::replace(&mut self.nodes[index].disk, image);
+        // Orphans are files that were taken elsewhere; what else the disk had is gone.
+        self.nodes[index].disk.orphans.extend(old.orphans.iter().copied());
+        self.restores += 1;
+        // Drawn at random in earnest: further than any number of starts since the image was taken.
+        self.nodes[index].stride = u16::try_from(self.restores * 200).unwrap();
+        self.check_restore(index, &old);
+        true
     }
 
     /// Closes connections from the end that `which` names.
@@ -589,6 +612,22 @@ impl World {
 }
 
 impl Node {
+    /// What a crash leaves, now.
+    fn crashed_disk(&self) -> Disk {
+        let mut disk = self.disk.clone();
+        if self.write_epoch.is_some() {
+            // Only what is final reaches the database files of an acting server.
+            let shown = self.commit.max(disk.content.base).max(disk.journal.base);
+            disk.content.truncate(shown);
+        }
+        disk.journal.truncate(disk.hardened);
+        let end = disk.journal.end();
+        if disk.content.end() > end && disk.durable.seeding.is_none() {
+            disk.content.truncate(end);
+        }
+        disk
+    }
+
     fn recover(&mut self) -> Recovered {
         let disk = &mut self.disk;
         let end = disk.journal.end();
