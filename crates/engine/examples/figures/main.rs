@@ -51,9 +51,15 @@ fn report(what: &str, amount: f64, unit: &str, since: Instant) {
     println!("{what:<44} {:>12.0} {unit}/s ({seconds:.2} s)", amount / seconds);
 }
 
-fn updates(c: &mut Connection, mut after: impl FnMut(&Connection, u64)) {
+/// Processor time that this thread has had: on a machine with other work, wall time says little.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap() / 1e9
+}
+
+fn updates(c: &mut Connection, count: u64, mut after: impl FnMut(&Connection, u64)) {
     let mut id = 1i64;
-    for n in 0..COMMITS {
+    for n in 0..count {
         id = (id * 48_271) % 2_147_483_647;
         let args = vec![Value::Integer(1), Value::Integer(id % ROWS + 1)];
         c.execute(&Statement::with("update acc set bal=bal+? where id=?", args), 1000).unwrap();
@@ -74,19 +80,19 @@ fn load(c: &mut Connection, mut after: impl FnMut(&Connection)) {
 }
 
 /// Single-row commits with capture; returns the records and how many of them are the load.
-fn measure_capture(database: &Database, what: &str) -> (Vec<Record>, usize) {
+fn measure_capture(database: &Database) -> (Vec<Record>, usize) {
     let mut records = Vec::new();
     let mut c = database.checkout().unwrap();
     load(&mut c, |c| capture(database, c, &mut records));
     let loaded = records.len();
     let start = clock::now();
-    updates(&mut c, |c, n| {
+    updates(&mut c, COMMITS, |c, n| {
         capture(database, c, &mut records);
         if n % 5_000 == 0 {
             database.checkpoint().unwrap();
         }
     });
-    report(&format!("update + capture + encode + seal{what}"), COMMITS as f64, "commits", start);
+    report("update + capture + encode + seal", COMMITS as f64, "commits", start);
     let bytes: usize = records[loaded..].iter().map(|record| record.bytes().len()).sum();
     println!("{:<44} {:>12} B", "record of a one-row update", bytes as u64 / COMMITS);
     (records, loaded)
@@ -96,7 +102,7 @@ fn measure_plain(database: &Database) {
     let mut c = database.checkout().unwrap();
     load(&mut c, |_| {});
     let start = clock::now();
-    updates(&mut c, |_, n| {
+    updates(&mut c, COMMITS, |_, n| {
         if n % 5_000 == 0 {
             database.checkpoint().unwrap();
         }
@@ -155,17 +161,48 @@ fn measure_bulk(database: &Database) {
     report("seed reader", total as f64 / 1e6, "MB", start);
 }
 
+/// What the map costs a commit: both kinds by turns in small slices, each slice with a checkpoint.
+fn measure_map(mapped: &Database, unmapped: &Database) {
+    let mut records = Vec::new();
+    for database in [mapped, unmapped] {
+        load(&mut database.checkout().unwrap(), |c| capture(database, c, &mut records));
+    }
+    let mut seconds = [0.0; 2];
+    let slice = 2_500;
+    for round in 0..160 {
+        let (database, seconds) = match round % 4 {
+            0 | 3 => (mapped, &mut seconds[0]),
+            _ => (unmapped, &mut seconds[1]),
+        };
+        let mut c = database.checkout().unwrap();
+        records.clear();
+        let cpu = cpu_seconds();
+        updates(&mut c, slice, |c, _| capture(database, c, &mut records));
+        database.checkpoint().unwrap();
+        *seconds += cpu_seconds() - cpu;
+        database.give_back(c);
+    }
+    let commits = 80.0 * slice as f64;
+    for (seconds, what) in seconds.iter().zip(["with", "without"]) {
+        let what = format!("processor time of a commit {what} a map");
+        println!("{what:<44} {:>12.2} µs", seconds * 1e6 / commits);
+    }
+    println!("{:<44} {:>12.3}", "ratio", seconds[0] / seconds[1]);
+}
+
 /// Pages that SQLite's cache does not have, from the system's.
 fn measure_cold_reads(database: &Database, what: &str) {
     let mut c = database.checkout().unwrap();
     run(&mut c, "pragma cache_size=20");
-    let (mut pages, start) = (0u64, clock::now());
+    let (mut pages, start, cpu) = (0u64, clock::now(), cpu_seconds());
     for _ in 0..10 {
         let count = Statement::new("select count(filler) from acc");
         c.execute(&count, 1000).unwrap();
         pages += u64::from(database.size_in_pages());
     }
     report(&format!("scan with a cold cache{what}"), pages as f64, "pages", start);
+    let micros = (cpu_seconds() - cpu) * 1e6 / pages as f64;
+    println!("{:<44} {micros:>12.2} µs", format!("processor time of one page{what}"));
 }
 
 fn measure_scrub(database: &Database) {
@@ -196,20 +233,15 @@ fn main() {
     let directory = directory.path();
     let database = open(&directory.join("principal.db"));
     let unmapped = open_unmapped(&directory.join("unmapped.db"));
-    // Twice each, in turns: the first run of a process is slower.
-    let (records, loaded) = measure_capture(&database, "");
-    measure_capture(&unmapped, ", no map");
-    for n in 0..3 {
-        let (with, without) = (format!("m{n}.db"), format!("u{n}.db"));
-        measure_capture(&open(&directory.join(with)), "");
-        measure_capture(&open_unmapped(&directory.join(without)), ", no map");
-    }
-    for database in [&database, &unmapped] {
+    let (records, loaded) = measure_capture(&database);
+    let mapped = open(&directory.join("mapped.db"));
+    measure_map(&mapped, &unmapped);
+    for database in [&mapped, &unmapped] {
         database.checkpoint().unwrap();
         database.truncate_wal().unwrap();
     }
     for _ in 0..2 {
-        measure_cold_reads(&database, "");
+        measure_cold_reads(&mapped, "");
         measure_cold_reads(&unmapped, ", no map");
     }
     measure_plain(&open(&directory.join("plain.db")));

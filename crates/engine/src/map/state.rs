@@ -2,12 +2,39 @@
 //!
 //! Pure bookkeeping: nothing here reads or writes a page.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use counterpart_core::{
     Lsn, PageNo, PageSize,
     map::{Entry, PageMap, file::block_of, known, page_hash},
 };
+
+/// A table by page number. Each commit fills one, so the standard library's careful hashing would be felt; what a
+/// client chooses are rows, not pages.
+type ByPage<V> = HashMap<u32, V, BuildHasherDefault<PageHasher>>;
+
+/// Spreads a page number over 64 bits.
+#[derive(Debug, Default)]
+struct PageHasher(u64);
+
+impl Hasher for PageHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // The golden ratio as a fraction of 2^64, an odd number; the table looks at the high bits and the low ones.
+        let product = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ (product >> 32);
+    }
+}
 
 /// What a checkpoint wrote is not what was captured or applied: a page was damaged on its way through the WAL. Its
 /// entry says what it should hold, so that it is repaired, and never served.
@@ -35,7 +62,7 @@ pub(crate) struct State {
     pub(crate) file: PageMap,
     /// Blocks of the map's file that are out of date.
     dirty: BTreeSet<u32>,
-    overlay: HashMap<u32, Entry>,
+    overlay: ByPage<Entry>,
     live_size: u32,
     live_xor: u64,
     live_known: bool,
@@ -49,7 +76,7 @@ impl State {
         let mut state = State {
             file,
             dirty: (1..=blocks).collect(),
-            overlay: HashMap::new(),
+            overlay: ByPage::default(),
             live_size: 0,
             live_xor: 0,
             live_known: false,
@@ -167,7 +194,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Changes {
     page_size: PageSize,
-    entries: HashMap<u32, Entry>,
+    entries: ByPage<Entry>,
     size: u32,
     xor: u64,
     known: bool,
@@ -178,7 +205,7 @@ impl Changes {
     pub(crate) fn new(state: &State) -> Changes {
         Changes {
             page_size: state.file.page_size(),
-            entries: HashMap::new(),
+            entries: ByPage::default(),
             size: state.live_size,
             xor: state.live_xor,
             known: state.live_known,
