@@ -175,7 +175,9 @@ impl Process {
         self.hear_of_progress(around);
         match done {
             Ok(()) => {
-                around.truth.emptied(self.me, lsn);
+                let epoch = self.core.durable().history.epoch_at(lsn);
+                let mark = epoch.and_then(|epoch| around.truth.named(epoch, lsn));
+                around.truth.emptied(self.me, lsn, mark);
                 self.event(around, Event::JournalReset(lsn));
             }
             Err(error) => self.event(around, Event::JournalFailed(error.to_string())),

@@ -126,6 +126,12 @@ impl Process {
                 self.wake(around, link);
                 self.soon(around, 50, Job::SendSeed(link));
             }
+            // The last word overtakes pages that still wait here; those on the wire are before it.
+            Some(None) if !held.seeds.is_empty() => {
+                sending.read = Some(None);
+                held.sending = Some(sending);
+                self.soon(around, 1_000, Job::SendSeed(link));
+            }
             Some(None) => {
                 sending.done = true;
                 let consistent_at = sending.shown;

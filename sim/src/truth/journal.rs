@@ -139,9 +139,10 @@ impl Truth {
         self.journals[server].emptying = Some(after);
     }
 
-    /// It has.
-    pub fn emptied(&mut self, server: usize, after: Lsn) {
-        self.journals[server] = Shadow { base: after, hardened: after, ..Shadow::default() };
+    /// It has, and goes on after this event.
+    pub fn emptied(&mut self, server: usize, after: Lsn, base_event: Option<EventId>) {
+        self.journals[server] =
+            Shadow { base: after, base_event, hardened: after, ..Shadow::default() };
     }
 
     /// A server started: its journal holds these records, the first of which is `first` if there is one.
@@ -150,12 +151,12 @@ impl Truth {
         let (base, end) = (first.before(), Lsn(first.0 - 1 + records.len() as u64));
         let emptied = before.emptying.is_some_and(|after| after == base && end == base);
         if emptied && base != before.base {
-            return self.emptied(server, base);
+            return self.emptied(server, base, None);
         }
         let must = before.cutting.map_or(before.hardened, |cut| cut.min(before.hardened));
         let name = Truth::name(server);
         if emptied && end < must {
-            return self.emptied(server, base);
+            return self.emptied(server, base, None);
         }
         self.demand(must <= end && end <= before.end(), || {
             format!("{name} reported {must} as hardened, wrote {}, and has {end}", before.end())
