@@ -23,6 +23,7 @@ pub enum Endpoint {
     Suspend,
     Resume,
     StopMirroring,
+    Rejoin,
     ListOrphans,
     ShowOrphans,
     OrphanRows,
@@ -91,7 +92,7 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 27] = [
+const TABLE: [Route; 28] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
@@ -227,6 +228,14 @@ const TABLE: [Route; 27] = [
         "Resumes a suspended mirror, or all",
     )
     .refuses(&["WRONG_ROLE", "WRONG_STATE", "UNKNOWN_PARTNER"]),
+    post(
+        Endpoint::Rejoin,
+        "/api/v1/mirroring/rejoin",
+        "Nothing",
+        "Done",
+        "Has a deposed principal that parks keep its orphans and join the new principal",
+    )
+    .refuses(&["WRONG_STATE"]),
     delete(
         Endpoint::StopMirroring,
         "/api/v1/mirroring",

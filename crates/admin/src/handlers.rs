@@ -53,6 +53,7 @@ pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
         Endpoint::Promote => on(method, mirroring::promote::<O>),
         Endpoint::Suspend => on(method, mirroring::suspend::<O>),
         Endpoint::Resume => on(method, mirroring::resume::<O>),
+        Endpoint::Rejoin => on(method, mirroring::rejoin::<O>),
         Endpoint::StopMirroring => on(method, mirroring::stop::<O>),
         Endpoint::ListOrphans => on(method, orphans::list::<O>),
         Endpoint::ShowOrphans => on(method, orphans::show::<O>),

@@ -215,6 +215,9 @@ fn node_settings(
         retention_bytes: settings.retention_bytes,
         checkpoint_bytes: settings.checkpoint_bytes,
         reader_max_age: settings.reader_max_age,
+        rejoin: settings.rejoin,
+        scrub_every: settings.scrub_every,
+        scrub_rate: settings.scrub_rate,
         ..counterpart_node::Settings::new(settings.data)
     }
 }

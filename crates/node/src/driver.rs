@@ -3,6 +3,7 @@
 //! Nothing here decides about states, epochs or what is final. An event is applied without waiting for anything; what
 //! takes time runs elsewhere and comes back as another event.
 
+mod care;
 mod inputs;
 mod perform;
 mod roles;
@@ -198,6 +199,7 @@ impl Driver {
             }
             Input::Changed(number, changed) => self.changed(number, changed, actions),
             Input::Whole(lsn) => self.whole(lsn, actions),
+            Input::OrphansDone(event) => self.orphans_done(event, actions),
             Input::RedoAdvanced => {
                 self.retain();
                 let mark = self.shared.control.read().redo_after;

@@ -21,6 +21,7 @@ pub mod orphans;
 mod probe;
 mod random;
 mod refusal;
+mod repair;
 mod replay;
 mod runs;
 mod seed;

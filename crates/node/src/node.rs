@@ -104,6 +104,7 @@ impl Node {
         let mut actions = Vec::new();
         let core = Core::start(core_config(&settings), recovered, now(), &mut actions);
         let driver = tokio::spawn(Driver::new(core, Arc::clone(&shared)).run(actions, queue));
+        shared.repairs.listen();
         let accepting = tokio::spawn(accept(partners, inputs));
         let reaping = tokio::spawn(reap(Arc::clone(&shared)));
         let started = crate::clock::uptime();
@@ -216,6 +217,7 @@ fn core_config(settings: &Settings) -> Config {
     config.partner_timeout =
         Millis(u64::try_from(settings.partner_timeout.as_millis()).unwrap_or(u64::MAX));
     config.jitter_seed = random::number();
+    config.rejoin = settings.rejoin;
     config
 }
 
@@ -456,9 +458,15 @@ impl Operations for Node {
             client_url: request.principal_client_url,
         };
         let (session, replace) = (request.session, request.replace);
-        self.command(Command::JoinSession { session, principal, replace, holds_data, history: None })
-            .await
-            .map(drop)
+        self.command(Command::JoinSession {
+            session,
+            principal,
+            replace,
+            holds_data,
+            history: None,
+        })
+        .await
+        .map(drop)
     }
 
     async fn cancel_join(&self) -> Result<(), Refusal> {
@@ -527,6 +535,10 @@ impl Operations for Node {
 
     async fn stop_mirroring(&self, partner: Option<ServerId>) -> Result<(), Refusal> {
         self.command(Command::StopMirroring(partner)).await.map(drop)
+    }
+
+    async fn rejoin(&self) -> Result<(), Refusal> {
+        self.command(Command::Rejoin).await.map(drop)
     }
 
     async fn orphans(&self) -> Result<Vec<OrphanSet>, Refusal> {

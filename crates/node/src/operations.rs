@@ -183,6 +183,8 @@ pub trait Operations: Send + Sync + 'static {
         &self,
         partner: Option<ServerId>,
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// On a deposed principal that parks: saves its orphans and joins the new principal. `WRONG_STATE`.
+    fn rejoin(&self) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// The sets of orphans that this server keeps, the oldest first.
     fn orphans(&self) -> impl Future<Output = Result<Vec<OrphanSet>, Refusal>> + Send;
     /// One set. `ORPHANS_NOT_FOUND`.

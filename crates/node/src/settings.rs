@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use counterpart_core::session::Rejoin;
+
 /// Resolved settings of one server.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -33,6 +35,12 @@ pub struct Settings {
     pub checkpoint_bytes: u64,
     /// A reader that pins the WAL is cut off at this age; `None` never.
     pub reader_max_age: Option<Duration>,
+    /// What a deposed principal does with events that only it has.
+    pub rejoin: Rejoin,
+    /// Every page and record is read back from the disk this often; `None` never by itself.
+    pub scrub_every: Option<Duration>,
+    /// Bytes that this reads in a second at most.
+    pub scrub_rate: u64,
 }
 
 impl Settings {
@@ -54,6 +62,9 @@ impl Settings {
             retention_bytes: 1 << 30,
             checkpoint_bytes: 64 << 20,
             reader_max_age: None,
+            rejoin: Rejoin::Automatic,
+            scrub_every: Some(Duration::from_secs(24 * 3600)),
+            scrub_rate: 32 << 20,
         }
     }
 }

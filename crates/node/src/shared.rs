@@ -9,7 +9,7 @@ use std::{
 };
 
 use counterpart_core::{DatabaseId, Lsn, record::Draft};
-use counterpart_engine::{CaptureError, Connection, OpenError};
+use counterpart_engine::{CaptureError, Connection, OpenError, Repairer};
 use counterpart_journal::{AppendError, Journal, disk::Disk};
 use tokio::{
     runtime::Handle,
@@ -25,6 +25,7 @@ use crate::{
     driver::Inputs,
     gate::JournalGate,
     refusal::Refusal,
+    repair::Repairs,
     runs::Runs,
     settings::Settings,
     stream::OpenTransactions,
@@ -55,6 +56,8 @@ pub struct Shared {
     pub runs: Runs,
     /// The driver's ear.
     pub inputs: Inputs,
+    /// Asks partners for damaged pages.
+    pub repairs: Arc<Repairs>,
     /// The runtime of all I/O.
     pub io: Handle,
     /// How far the local journal is hardened, as the driver knows it.
@@ -110,6 +113,7 @@ impl Shared {
             confirmations: Confirmations::default(),
             transactions: OpenTransactions::default(),
             runs: Runs::default(),
+            repairs: Arc::new(Repairs::new(inputs.clone())),
             inputs,
             io,
             hardened: watch::Sender::new(Lsn::ZERO),
@@ -133,8 +137,11 @@ impl Shared {
     pub fn open_database(&self, entry: &CatalogEntry) -> Result<Arc<Hosted>, OpenError> {
         let directory = &self.settings.data;
         // Held until SQLite has the file open and with it the map.
-        let _map = crate::maps::open(directory, entry.id, self.journal.last().next())
+        let map = crate::maps::open(directory, entry.id, self.journal.last().next())
             .map_err(|error| OpenError::map(&file_path(directory, entry.id), &error))?;
+        if let Some(map) = &map {
+            map.set_repairer(Some(Arc::clone(&self.repairs) as Arc<dyn Repairer>));
+        }
         let gate = JournalGate::new(self.journal.clone());
         Hosted::open(&self.settings.data, entry, self.settings.foreign_keys, &gate)
     }

@@ -71,6 +71,12 @@ pub async fn resume<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Ans
     Ok(DONE)
 }
 
+pub async fn rejoin<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Done> {
+    let Nothing {} = json(body).await?;
+    to_the_end(async move { Ok(ops.rejoin().await?) }).await?;
+    Ok(DONE)
+}
+
 pub async fn stop<O: Operations>(
     State(ops): State<Arc<O>>,
     query: Result<Query<WhichPartner>, QueryRejection>,

@@ -212,6 +212,10 @@ impl Operations for Fake {
         self.called(format!("stop {partner:?}"), ())
     }
 
+    async fn rejoin(&self) -> Result<(), Refusal> {
+        self.called("rejoin".to_owned(), ())
+    }
+
     async fn orphans(&self) -> Result<Vec<OrphanSet>, Refusal> {
         self.called("orphans".to_owned(), vec![orphan_set()])
     }

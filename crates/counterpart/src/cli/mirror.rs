@@ -1,7 +1,8 @@
-//! `counterpart mirror …`: starting and stopping mirroring.
+//! `counterpart mirror …`: starting mirroring, going on with it, stopping it.
 
 mod check;
 mod enable;
+mod rejoin;
 mod start;
 mod steps;
 mod stop;
@@ -18,6 +19,8 @@ use crate::exit::Failure;
 pub enum MirrorCommand {
     /// Make one server the live copy of another. Run from any machine that reaches both
     Start(start::StartArgs),
+    /// Have a deposed principal that parks keep its orphans and join the new principal
+    Rejoin(rejoin::RejoinArgs),
     /// End mirroring; afterwards both servers are standalone, active and independent
     Stop(stop::StopArgs),
 }
@@ -27,6 +30,7 @@ impl MirrorCommand {
     pub fn wants_json(&self) -> bool {
         match self {
             MirrorCommand::Start(args) => args.json,
+            MirrorCommand::Rejoin(args) => args.connection.json,
             MirrorCommand::Stop(args) => args.connection.json,
         }
     }
@@ -36,6 +40,7 @@ impl MirrorCommand {
 pub fn run(command: MirrorCommand, screen: &mut Screen) -> Result<(), Failure> {
     match command {
         MirrorCommand::Start(args) => start::run(&args, screen),
+        MirrorCommand::Rejoin(args) => rejoin::run(&args, screen),
         MirrorCommand::Stop(args) => stop::run(&args, screen),
     }
 }

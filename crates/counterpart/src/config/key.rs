@@ -20,6 +20,9 @@ pub enum Key {
     RetentionBytes,
     CheckpointBytes,
     ReaderMaxAge,
+    Rejoin,
+    ScrubEvery,
+    ScrubRate,
     Log,
     LogLevel,
     ReadyFile,
@@ -40,7 +43,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 19] = [
+const TABLE: [Row; 22] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -142,6 +145,27 @@ const TABLE: [Row; 19] = [
         "TIME",
         Some("0"),
         "A reader that holds a snapshot for this long is cut off; 0 = never",
+    ),
+    value(
+        Key::Rejoin,
+        "rejoin",
+        "automatic|manual",
+        Some("automatic"),
+        "What a deposed principal does with events that only it has: keep them as orphans and rejoin, or wait for you",
+    ),
+    value(
+        Key::ScrubEvery,
+        "scrub-every",
+        "TIME",
+        Some("1d"),
+        "How often every page and record is read back from the disk and verified; 0 = never by itself",
+    ),
+    value(
+        Key::ScrubRate,
+        "scrub-rate",
+        "SIZE",
+        Some("32MiB"),
+        "How much of that is read in a second at most",
     ),
     value(Key::Log, "log", "text|json", Some("text"), "Form of the log lines"),
     value(

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use counterpart_core::session::Rejoin;
+
 use super::{Key, Origin, invalid, layer::Layer, path, units};
 use crate::exit::{Exit, Failure};
 
@@ -53,6 +55,12 @@ pub struct Settings {
     pub checkpoint_bytes: u64,
     /// A reader that holds a snapshot for this long is cut off; `None`: never.
     pub reader_max_age: Option<Duration>,
+    /// What a deposed principal does with events that only it has.
+    pub rejoin: Rejoin,
+    /// Every page and record is read back from the disk this often; `None`: never by itself.
+    pub scrub_every: Option<Duration>,
+    /// Bytes that this reads in a second at most. At least 64 KiB.
+    pub scrub_rate: u64,
     /// Form of the log lines.
     pub log: LogFormat,
     /// Least level of the log lines.
@@ -139,6 +147,9 @@ impl Resolved {
             retention_bytes: self.value(Key::RetentionBytes, units::size)?,
             checkpoint_bytes: self.value(Key::CheckpointBytes, |t| bytes(t, 1 << 20))?,
             reader_max_age: self.value(Key::ReaderMaxAge, limit)?,
+            rejoin: self.value(Key::Rejoin, rejoin)?,
+            scrub_every: self.value(Key::ScrubEvery, limit)?,
+            scrub_rate: self.value(Key::ScrubRate, |t| bytes(t, 64 << 10))?,
             log: self.value(Key::Log, log_format)?,
             log_level: self.value(Key::LogLevel, log_level)?,
             ready_file: self.text(Key::ReadyFile).map(path),
@@ -285,6 +296,14 @@ fn limit(text: &str) -> Result<Option<Duration>, String> {
 fn bytes(text: &str, least: u64) -> Result<u64, String> {
     let size = units::size(text)?;
     if size >= least { Ok(size) } else { Err(format!("{text} is less than {least} bytes")) }
+}
+
+fn rejoin(text: &str) -> Result<Rejoin, String> {
+    match text {
+        "automatic" => Ok(Rejoin::Automatic),
+        "manual" => Ok(Rejoin::Manual),
+        _ => Err(format!("{text:?} is neither automatic nor manual")),
+    }
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

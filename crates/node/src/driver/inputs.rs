@@ -34,6 +34,8 @@ pub enum Input {
     Changed(u64, Changed),
     /// A seed had nothing to redo: its databases are open at this position.
     Whole(Lsn),
+    /// Saving orphans has ended; the core is told how.
+    OrphansDone(Event),
     /// Redo starts later from now on.
     RedoAdvanced,
     /// The server ends.

@@ -38,12 +38,16 @@ impl Driver {
                 | Action::ReceivePages { .. }
                 | Action::FinishPages(..)
                 | Action::AdoptPages { .. }
-                | Action::SaveOrphans { .. }
-                | Action::ProvidePage { .. }
-                | Action::TakePage { .. }
                 | Action::SendHeal(..)
                 | Action::ReceiveHeal(..)
                 | Action::FinishHeal { .. } => self.cannot_yet(action),
+                Action::SaveOrphans { common, end } => self.save_orphans(common, end),
+                Action::ProvidePage { link, database, page, hash } => {
+                    self.provide_page(link, database, page, hash)
+                }
+                Action::TakePage { database, page, hash, bytes } => {
+                    self.shared.repairs.answer((database, page, hash), bytes.as_ref());
+                }
                 Action::Append(link) => self.append(link),
                 Action::TruncateJournal(lsn) => self.truncate_journal(lsn),
                 Action::ResetJournal(lsn) => self.reset_journal(lsn),
@@ -181,18 +185,14 @@ impl Driver {
             | Action::ReceivePages { link, .. }
             | Action::FinishPages(link, _) => inputs.event(Event::SeedFailed(link, why())),
             Action::AdoptPages { .. } => inputs.event(Event::AdoptFailed(why())),
-            Action::SaveOrphans { .. } => inputs.event(Event::OrphansFailed(why())),
-            Action::ProvidePage { link, database, page, hash } => {
-                inputs.event(Event::PageProvided { link, database, page, hash, bytes: None });
-            }
             Action::SendHeal(link, database) => {
                 inputs.event(Event::HealNotSent { link, database, why: why() });
             }
             Action::FinishHeal { database, .. } => {
                 inputs.event(Event::HealFailed { database, why: why() });
             }
-            // Nobody has asked for a page, and nothing comes that would have to be received.
-            Action::TakePage { .. } | Action::ReceiveHeal(..) => {}
+            // Nothing comes that would have to be received.
+            Action::ReceiveHeal(..) => {}
             other => unreachable!("{other:?} is performed elsewhere"),
         }
     }

@@ -12,7 +12,7 @@ use counterpart_core::{
 };
 use tokio::{
     sync::Notify,
-    task::{JoinError, spawn_blocking},
+    task::{JoinError, JoinHandle, spawn_blocking},
     time::{Instant, timeout_at},
 };
 
@@ -93,6 +93,16 @@ impl Driver {
         let replayer = self.replayer.insert(follow(&self.shared));
         replayer.set_target(self.apply_goal);
         self.step(Event::Applied(lsn), actions);
+        self.compare_orphans();
+    }
+
+    /// Compares orphans that were saved and not compared yet, once this server has the new principal's state.
+    fn compare_orphans(&self) {
+        let control = self.shared.control.read();
+        if control.is_whole() && control.session.deposed.is_none() {
+            let shared = Arc::clone(&self.shared);
+            spawn_blocking(move || crate::orphans::compare_all(&shared));
+        }
     }
 
     /// Clients of a mirror that was the principal may read once all that it shows is final.
@@ -143,6 +153,11 @@ impl Driver {
         }));
     }
 
+    /// The newest change of role, while it runs.
+    pub(super) fn changing_role(&self) -> Option<&JoinHandle<()>> {
+        self.changing.as_ref().filter(|change| !change.is_finished())
+    }
+
     /// A change of role is done; the core hears of it unless it has asked for another one since.
     pub(super) fn changed(&mut self, number: u64, changed: Changed, actions: &mut Vec<Action>) {
         if number != self.changes {
@@ -165,6 +180,7 @@ impl Driver {
                 let whole = self.shared.control.read().is_whole();
                 self.replayer = whole.then(|| follow(&self.shared));
                 self.step(Event::Applied(applied), actions);
+                self.compare_orphans();
                 Role::Mirror
             }
         };
@@ -200,7 +216,7 @@ fn fatal(shared: &Shared, why: &str) {
     shared.settled.send_replace(true);
 }
 
-fn follow(shared: &Arc<Shared>) -> Replayer {
+pub(super) fn follow(shared: &Arc<Shared>) -> Replayer {
     let inputs = shared.inputs.clone();
     Replayer::start(shared, move |lsn| inputs.event(Event::Applied(lsn)))
 }

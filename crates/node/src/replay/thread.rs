@@ -5,7 +5,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use counterpart_core::Lsn;
+use counterpart_core::{Lsn, session::Event};
 
 use super::{Replay, ReplayError};
 use crate::shared::Shared;
@@ -97,9 +97,9 @@ fn run(steering: &Steering, mut replay: Replay, on_applied: &dyn Fn(Lsn)) -> Rep
         drop(goal);
         let before = replay.shared.applied();
         if let Err(error) = step(&mut replay, target, on_applied) {
-            tracing::error!(%error, applied = %replay.shared.applied(), "the mirror can't apply the journal; it stays readable where it is");
             let mut goal = steering.goal.lock().expect("no holder of this lock panics");
             goal.failed = Some(error.to_string());
+            replay.shared.inputs.event(Event::ReplayFailed(error.to_string()));
             let stopped = steering.changed.wait_while(goal, |goal| !goal.stop);
             drop(stopped.expect("no holder of this lock panics"));
             return replay;
