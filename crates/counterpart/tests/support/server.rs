@@ -120,22 +120,21 @@ impl Server {
 
     /// Starts the process and waits until it serves.
     pub fn launch(&mut self) {
+        if let Err(status) = self.launch_or_end() {
+            panic!("the server ended with {status} before it was ready:\n{}", self.log());
+        }
+    }
+
+    /// Starts the process and waits until it serves, or has ended without.
+    pub fn launch_or_end(&mut self) -> Result<(), ExitStatus> {
         self.spawn();
         let ready = self.ready_file();
-        wait_for(
-            &format!(
-                "the server on {} to be ready; its log: {}",
-                self.url(),
-                self.log_path().display()
-            ),
-            || {
-                let child = self.child.as_mut().expect("just spawned");
-                if let Some(status) = child.try_wait().unwrap() {
-                    panic!("the server ended with {status} before it was ready:\n{}", self.log());
-                }
-                ready.exists().then_some(())
-            },
-        );
+        let (url, log) = (self.url(), self.log_path());
+        let what = format!("the server on {url} to be ready; its log: {}", log.display());
+        wait_for(&what, || match self.ended() {
+            Some(status) => Some(Err(status)),
+            None => ready.exists().then_some(Ok(())),
+        })
     }
 
     /// Starts the process and does not wait.
