@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use counterpart_core::{
     Epoch, Lsn, ServerId,
     message::{Role, Safety},
+    session::Durable,
 };
 
 use super::{Disk, Rec, World};
@@ -67,11 +68,6 @@ impl World {
         let apart = self.truth.offices.iter().any(|&(other_term, other, forced)| {
             other_term >= term && (other_term, other) != (term, server) && (forced || own_forced)
         });
-        // One that is still in office may hand it over in the very term of the promotion.
-        let unseen = self.nodes.iter().any(|node| {
-            node.server != server && node.disk.durable.role == Role::Principal && own_forced
-        });
-        let apart = apart || unseen;
         let higher = self.nodes.iter().find(|node| {
             node.disk.durable.role == Role::Principal && node.disk.durable.epoch > rec.epoch
         });
@@ -154,6 +150,29 @@ impl World {
         if old.durable.role != Role::Mirror || durable.role != Role::Mirror {
             self.truth.confirmed.retain(|rec| !lost.contains(&rec.id));
         }
+    }
+
+    /// A server takes office by a planned failover: it has whatever was confirmed, except what was confirmed behind the
+    /// back of the one that handed over to it, after a promotion that neither of them has heard of.
+    pub(super) fn check_office(&mut self, index: usize, durable: &Durable) {
+        let entries = durable.history.entries();
+        let knows =
+            |term: u32, server| entries.iter().any(|(e, _)| (e.term, e.server) == (term, server));
+        let confirmed = std::mem::take(&mut self.truth.confirmed);
+        let (kept, missing): (Vec<Rec>, Vec<Rec>) =
+            confirmed.into_iter().partition(|&rec| self.holds(index, rec));
+        for rec in &missing {
+            let unheard_of = self.truth.offices.iter().any(|&(term, server, forced)| {
+                forced && term <= rec.epoch.term && !knows(term, server)
+            });
+            assert!(
+                unheard_of && !entries.iter().any(|&(epoch, _)| epoch == rec.epoch),
+                "{} takes over without {:?}, which was confirmed",
+                self.nodes[index].name,
+                (rec.epoch, rec.lsn)
+            );
+        }
+        self.truth.confirmed = kept;
     }
 
     /// Every confirmed event is on the principal of the highest epoch.

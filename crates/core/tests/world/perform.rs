@@ -138,6 +138,8 @@ impl World {
                     let forced = std::mem::take(&mut self.nodes[index].promoting);
                     if forced {
                         self.check_promotion(index);
+                    } else {
+                        self.check_office(index, &durable);
                     }
                     let server = self.nodes[index].server;
                     self.truth.offices.push((durable.epoch.term, server, forced));
