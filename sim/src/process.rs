@@ -110,6 +110,8 @@ pub enum Job {
     PrepareSeed(LinkId, Option<Lsn>),
     /// The sender of a seed goes on.
     SendSeed(LinkId),
+    /// What was read for a seed is final.
+    SeedIsFinal(LinkId),
     /// The receiver of a seed goes on.
     ReceiveSeed,
     /// The sending half of a link goes on.
@@ -329,6 +331,7 @@ impl Process {
             Job::Drain(number, until) => self.go_on_draining(around, number, until),
             Job::PrepareSeed(link, mark) => self.prepare_seed(around, link, mark),
             Job::SendSeed(link) => self.go_on_seeding(around, link),
+            Job::SeedIsFinal(link) => self.seed_is_final(around, link),
             Job::ReceiveSeed => self.go_on_receiving(around),
             Job::Send(link) => self.go_on_sending(around, link),
             Job::Op(number) => self.go_on_with(around, number),

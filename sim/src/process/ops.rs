@@ -173,10 +173,10 @@ impl Process {
         let Some(model) = self.choose(op.which).and_then(|id| self.databases.get(&id)) else {
             return;
         };
-        if self.acting && model.visible > Lsn::ZERO {
+        if model.visible > Lsn::ZERO {
             let newest = model.visible;
             self.when_final(around, newest, Waiter::Read(newest));
-        } else if !self.acting && self.control.read().catalog_lsn <= self.applied {
+        } else if self.control.read().catalog_lsn <= self.applied {
             // Answered at once: all that is shown here is final.
             around.truth.shows(self.me, self.applied, self.state(), true);
         }

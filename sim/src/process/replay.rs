@@ -116,7 +116,10 @@ impl Process {
             replay.since_checkpoint += record.bytes().len() as u64;
         }
         self.runs_begun = replay.runs.iter().map(|(&id, run)| (id, run[0].lsn())).collect();
-        around.truth.shows(self.me, self.applied, self.state(), as_mirror);
+        // A catalog that knows more than is applied here is ahead of the databases until they catch up.
+        if self.control.read().catalog_lsn <= self.applied {
+            around.truth.shows(self.me, self.applied, self.state(), as_mirror);
+        }
         Ok(())
     }
 

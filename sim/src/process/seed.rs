@@ -35,6 +35,7 @@ pub struct Sending {
     shown: Lsn,
     /// What was read and is not known to be final yet; `None` in it: everything is read.
     read: Option<Option<SeedPages>>,
+    is_final: bool,
     done: bool,
 }
 
@@ -102,7 +103,7 @@ impl Process {
         let next = if resumed { p.next_page } else { PageNo(1) };
         let shown = p.copied_at.max(p.mark);
         if let Some(held) = self.links.get_mut(&link) {
-            held.sending = Some(Sending { rest, next, shown, read: None, done: false });
+            held.sending = Some(Sending { rest, next, shown, read: None, is_final: false, done: false });
             self.soon(around, 100, Job::SendSeed(link));
         }
     }
@@ -111,7 +112,8 @@ impl Process {
         let Some(held) = self.links.get_mut(&link) else { return };
         let full = held.seeds.len() >= AHEAD;
         let Some(mut sending) = held.sending.take() else { return };
-        if sending.done || full {
+        let waits = sending.read.is_some() && !sending.is_final;
+        if sending.done || full || waits {
             held.sending = Some(sending);
             return;
         }
@@ -139,6 +141,14 @@ impl Process {
                 self.event(around, Event::SeedSent { link, consistent_at });
             }
             None => self.read_for_seed(around, link, sending),
+        }
+    }
+
+    /// What was read for a seed is final now.
+    pub(super) fn seed_is_final(&mut self, around: &mut Around, link: LinkId) {
+        if let Some(sending) = self.links.get_mut(&link).and_then(|held| held.sending.as_mut()) {
+            sending.is_final = true;
+            self.go_on_seeding(around, link);
         }
     }
 
@@ -172,6 +182,7 @@ impl Process {
             }));
             break;
         }
+        sending.is_final = false;
         if let Some(held) = self.links.get_mut(&link) {
             held.sending = Some(sending);
         }

@@ -97,7 +97,7 @@ impl Process {
                 self.soon(around, span, Job::Checkpoint(number));
             }
             Waiter::Checkpoint(number) => self.give_up_checkpoint(around, number),
-            Waiter::Seed(link) if is_final => self.soon(around, 1, Job::SendSeed(link)),
+            Waiter::Seed(link) if is_final => self.soon(around, 1, Job::SeedIsFinal(link)),
             Waiter::Mark(link, mark) if is_final => {
                 self.soon(around, 1, Job::PrepareSeed(link, Some(mark)));
             }

@@ -55,6 +55,7 @@ impl World {
     fn heal(&mut self) {
         self.around.net.heal_all(&mut self.around.agenda);
         for server in 0..self.machines.len() {
+            self.machines[server].disk.mend();
             self.heal_disk(server);
             if self.machines[server].process.is_none() && !self.machines[server].starting {
                 self.start_later(server);

@@ -289,6 +289,13 @@ impl MemoryDisk {
         state.failing_write = Some(state.operations + nth);
     }
 
+    /// Nothing that was going to fail does, and the power stays on.
+    pub fn mend(&self) {
+        let mut state = self.state();
+        state.power_fails_at = None;
+        (state.failing_write, state.failing_sync) = (None, None);
+    }
+
     /// Changes how many bytes of files there is room for.
     pub fn set_capacity(&self, capacity: u64) {
         self.state().capacity = capacity;
