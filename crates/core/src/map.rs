@@ -2,7 +2,7 @@
 //!
 //! It proves two copies equal without reading either, says which pages differ when they are not, and tells a
 //! damaged page from a good one. It must never claim to know a page that nobody has hashed: 0 stands for that.
-//! How it lies on a disk is in [`file`].
+//! How it lies on a disk is in [`mod@file`].
 
 pub mod file;
 

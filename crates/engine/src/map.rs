@@ -298,6 +298,12 @@ impl DatabaseMap {
         if state.file.is_complete() { state.file.checksum() } else { 0 }
     }
 
+    /// The hash of a page in the file, and as it is now; 0 where unknown.
+    pub(crate) fn hashes_of(&self, page: PageNo) -> (u64, u64) {
+        let state = self.lock();
+        (state.file.get(page).hash, state.live_entry(page.0).hash)
+    }
+
     /// The map of the database as it is now.
     #[must_use]
     pub fn live_snapshot(&self) -> PageMap {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use counterpart_core::{PageNo, PageSize};
+use counterpart_core::{PageNo, PageSize, map::page_hash};
 use rusqlite::OptionalExtension;
 
 use crate::{
@@ -61,6 +61,25 @@ impl Database {
         db.pragma_update(None, "cache_size", 16)?;
         let slot = self.shared.readers.register(Interrupter::new(&db));
         Ok(PageReader { db, shared: Arc::clone(&self.shared), slot })
+    }
+
+    /// The page in the version with this hash, from the file or from the WAL; `None` if this database has another
+    /// version, a damaged one, or no map. For a partner that repairs its own.
+    ///
+    /// # Errors
+    /// What SQLite or the file system says.
+    pub fn find_page(&self, page: PageNo, hash: u64) -> Result<Option<Bytes>, SqlError> {
+        let Some(map) = self.map() else { return Ok(None) };
+        let (in_file, live) = map.hashes_of(page);
+        if hash == 0 || in_file == hash || live != hash {
+            // What the file should have is not asked of SQLite: were it damaged, the partner would be asked in turn.
+            return map.page_with_hash(page, hash).map_err(|error| {
+                SqlError::new("SQLITE_IOERR_READ", format!("page {page} cannot be read: {error}"))
+            });
+        }
+        let found = self.page_reader()?.read(page, 1)?.bytes;
+        let whole = found.len() == self.page_size().bytes();
+        Ok((whole && page_hash(page, &found) == hash).then_some(found))
     }
 
     /// A snapshot of the database, for a consistent export while writes go on. It pins the WAL until dropped and

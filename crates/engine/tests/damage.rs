@@ -194,6 +194,17 @@ fn a_page_is_given_only_in_the_version_that_was_asked_for() {
     assert_eq!(found[..], partner.pages[1][..]);
     assert_eq!(map.page_with_hash(PageNo(2), hash ^ 1).unwrap(), None);
     assert_eq!(map.page_with_hash(PageNo(9_999), hash).unwrap(), None);
+    let mut principal = principal;
+    let before = principal.records.last().unwrap().lsn();
+    principal.sql("UPDATE t SET v = 'x' WHERE id % 3 = 0");
+    let page = map.live_snapshot().newer_than(before).next().expect("pages were changed");
+    let older = page_hash(page, &partner.pages[page.0 as usize - 1]);
+    let newer = map.live_snapshot().get(page).hash;
+    assert_ne!(newer, older, "its new version is in the WAL, its old one in the file");
+    let find = |hash| principal.database.find_page(page, hash).unwrap();
+    assert_eq!(page_hash(page, &find(newer).unwrap()), newer);
+    assert_eq!(find(older).unwrap()[..], partner.pages[page.0 as usize - 1][..]);
+    assert_eq!((find(newer ^ older), find(0)), (None, None));
     overwrite(principal.database.path(), 4096, b"x");
     assert_eq!(map.page_with_hash(PageNo(2), hash).unwrap(), None, "a damaged page is not given");
 }

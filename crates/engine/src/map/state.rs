@@ -102,7 +102,7 @@ impl State {
         if self.live_known { known(self.live_xor) } else { 0 }
     }
 
-    fn live_entry(&self, page: u32) -> Entry {
+    pub(crate) fn live_entry(&self, page: u32) -> Entry {
         if page > self.live_size {
             return Entry::UNKNOWN;
         }
