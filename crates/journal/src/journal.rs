@@ -300,7 +300,7 @@ impl Journal {
     }
 
     /// Has the journal thread change something. The appender's lock is held by the caller.
-    fn change(&self, change: Change) -> Result<(), ChangeError> {
+    pub(crate) fn change(&self, change: Change) -> Result<(), ChangeError> {
         let (done, answer) = sync_channel(1);
         {
             let mut recent = lock(&self.shared.recent);

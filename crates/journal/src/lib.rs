@@ -22,6 +22,7 @@ mod shared;
 mod space;
 mod table;
 mod threads;
+mod verify;
 mod writer;
 
 pub use control::{ControlError, ControlFile};
@@ -35,6 +36,7 @@ pub use error::{
 pub use journal::{Config, Journal, Progress};
 pub use read::{Chunk, Records};
 pub use recover::{Cut, Recovery};
+pub use verify::{MendError, Span};
 
 /// Locks; a thread that panicked while it held the lock has left the value whole, as no holder leaves it half-changed
 /// across a call that can panic.

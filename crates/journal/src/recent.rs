@@ -21,6 +21,8 @@ pub(crate) enum Change {
     CutAfter(Lsn),
     Reset { after: Lsn, session: SessionId },
     Session(SessionId),
+    /// Go on in a new segment.
+    Roll,
 }
 
 /// What may be removed; see `Journal::retain_needed`.

@@ -17,7 +17,7 @@ use crate::{
     scan::{Item, Remains, Scanner, remains},
     segment::{
         FRAME_LEN, HeaderError, SEGMENT_HEADER_LEN, SegmentHeader, encode_frame, first_from_name,
-        is_spare_name, segment_name,
+        is_mend_name, is_spare_name, segment_name,
     },
     table::{Segment, Table},
 };
@@ -110,10 +110,10 @@ impl Place<'_> {
         let names = self.disk.list(self.dir).map_err(OpenError::io("list", self.dir))?;
         let mut firsts = Vec::new();
         for name in names {
-            if is_spare_name(&name) {
+            if is_spare_name(&name) || is_mend_name(&name) {
                 let path = self.dir.join(&name);
                 remove_if_there(&**self.disk, &path)
-                    .map_err(OpenError::io("remove the spare segment", &path))?;
+                    .map_err(OpenError::io("remove the unused segment", &path))?;
             } else if let Some(first) = first_from_name(&name) {
                 firsts.push(first);
             }

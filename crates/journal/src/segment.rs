@@ -48,6 +48,7 @@ const FRAME_MAGIC: &[u8; 4] = b"CPB1";
 const CHECKED: usize = 48;
 const HEADER_USED: usize = 56;
 const PREFIX: &str = "journal-";
+const MEND_SUFFIX: &str = ".mend";
 const SPARE_PREFIX: &str = "journal-spare-";
 const SUFFIX: &str = ".seg";
 
@@ -181,6 +182,18 @@ pub fn first_from_name(name: &str) -> Option<Lsn> {
 #[must_use]
 pub fn is_spare_name(name: &str) -> bool {
     name.starts_with(SPARE_PREFIX) && name.ends_with(SUFFIX)
+}
+
+/// The name under which the segment that begins with `first` is written anew, before it takes its place.
+#[must_use]
+pub fn mend_name(first: Lsn) -> String {
+    format!("{}{MEND_SUFFIX}", segment_name(first))
+}
+
+/// Whether this is the name of a segment that was not written to its end.
+#[must_use]
+pub fn is_mend_name(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(MEND_SUFFIX)
 }
 
 #[cfg(test)]

@@ -160,6 +160,7 @@ impl Writer {
             Change::Session(session) => {
                 self.files.set_session(session, next, epoch).map(|()| Lsn(next.0 - 1))
             }
+            Change::Roll => self.files.switch(next, epoch, 0).map(|()| Lsn(next.0 - 1)),
         };
         match done {
             Ok(last) => {
@@ -167,7 +168,7 @@ impl Writer {
                 match job.change {
                     Change::CutAfter(lsn) => recent.cut_after(lsn),
                     Change::Reset { after, .. } => recent.reset(after),
-                    Change::Session(_) => {}
+                    Change::Session(_) | Change::Roll => {}
                 }
                 self.shared.publish_end(last);
                 self.shared.publish_first(&lock(&self.shared.table));
