@@ -1,14 +1,12 @@
-//! Disks that fill up, and file systems whose power is cut. Each test needs a file system of its own and is skipped,
-//! with the reason, where the machine does not allow that.
+//! Disks that fill up. Each test needs a file system of its own and is skipped, with the reason, where the machine does
+//! not allow that.
 
 mod support;
-
-use std::collections::BTreeSet;
 
 use serde_json::json;
 use support::{
     fs::SmallFs,
-    pair::{Pair, assert_equal, start_mirroring, wait_state, wait_synchronized},
+    pair::{assert_equal, start_mirroring, wait_state, wait_synchronized},
     server::Server,
     wait_for,
     workload::{Workload, assert_has_all, create_table},
@@ -127,71 +125,4 @@ fn a_server_can_be_started_and_read_on_a_full_disk() {
         assert_eq!(server.client().value("select count(*) from work"), json!(1), "round {round}");
     }
     assert_eq!(server.status()["role"], "standalone");
-}
-
-#[test]
-fn a_power_cut_of_either_server_loses_nothing_confirmed() {
-    let (Some(p), Some(m)) = (SmallFs::make(600), SmallFs::make(600)) else { return };
-    let settings = ["--partner-timeout", "1s", "--checkpoint-bytes", "4MiB"];
-    let (principal, mirror) = (server_on(&p, &settings), server_on(&m, &settings));
-    start_mirroring(&principal, &mirror, &[]);
-    let mut pair = Pair { principal, mirror };
-    pair.wait_synchronized();
-    create_table(&pair.principal);
-    pair.principal.client().run("create table bulk(id integer primary key, x blob)");
-    let mut all = BTreeSet::new();
-    for round in 0..8u64 {
-        let load = Workload::start(round * 4, 4, &[&pair.principal]);
-        for id in 0..round * 3 {
-            pair.principal.client().run(&format!(
-                "insert or replace into bulk values({}, randomblob(500000))",
-                id % 10
-            ));
-        }
-        load.wait_progress(50 + round * 13);
-        let (fs, server) = match round % 4 {
-            0 | 2 => (&p, &mut pair.principal),
-            _ => (&m, &mut pair.mirror),
-        };
-        fs.cut_power();
-        if round % 4 == 1 {
-            // The principal goes on without it.
-            load.wait_progress(20);
-        }
-        let (confirmed, _) = load.stop();
-        all.extend(confirmed);
-        server.end_whatever();
-        fs.remount();
-        server.launch();
-        pair.wait_synchronized();
-        assert_has_all(&pair.principal, &all);
-        pair.assert_equal();
-        assert_eq!(pair.mirror.client().value("pragma integrity_check"), json!("ok"));
-    }
-}
-
-#[test]
-fn after_a_power_cut_of_the_principal_its_mirror_has_everything_confirmed() {
-    let Some(p) = SmallFs::make(600) else { return };
-    let settings = ["--partner-timeout", "1s", "--checkpoint-bytes", "1MiB"];
-    let (principal, mirror) = (server_on(&p, &settings), Server::start_with(&settings));
-    start_mirroring(&principal, &mirror, &[]);
-    let mut pair = Pair { principal, mirror };
-    pair.wait_synchronized();
-    create_table(&pair.principal);
-    let load = Workload::start(0, 8, &[&pair.principal]);
-    load.wait_progress(300);
-    p.cut_power();
-    let (confirmed, _) = load.stop();
-    pair.principal.end_whatever();
-    wait_state(&pair.mirror, "DISCONNECTED");
-    pair.mirror.cli_ok(&["promote", "--yes"]);
-    assert_has_all(&pair.mirror, &confirmed);
-    pair.mirror.client().run("insert into work values(99, 99, 'after')");
-    p.remount();
-    pair.principal.launch();
-    assert!(wait_for("the old principal to step down", || {
-        let status = pair.principal.try_status().ok()?;
-        (status["role"] == "mirror").then_some(true)
-    }));
 }

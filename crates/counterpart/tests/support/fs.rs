@@ -44,6 +44,11 @@ impl SmallFs {
         assert_eq!(self.run("cut", &[]), Some(0), "the power can be cut");
     }
 
+    /// The kernel finds an error on the disk, and lets nobody write any more; what was written before stays.
+    pub fn make_read_only(&self) {
+        assert_eq!(self.run("readonly", &[]), Some(0), "the file system can be made read-only");
+    }
+
     /// The power is back. Nobody may have files open any more.
     pub fn remount(&self) {
         assert_eq!(self.run("remount", &[]), Some(0), "the file system can be mounted again");

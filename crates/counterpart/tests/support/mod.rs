@@ -6,6 +6,7 @@
 pub mod chance;
 pub mod client;
 pub mod clock;
+pub mod fault;
 pub mod fs;
 pub mod pair;
 pub mod proxy;
