@@ -8,6 +8,7 @@
 mod world;
 
 use counterpart_core::{
+    DatabaseId,
     message::{Role, Safety},
     session::{Command, PairState, Rejoin},
 };
@@ -76,6 +77,10 @@ fn move_something(world: &mut World, dice: &mut Dice) {
     match dice.below(10) {
         0 if dice.one_in(8) => world.checkpoint(index),
         0 if dice.one_in(12) => world.prune(index),
+        0 if dice.one_in(60) => {
+            world.nodes[index].heal_fails = dice.below(2) as u32;
+            world.differ(index, DatabaseId(1 + dice.below(2) as u32));
+        }
         0 => {
             world.write(index);
         }
@@ -228,6 +233,8 @@ fn conclude(world: &mut World, tally: &mut Tally) {
             tally.parked += 1;
             continue;
         }
+        assert!(node.differing.is_empty(), "{} is never healed", node.name);
+        assert!(node.core.as_ref().unwrap().status().differs.is_empty(), "{}", node.name);
         world.check_prefix(index, principal);
         let core = world.nodes[principal].core.as_ref().unwrap();
         let state = core.pair_state(node.server);

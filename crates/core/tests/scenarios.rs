@@ -6,7 +6,7 @@ mod world;
 use std::{fmt::Write as _, fs, path::Path};
 
 use counterpart_core::{
-    DatabaseId, DatabaseName, Epoch, Lsn, PageNo, ServerId,
+    DatabaseId, Epoch, Lsn, PageNo, ServerId,
     message::{Envelope, Message, Safety, SeedProgress},
     session::{Command, Event, PairState, Rejoin},
 };
@@ -71,7 +71,11 @@ fn command(world: &mut World, words: &[&str]) {
             let index = at(world, 1);
             world.nodes[index].orphans_fail = true;
         }
-        "differs" => differs(world, at(world, 1), words[2].parse().unwrap()),
+        "differs" => world.differ(at(world, 1), DatabaseId(words[2].parse().unwrap())),
+        "heal-fails" => {
+            let index = at(world, 1);
+            world.nodes[index].heal_fails += 1;
+        }
         "damaged" | "has" => page(world, words),
         "replay-stops" => {
             world.event(at(world, 1), Event::ReplayFailed("Input/output error".into()));
@@ -122,16 +126,6 @@ fn command(world: &mut World, words: &[&str]) {
     if !has("without-running") {
         world.run();
     }
-}
-
-/// A database that differs, at the position that is applied.
-fn differs(world: &mut World, index: usize, number: u32) {
-    let lsn = world.nodes[index].disk.content.end();
-    let database = DatabaseId(number);
-    world.nodes[index].differing.insert(database);
-    let name = DatabaseName::main();
-    let event = Event::DatabaseDiffers { database, name, lsn, expected: 0xabcd, found: 0xdcba };
-    world.event(index, event);
 }
 
 /// `has a 7`: a has a page of that hash; `damaged a 7`: a lacks it.

@@ -20,6 +20,8 @@ pub(super) struct Differing {
     lsn: Lsn,
     /// It was asked for on the present connection; or it came and is being put in place.
     asked: bool,
+    /// The copy came, and shows this position; it is put in place once that is final and in the journal here.
+    came: Option<Lsn>,
     retry: Retry,
 }
 
@@ -42,7 +44,7 @@ impl Core {
         self.log(Level::Error, text.clone());
         self.alarm(AlarmKind::Differs, None, true, text);
         let retry = Retry { next: self.now.ticks, attempts: 0 };
-        let differing = Differing { name, lsn, asked: false, retry };
+        let differing = Differing { name, lsn, asked: false, came: None, retry };
         self.differs.insert(database, differing);
         if let (Stage::Following, Some(id)) = (self.upstream.stage, self.upstream.link) {
             self.tell_differs(id);
@@ -61,8 +63,18 @@ impl Core {
         }
     }
 
-    /// Asks for what is due, where it can be asked for.
+    /// Puts in place what came and may be shown; asks for what is due, where it can be asked for.
     pub(super) fn settle_heals(&mut self) {
+        let shown = self.commit.min(self.hardened);
+        let ready: Vec<(DatabaseId, Lsn)> = self
+            .differs
+            .iter_mut()
+            .filter(|(_, differing)| differing.came.is_some_and(|at| at <= shown))
+            .filter_map(|(&database, differing)| Some((database, differing.came.take()?)))
+            .collect();
+        for (database, at) in ready {
+            self.emit(Action::FinishHeal { database, at });
+        }
         let whole = self.data() == DataState::Consistent;
         let (Stage::Following, Some(id), true) = (self.upstream.stage, self.upstream.link, whole)
         else {
@@ -86,7 +98,9 @@ impl Core {
 
     /// What was asked for on a connection that is gone does not come any more.
     pub(super) fn ask_for_heals_anew(&mut self) {
-        self.differs.values_mut().for_each(|differing| differing.asked = false);
+        for differing in self.differs.values_mut() {
+            (differing.asked, differing.came) = (false, None);
+        }
     }
 
     /// When the next database is to be asked for again.
@@ -97,8 +111,8 @@ impl Core {
     }
 
     pub(super) fn heal_done(&mut self, id: LinkId, database: DatabaseId, at: Lsn) {
-        match self.differs.get(&database) {
-            Some(differing) if differing.asked => self.emit(Action::FinishHeal { database, at }),
+        match self.differs.get_mut(&database) {
+            Some(differing) if differing.asked => differing.came = Some(at),
             // Healed otherwise meanwhile: it was dropped, or a new copy of all came.
             None => {}
             Some(_) => self.refuse(id, unexpected(&Message::HealDone { database, at })),

@@ -49,8 +49,10 @@ impl World {
         if on_disk.safety == Safety::Full {
             for member in on_disk.partners.iter().filter(|member| member.synchronized) {
                 let mirror = self.by_server(member.address.server).expect("a server of this world");
+                // It had the event when it said so.
+                let replaced = self.truth.replaced.contains(&(mirror, rec.id));
                 assert!(
-                    self.holds(mirror, rec),
+                    replaced || self.holds(mirror, rec),
                     "{} confirmed {:?} while its disk says that {} is synchronized, which lacks it",
                     self.nodes[index].name,
                     (rec.epoch, rec.lsn),
@@ -132,7 +134,12 @@ impl World {
             .filter(|rec| had(rec) && !self.holds(index, **rec))
             .map(|rec| rec.id)
             .collect();
-        self.truth.replaced.extend(lost.iter().map(|&id| (index, id)));
+        let took_along = old.journal.recs.iter().chain(&old.content.recs);
+        let took_along: Vec<_> = took_along
+            .filter(|rec| !self.holds(index, **rec))
+            .map(|rec| (index, rec.id))
+            .collect();
+        self.truth.replaced.extend(took_along);
         let shown = |rec: &Rec| {
             self.nodes.iter().any(|node| {
                 let shown = node.disk.content.get(rec.lsn).is_some_and(|found| found.id == rec.id);

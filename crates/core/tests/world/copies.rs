@@ -2,7 +2,8 @@
 //! after its mark; that is enough to see whether a mirror ends with what its principal has.
 
 use counterpart_core::{
-    Lsn,
+    DatabaseId, DatabaseName, Lsn,
+    message::Role,
     session::{Action, Event, LinkId},
 };
 
@@ -30,7 +31,9 @@ impl World {
             Action::TakePage { hash, bytes, .. } => node.taken.push((hash, bytes.is_some())),
             Action::SendHeal(link, database) => job(Thread::Seed, Job::SendHeal(link, database)),
             Action::ReceiveHeal(..) => {}
-            Action::FinishHeal { database, .. } => job(Thread::Engine, Job::FinishHeal(database)),
+            Action::FinishHeal { database, at } => {
+                job(Thread::Engine, Job::FinishHeal(database, at));
+            }
             other => unreachable!("{other:?} is performed elsewhere"),
         }
     }
@@ -75,7 +78,14 @@ impl World {
                 let at = self.nodes[index].commit;
                 self.event(index, Event::HealSent { link, database, at });
             }
-            Job::FinishHeal(database) => {
+            Job::FinishHeal(database, _) if self.nodes[index].heal_fails > 0 => {
+                self.nodes[index].heal_fails -= 1;
+                let why = "it still differs".to_owned();
+                self.event(index, Event::HealFailed { database, why });
+            }
+            Job::FinishHeal(database, at) => {
+                let disk = &self.nodes[index].disk;
+                assert!(at <= disk.hardened, "a copy shows nothing that the journal lacks");
                 self.nodes[index].differing.remove(&database);
                 self.event(index, Event::Healed { database });
             }
@@ -142,8 +152,23 @@ impl World {
         }
         assert_eq!((disk.journal.base, disk.journal.end()), (mark, end), "the spool is in place");
         node.commit = mark;
+        node.differing.clear();
         self.copies += 1;
         self.event(index, Event::PagesAdopted { mark, end });
+    }
+
+    /// The database of a mirror is found to differ at what it shows.
+    pub fn differ(&mut self, index: usize, database: DatabaseId) {
+        let node = &mut self.nodes[index];
+        let whole = node.disk.durable.role == Role::Mirror && node.disk.durable.seeding.is_none();
+        if node.core.is_none() || !whole || node.disk.durable.empty {
+            return;
+        }
+        let lsn = node.disk.content.end();
+        node.differing.insert(database);
+        let name = DatabaseName::main();
+        let event = Event::DatabaseDiffers { database, name, lsn, expected: 0xabcd, found: 0xdcba };
+        self.event(index, event);
     }
 
     /// A checkpoint, which the engine gets to.

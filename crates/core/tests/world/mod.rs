@@ -75,7 +75,7 @@ pub enum Job {
     SaveOrphans(Lsn, Lsn),
     ProvidePage(LinkId, DatabaseId, PageNo, u64),
     SendHeal(LinkId, DatabaseId),
-    FinishHeal(DatabaseId),
+    FinishHeal(DatabaseId, Lsn),
 }
 
 /// Which thread does a job; jobs of one thread stay in order.
@@ -118,6 +118,8 @@ pub struct Node {
     pub image: Option<Disk>,
     /// The next orphans cannot be saved.
     pub orphans_fail: bool,
+    /// So many copies of single databases do not mend them.
+    pub heal_fails: u32,
     /// A copy as it was received on a link.
     pub copied: Option<(LinkId, Copied)>,
     /// Databases that differ, and that a copy has come for.
@@ -221,6 +223,7 @@ impl World {
             stride: 0,
             image: None,
             orphans_fail: false,
+            heal_fails: 0,
             copied: None,
             differing: BTreeSet::new(),
             costs: (0, 0),

@@ -165,6 +165,7 @@ impl World {
                 disk.content = disk.journal.clone();
                 (disk.hardened, disk.seed, disk.base) = (after, None, after);
                 self.nodes[index].commit = Lsn::ZERO;
+                self.nodes[index].differing.clear();
                 self.event(index, Event::JournalReset(after));
             }
             Job::Become(role, epoch, discard) => self.do_become(index, role, epoch, discard),
@@ -236,6 +237,7 @@ impl World {
         let newest = disk.journal.recs.last().map(|rec| rec.epoch);
         assert!(newest <= Some(epoch), "{}: an epoch below {newest:?} in the journal", node.name);
         node.write_epoch = Some(epoch);
+        node.differing.clear();
         self.say_became(index, role);
     }
 
