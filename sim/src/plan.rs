@@ -38,6 +38,8 @@ pub struct Plan {
     pub retention: u64,
     /// Journal bytes between two checkpoints.
     pub checkpoint: u64,
+    /// Whether deposed principals save their orphans and rejoin by themselves.
+    pub rejoin: bool,
     /// Whether the power may fail, and processes be killed.
     pub crashes: bool,
     /// Whether disks may fail, fill up and be slow.
@@ -68,6 +70,7 @@ impl Plan {
             way: dice.pick(&[50, 300, 2_000, 20_000]),
             retention: dice.pick(&[128, 256, 1_024]) << 10,
             checkpoint: dice.pick(&[16, 64, 256]) << 10,
+            rejoin: !dice.one_in(3),
             crashes: true,
             disks: true,
             cuts: true,

@@ -6,6 +6,7 @@
 
 pub mod boot;
 mod checkpoint;
+mod copy;
 #[path = "../../crates/node/src/control.rs"]
 mod control;
 pub mod database;
@@ -17,6 +18,7 @@ mod redo;
 mod replay;
 mod roles;
 mod seed;
+mod spool;
 mod wait;
 
 use std::{
@@ -110,6 +112,14 @@ pub enum Job {
     PrepareSeed(LinkId, Option<Lsn>),
     /// The sender of a seed goes on.
     SendSeed(LinkId),
+    /// What was captured for a copy is final.
+    Copy(LinkId),
+    /// The spool takes its place.
+    Adopt(Lsn, Lsn),
+    /// Orphans are saved.
+    SaveOrphans(Lsn, Lsn),
+    /// Both ways of catching up are weighed.
+    Estimate(LinkId, Lsn, Lsn),
     /// What was read for a seed is final.
     SeedIsFinal(LinkId),
     /// The receiver of a seed goes on.
@@ -254,6 +264,7 @@ pub struct Process {
     seed_marks: BTreeMap<LinkId, Lsn>,
     retain_at: Micros,
     receiver: Option<Receiver>,
+    spool: Option<spool::Spool>,
     ops: BTreeMap<u64, Op>,
     commands: u64,
     promoting: Option<CommandId>,
@@ -331,6 +342,10 @@ impl Process {
             Job::Drain(number, until) => self.go_on_draining(around, number, until),
             Job::PrepareSeed(link, mark) => self.prepare_seed(around, link, mark),
             Job::SendSeed(link) => self.go_on_seeding(around, link),
+            Job::Copy(link) => self.go_on_copying(around, link),
+            Job::Adopt(mark, end) => self.adopt(around, mark, end),
+            Job::SaveOrphans(common, end) => self.save_orphans(around, common, end),
+            Job::Estimate(link, after, base) => self.estimate(around, link, after, base),
             Job::SeedIsFinal(link) => self.seed_is_final(around, link),
             Job::ReceiveSeed => self.go_on_receiving(around),
             Job::Send(link) => self.go_on_sending(around, link),

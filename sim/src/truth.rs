@@ -115,6 +115,8 @@ pub struct Truth {
     /// What must stay.
     pub promises: Vec<Promise>,
     newest: BTreeMap<(usize, u8), EventId>,
+    /// Events that were saved as orphans.
+    saved: std::collections::HashSet<EventId>,
     /// Offices, in the order in which they were taken.
     pub offices: Vec<Office>,
     /// The first thing that is wrong.
@@ -135,6 +137,7 @@ impl Truth {
             journals,
             promises: Vec::new(),
             newest: BTreeMap::new(),
+            saved: std::collections::HashSet::new(),
             offices: Vec::new(),
             violation: None,
             tally: Tally::default(),

@@ -129,7 +129,7 @@ fn config(around: &mut Around, me: usize) -> Config {
     let mut config = Config::new(&address(me), &format!("http://{}", Truth::name(me)));
     config.partner_timeout = counterpart_core::session::Millis(around.plan.partner_timeout);
     config.jitter_seed = around.dice.number();
-    config.rejoin = Rejoin::Manual;
+    config.rejoin = if around.plan.rejoin { Rejoin::Automatic } else { Rejoin::Manual };
     config.build = "simulated".to_owned();
     config
 }
@@ -206,6 +206,7 @@ fn new(
         seed_marks: BTreeMap::new(),
         retain_at: 0,
         receiver: None,
+        spool: None,
         ops: BTreeMap::new(),
         commands: 0,
         promoting: None,

@@ -147,6 +147,7 @@ impl Process {
     pub(super) fn drop_link(&mut self, around: &mut Around, link: LinkId) {
         self.announced.remove(&link);
         self.seed_marks.remove(&link);
+        self.stop_spooling(link);
         self.close_link(around, link);
     }
 

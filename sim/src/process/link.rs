@@ -29,6 +29,10 @@ pub struct Link {
     pub seeds: VecDeque<Bytes>,
     /// The seed that is being sent.
     pub sending: Option<Sending>,
+    /// The copy that is being sent.
+    pub copying: Option<super::copy::Copying>,
+    /// All of a copy waits for the network, up to this end of its journal.
+    pub copy_sent: Option<Lsn>,
     awake: bool,
     closing: bool,
 }
@@ -134,6 +138,7 @@ impl Process {
             Some(Out::StreamFrom(after)) => held.streamed = Some(after),
             Some(Out::StopStreaming) => {
                 (held.streamed, held.sending) = (None, None);
+                (held.copying, held.copy_sent) = (None, None);
                 held.seeds.clear();
             }
             None if around.net.is_full(link) => return,
@@ -144,6 +149,7 @@ impl Process {
                 Some(piece) => {
                     self.put(around, link, piece);
                     self.soon(around, 1, Job::SendSeed(link));
+                    self.tell_copied(around, link);
                 }
                 None => return,
             },
@@ -233,8 +239,14 @@ impl Process {
                 let pages = SeedPages::decode(&frame).map_err(|e| e.to_string())?;
                 self.take_pages(around, link, pages);
             }
-            // What asks for these is refused so far.
-            other => return Err(format!("a frame of type {other:?} came unasked")),
+            FrameType::CopyHead
+            | FrameType::CopyOffer
+            | FrameType::CopyAnswer
+            | FrameType::CopyChosen
+            | FrameType::CopyPages
+            | FrameType::CopyWhole
+            | FrameType::CopyTail
+            | FrameType::CopyEnd => self.take_copy(around, link, &frame)?,
         }
         Ok(())
     }

@@ -69,28 +69,36 @@ impl Process {
                     format!("{} answers command {}: {outcome:?}", self.name(), id.0)
                 });
             }
-            other => self.cannot_yet(around, other),
+            other => self.perform_pages(around, other),
         }
     }
 
-    /// What the node cannot do yet either.
-    fn cannot_yet(&mut self, around: &mut Around, action: Action) {
-        let why = || "this server cannot do that yet".to_owned();
+    /// Catching up by pages, orphans, and what is not modelled.
+    fn perform_pages(&mut self, around: &mut Around, action: Action) {
         let event = match action {
-            Action::EstimateCatchUp { link, .. } => {
-                Event::Estimated { link, journal_bytes: 0, page_bytes: 0 }
+            Action::EstimateCatchUp { link, after, base } => {
+                return self.soon(around, 500, Job::Estimate(link, after, base));
             }
-            Action::PreparePages(link)
-            | Action::SendPages { link, .. }
-            | Action::ReceivePages { link, .. }
-            | Action::FinishPages(link, _) => Event::SeedFailed(link, why()),
-            Action::AdoptPages { .. } => Event::AdoptFailed(why()),
-            Action::SaveOrphans { .. } => Event::OrphansFailed(why()),
+            Action::PreparePages(link) => return self.prepare_pages(around, link),
+            Action::SendPages { link, mark, .. } => return self.begin_copying(around, link, mark),
+            Action::ReceivePages { link, mark, since } => {
+                return self.begin_spooling(around, link, mark, since);
+            }
+            Action::FinishPages(link, end) => return self.finish_spooling(around, link, end),
+            Action::AdoptPages { mark, end } => {
+                let span = self.sync_span(around);
+                return self.soon(around, span, Job::Adopt(mark, end));
+            }
+            Action::SaveOrphans { common, end } => {
+                let span = self.sync_span(around);
+                return self.soon(around, span, Job::SaveOrphans(common, end));
+            }
             Action::ProvidePage { link, database, page, hash } => {
                 Event::PageProvided { link, database, page, hash, bytes: None }
             }
-            Action::SendHeal(link, database) => Event::HealNotSent { link, database, why: why() },
-            Action::FinishHeal { database, .. } => Event::HealFailed { database, why: why() },
+            Action::SendHeal(link, database) => {
+                Event::HealNotSent { link, database, why: "not modelled".to_owned() }
+            }
             _ => return,
         };
         self.event(around, event);

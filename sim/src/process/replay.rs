@@ -190,7 +190,8 @@ impl Process {
     }
 
     fn checkpoint_mirror(&mut self, around: &mut Around, replay: &mut Replay) -> Result<(), String> {
-        if replay.since_checkpoint < around.plan.checkpoint {
+        // A copy was compared with the files as they are.
+        if replay.since_checkpoint < around.plan.checkpoint || self.is_spooling() {
             return Ok(());
         }
         let Some(mark) = replay.mark else { return Ok(()) };

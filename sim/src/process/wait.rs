@@ -17,6 +17,10 @@ pub enum Waiter {
     Checkpoint(u64),
     /// The sender of a seed.
     Seed(LinkId),
+    /// The sender of a copy.
+    Copy(LinkId),
+    /// A copy's mark.
+    PagesMark(LinkId, Lsn),
     /// A seed's mark.
     Mark(LinkId, Lsn),
     /// A drop of a database.
@@ -101,7 +105,12 @@ impl Process {
             Waiter::Mark(link, mark) if is_final => {
                 self.soon(around, 1, Job::PrepareSeed(link, Some(mark)));
             }
-            Waiter::Seed(link) | Waiter::Mark(link, _) => {
+            Waiter::Copy(link) if is_final => self.soon(around, 1, Job::Copy(link)),
+            Waiter::PagesMark(link, mark) if is_final => self.pages_prepared(around, link, mark),
+            Waiter::Seed(link)
+            | Waiter::Mark(link, _)
+            | Waiter::Copy(link)
+            | Waiter::PagesMark(link, _) => {
                 self.seed_failed(around, link, "what was read did not become final");
             }
             Waiter::Drop(id, lsn) if is_final => self.forget_dropped(around, id, lsn),

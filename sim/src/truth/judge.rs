@@ -92,6 +92,13 @@ impl Truth {
         self.newest.retain(|(by, _), _| *by != server);
     }
 
+    /// A server has saved these events as orphans.
+    pub fn orphaned(&mut self, server: usize, common: Lsn, end: Lsn) {
+        for lsn in (common.0 + 1..=end.0).map(Lsn) {
+            self.saved.extend(self.journals[server].at(lsn));
+        }
+    }
+
     /// A mirror shows everything up to `lsn`; its databases are `state`. `whole`: nothing above it may be in them.
     pub fn shows(&mut self, server: usize, lsn: Lsn, state: u64, as_mirror: bool) {
         let name = Truth::name(server);
@@ -166,7 +173,7 @@ impl Truth {
             let (name, by) = (Truth::name(principal), Truth::name(promise.by));
             let apart = promise.lost || self.was_apart_at_all(promise.event, &history);
             self.demand(apart, || format!("{what}, told by {by}, is not on {name}"));
-            let kept = (0..self.journals.len()).any(|server| self.holds(server, promise.event));
+            let kept = self.saved.contains(&promise.event) || (0..self.journals.len()).any(|server| self.holds(server, promise.event));
             self.demand(kept, || {
                 format!("{what}, told by {by} and lost by a promotion, is kept nowhere")
             });
