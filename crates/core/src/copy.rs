@@ -58,8 +58,7 @@ use crate::ids::PageSize;
 /// The version of a copy's file.
 pub const COPY_VERSION: u16 = 1;
 
-/// Pages whose hashes are compared together at first.
-pub const RANGE_PAGES: u32 = 1024;
+pub use crate::map::RANGE_PAGES;
 
 /// Ranges whose hashes one answer carries at most, so that it fits a frame several times over.
 pub const RANGES_PER_ANSWER: usize = 64;

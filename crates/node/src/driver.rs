@@ -4,6 +4,7 @@
 //! takes time runs elsewhere and comes back as another event.
 
 mod care;
+mod copies;
 mod inputs;
 mod perform;
 mod roles;
@@ -65,6 +66,10 @@ pub struct Driver {
     draining: Option<AbortHandle>,
     /// The databases are being brought to a position.
     reloading: bool,
+    /// A spooled copy is taking the place of what was here.
+    adopting: bool,
+    /// The databases came from the spool, which may go once that is written down.
+    spool_served: bool,
     /// Changes of role so far, and the newest one while it runs.
     changes: u64,
     changing: Option<JoinHandle<()>>,
@@ -107,6 +112,8 @@ impl Driver {
             alarms: BTreeSet::new(),
             draining: None,
             reloading: false,
+            adopting: false,
+            spool_served: false,
             changes: 0,
             changing: None,
             checkpoints: None,
@@ -210,6 +217,7 @@ impl Driver {
     }
 
     fn handle_event(&mut self, event: Event, actions: &mut Vec<Action>) {
+        self.note_copy(&event);
         match &event {
             Event::Hardened(lsn) => drop(self.shared.hardened.send_replace(*lsn)),
             Event::Truncated(lsn) | Event::JournalReset(lsn) => {

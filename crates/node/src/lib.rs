@@ -9,6 +9,7 @@ mod checkpoint;
 mod clock;
 mod confirm;
 mod control;
+mod copy;
 mod databases;
 mod driver;
 mod gate;

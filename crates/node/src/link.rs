@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use counterpart_core::{
     Lsn,
-    frame::{FrameType, SeedPages},
+    frame::{Frame, FrameType, SeedPages},
     message::Envelope,
     session::LinkId,
 };
@@ -61,11 +61,24 @@ pub(crate) enum SeedIn {
     Finish,
 }
 
+/// The way in for frames of a copy: to whoever receives it, or, on the other side, to whoever sends it and awaits
+/// answers.
+pub(crate) type CopySink = Arc<Mutex<Option<mpsc::Sender<CopyIn>>>>;
+
+/// What those take, in the order in which the partner sent it.
+pub(crate) enum CopyIn {
+    /// A frame of a copy.
+    Frame(Frame),
+    /// There are no more: the copy and its tail, up to here, are all there is.
+    Finish(Lsn),
+}
+
 /// A connection, from the driver's side.
 pub struct Link {
     queue: mpsc::UnboundedSender<Outgoing>,
     seeds: mpsc::Sender<SeedOut>,
     sink: SeedSink,
+    copies: CopySink,
     tasks: [AbortHandle; 2],
     /// Where the other side is, for the log.
     pub peer: String,
@@ -83,11 +96,13 @@ impl Link {
         let (queue, queued) = mpsc::unbounded_channel();
         let (seeds, seeds_queued) = mpsc::channel(SEED_FRAMES);
         let sink = SeedSink::default();
-        let inbound = receive::run(Arc::clone(shared), id, reading, Arc::clone(&sink));
+        let copies = CopySink::default();
+        let sinks = (Arc::clone(&sink), Arc::clone(&copies));
+        let inbound = receive::run(Arc::clone(shared), id, reading, sinks);
         let outbound = send::run(Arc::clone(shared), id, writing, queued, seeds_queued);
         let tasks =
             [shared.io.spawn(inbound).abort_handle(), shared.io.spawn(outbound).abort_handle()];
-        Link { queue, seeds, sink, tasks, peer }
+        Link { queue, seeds, sink, copies, tasks, peer }
     }
 
     pub(crate) fn ask(&self, what: Outgoing) {
@@ -112,6 +127,22 @@ impl Link {
             if let Some(sink) = sink {
                 // A receiver that has failed has told the driver so.
                 let _failed = sink.send(SeedIn::Finish).await;
+            }
+        });
+    }
+
+    /// From here on arriving frames of copies go to `sink`.
+    pub(crate) fn deliver_copies_to(&self, sink: mpsc::Sender<CopyIn>) {
+        *self.copies.lock().expect("no holder of this lock panics") = Some(sink);
+    }
+
+    /// The partner has sent all of the copy; the receiver shall finish once it has taken it.
+    pub(crate) fn finish_copy(&self, shared: &Shared, end: Lsn) {
+        let sink = self.copies.lock().expect("no holder of this lock panics").take();
+        shared.io.spawn(async move {
+            if let Some(sink) = sink {
+                // A receiver that has failed has told the driver so.
+                let _failed = sink.send(CopyIn::Finish(end)).await;
             }
         });
     }

@@ -20,6 +20,7 @@ use crate::{
     admission::{Admission, Door},
     boot,
     control::{Control, ControlKeeper},
+    copy,
     databases::Databases,
     driver::{Driver, Input, Inputs, now},
     operations::{
@@ -272,6 +273,9 @@ fn open(
         None => {
             boot::remove_strays(&shared)?;
             boot::reload(&shared, commit)?;
+            if !durable.empty {
+                copy::adopt::discard_served(&shared);
+            }
             commit
         }
     };
@@ -285,7 +289,7 @@ fn open(
         commit,
         applied,
         base: redo_from,
-        has_spool: false,
+        has_spool: copy::spool::exists(&shared.settings.data),
         stride: random::stride(),
     };
     Ok((shared, recovered, lock))

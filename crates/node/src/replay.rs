@@ -98,6 +98,8 @@ impl Replay {
     /// # Errors
     /// Why it can't go on. Trying again without a change gives the same error.
     pub fn advance(&mut self, target: Lsn) -> Result<Lsn, ReplayError> {
+        let shared = Arc::clone(&self.shared);
+        let _applying = shared.applying.lock().expect("no holder of this lock panics");
         let outcome = self.advance_from(self.shared.applied(), target);
         match &outcome {
             Ok(reached) => {
@@ -294,6 +296,11 @@ impl Replay {
             return Ok(());
         }
         let Some(mark) = self.mark else { return Ok(()) };
+        let shared = Arc::clone(&self.shared);
+        shared.still.unless(|| self.checkpoint_to(mark)).unwrap_or(Ok(()))
+    }
+
+    fn checkpoint_to(&mut self, mark: Lsn) -> Result<(), ReplayError> {
         self.since_checkpoint = 0;
         crate::checkpoint::note_final(&self.shared, self.shared.applied())?;
         let (mut complete, applied) = (true, self.shared.applied());

@@ -21,6 +21,7 @@ use crate::{
     clock,
     confirm::Confirmations,
     control::{CatalogEntry, ControlKeeper},
+    copy::{held::Still, meter::Meters},
     databases::{Databases, Hosted, file_path},
     driver::Inputs,
     gate::JournalGate,
@@ -64,8 +65,14 @@ pub struct Shared {
     pub hardened: watch::Sender<Lsn>,
     /// Where clients reach the principal, while this server is not it.
     pub principal: Mutex<Option<String>>,
-    /// Held by whoever receives a seed.
+    /// Held by whoever receives a seed or a copy, or adopts one.
     pub seeding: Mutex<()>,
+    /// Held by whoever applies records, and for a moment by whoever wants to know what exactly is applied.
+    pub applying: Mutex<()>,
+    /// Keeps checkpoints of a mirror from its files.
+    pub(crate) still: Still,
+    /// How far copies are.
+    pub(crate) copies: Meters,
     /// Whether the server has taken up its first role, or can't.
     pub settled: watch::Sender<bool>,
     runs_begun: Mutex<BTreeMap<DatabaseId, Lsn>>,
@@ -119,6 +126,9 @@ impl Shared {
             hardened: watch::Sender::new(Lsn::ZERO),
             principal: Mutex::new(None),
             seeding: Mutex::new(()),
+            applying: Mutex::new(()),
+            still: Still::default(),
+            copies: Meters::default(),
             settled: watch::Sender::new(false),
             runs_begun: Mutex::new(BTreeMap::new()),
             cursors: Semaphore::new(CURSORS),

@@ -41,6 +41,7 @@ pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Va
         },
         "applied": shared.applied(),
         "readers": readers(shared),
+        "copies": shared.copies.show(),
         "mirroring": {
             "session": status.session,
             "epoch": status.epoch,

@@ -41,7 +41,8 @@ impl Driver {
     pub(super) fn orphans_done(&mut self, event: Event, actions: &mut Vec<Action>) {
         // A change of role or a copy may have begun meanwhile, and has its own.
         let whole = self.shared.control.read().is_whole();
-        if whole && self.replayer.is_none() && !self.reloading && self.changing_role().is_none() {
+        let busy = self.reloading || self.adopting || self.changing_role().is_some();
+        if whole && self.replayer.is_none() && !busy {
             let replayer = self.replayer.insert(follow(&self.shared));
             replayer.set_target(self.apply_goal);
         }

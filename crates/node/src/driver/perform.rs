@@ -37,8 +37,8 @@ impl Driver {
                 | Action::SendPages { .. }
                 | Action::ReceivePages { .. }
                 | Action::FinishPages(..)
-                | Action::AdoptPages { .. }
-                | Action::SendHeal(..)
+                | Action::AdoptPages { .. } => self.perform_copy(action),
+                Action::SendHeal(..)
                 | Action::ReceiveHeal(..)
                 | Action::FinishHeal { .. } => self.cannot_yet(action),
                 Action::SaveOrphans { common, end } => self.save_orphans(common, end),
@@ -176,15 +176,6 @@ impl Driver {
         let inputs = &self.shared.inputs;
         let why = || "this server cannot do that yet".to_owned();
         match action {
-            // As if both ways cost the same: the journal is taken then.
-            Action::EstimateCatchUp { link, .. } => {
-                inputs.event(Event::Estimated { link, journal_bytes: 0, page_bytes: 0 });
-            }
-            Action::PreparePages(link)
-            | Action::SendPages { link, .. }
-            | Action::ReceivePages { link, .. }
-            | Action::FinishPages(link, _) => inputs.event(Event::SeedFailed(link, why())),
-            Action::AdoptPages { .. } => inputs.event(Event::AdoptFailed(why())),
             Action::SendHeal(link, database) => {
                 inputs.event(Event::HealNotSent { link, database, why: why() });
             }

@@ -65,7 +65,7 @@ impl Driver {
         self.apply_goal = lsn;
         if let Some(replayer) = &self.replayer {
             replayer.set_target(lsn);
-        } else if !self.reloading {
+        } else if !self.reloading && !self.adopting {
             self.finish_seed(lsn);
         }
     }
@@ -90,6 +90,7 @@ impl Driver {
     /// The databases are whole: from here on the journal is replayed as it comes.
     pub(super) fn whole(&mut self, lsn: Lsn, actions: &mut Vec<Action>) {
         (self.reloading, self.seed_end) = (false, None);
+        self.spool_served = true;
         let replayer = self.replayer.insert(follow(&self.shared));
         replayer.set_target(self.apply_goal);
         self.step(Event::Applied(lsn), actions);
@@ -115,6 +116,8 @@ impl Driver {
 
     /// Becomes principal or standalone in `epoch`.
     pub(super) fn become_acting(&mut self, epoch: Epoch, principal: bool, discard: bool) {
+        // A copy that was not adopted never will be.
+        self.shared.still.end();
         let (shared, replayer) = (Arc::clone(&self.shared), self.replayer.take());
         let role = if principal { Role::Principal } else { Role::Standalone };
         self.change(async move {

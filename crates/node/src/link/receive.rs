@@ -15,10 +15,11 @@ use counterpart_core::{
 use tokio::{
     io::AsyncReadExt,
     net::tcp::OwnedReadHalf,
+    sync::mpsc,
     time::{Duration, timeout},
 };
 
-use super::{SeedIn, SeedSink};
+use super::{CopyIn, CopySink, SeedIn, SeedSink};
 use crate::shared::Shared;
 
 /// Records that arrived and are not hardened: above this many bytes the link reads no further.
@@ -56,15 +57,21 @@ struct Receiver {
     socket: OwnedReadHalf,
     decoder: FrameDecoder,
     sink: SeedSink,
+    copies: CopySink,
     /// Records given to the driver: their last LSN and bytes, oldest first.
     unhardened: VecDeque<(Lsn, usize)>,
 }
 
 /// Reads until the connection ends; then tells the driver why.
-pub(super) async fn run(shared: Arc<Shared>, id: LinkId, socket: OwnedReadHalf, sink: SeedSink) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    id: LinkId,
+    socket: OwnedReadHalf,
+    (sink, copies): (SeedSink, CopySink),
+) {
     let inputs = shared.inputs.clone();
-    let decoder = FrameDecoder::new();
-    let mut receiver = Receiver { shared, id, socket, decoder, sink, unhardened: VecDeque::new() };
+    let (decoder, unhardened) = (FrameDecoder::new(), VecDeque::new());
+    let mut receiver = Receiver { shared, id, socket, decoder, sink, copies, unhardened };
     let Err(error) = receiver.run().await;
     inputs.link_down(id, error.to_string());
 }
@@ -101,7 +108,14 @@ impl Receiver {
             FrameType::SeedPages | FrameType::SeedPagesLz4 => {
                 self.take_pages(SeedPages::decode(&frame)?).await
             }
-            _ => Err(ReceiveError::UnaskedCopy),
+            FrameType::CopyOffer
+            | FrameType::CopyAnswer
+            | FrameType::CopyPages
+            | FrameType::CopyWhole
+            | FrameType::CopyTail
+            | FrameType::CopyEnd
+            | FrameType::CopyHead
+            | FrameType::CopyChosen => self.take_copy(frame).await,
         }
     }
 
@@ -138,14 +152,27 @@ impl Receiver {
         self.shared.inputs.heard(self.id);
         let sink = self.sink.lock().expect("no holder of this lock panics").clone();
         let sink = sink.ok_or(ReceiveError::UnaskedSeed)?;
-        // While the disk here is busy nothing is read, and that must not look like a partner's silence.
+        match self.room(&sink).await {
+            Some(room) => Ok(room.send(SeedIn::Pages(pages))),
+            None => Err(ReceiveError::UnaskedSeed),
+        }
+    }
+
+    async fn take_copy(&mut self, frame: Frame) -> Result<(), ReceiveError> {
+        self.shared.inputs.heard(self.id);
+        let sink = self.copies.lock().expect("no holder of this lock panics").clone();
+        let sink = sink.ok_or(ReceiveError::UnaskedCopy)?;
+        match self.room(&sink).await {
+            Some(room) => Ok(room.send(CopyIn::Frame(frame))),
+            None => Err(ReceiveError::UnaskedCopy),
+        }
+    }
+
+    /// Waits for room. While the disk here is busy nothing is read, and that must not look like a partner's silence.
+    async fn room<'a, T>(&self, sink: &'a mpsc::Sender<T>) -> Option<mpsc::Permit<'a, T>> {
         loop {
             match timeout(STILL_THERE, sink.reserve()).await {
-                Ok(Ok(room)) => {
-                    room.send(SeedIn::Pages(pages));
-                    return Ok(());
-                }
-                Ok(Err(_gone)) => return Err(ReceiveError::UnaskedSeed),
+                Ok(room) => return room.ok(),
                 Err(_busy) => self.shared.inputs.heard(self.id),
             }
         }

@@ -1,0 +1,75 @@
+//! What a mirror holds already of a database that is offered to it, in its files, and keeping that still meanwhile.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use counterpart_core::{DatabaseId, PageSize};
+use counterpart_engine::DatabaseMap;
+use counterpart_journal::{sync_dir, sync_file};
+
+use super::snapshot::hashes;
+use crate::{databases::file_path, shared::Shared};
+
+/// Whether checkpoints may change the database files of a mirror.
+///
+/// A copy is compared with what the files hold; a page that is equal then must be so still when the copy takes their place.
+#[derive(Debug, Default)]
+pub(crate) struct Still {
+    still: Mutex<bool>,
+    distrusted: AtomicBool,
+}
+
+impl Still {
+    /// From now on no checkpoint changes a file; one that is under way is waited for.
+    pub(crate) fn begin(&self) {
+        *self.still.lock().expect("no holder of this lock panics") = true;
+    }
+
+    /// Checkpoints may go on.
+    pub(crate) fn end(&self) {
+        *self.still.lock().expect("no holder of this lock panics") = false;
+    }
+
+    /// What was chosen by position did not make the files what was offered.
+    pub(crate) fn distrust(&self) {
+        self.distrusted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether pages are to be compared, even if a position is known.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.distrusted.load(Ordering::Relaxed)
+    }
+
+    /// Runs a checkpoint, unless the files must stay as they are.
+    pub(crate) fn unless<T>(&self, checkpoint: impl FnOnce() -> T) -> Option<T> {
+        let still = self.still.lock().expect("no holder of this lock panics");
+        (!*still).then(checkpoint)
+    }
+}
+
+/// The hashes of the pages that the file of a database holds, page 1 first; none if there is no such file, or one
+/// of another page size.
+pub(crate) fn file_hashes(shared: &Shared, id: DatabaseId, page_size: PageSize) -> Vec<u64> {
+    let map = DatabaseMap::of(&file_path(&shared.settings.data, id));
+    match map.filter(|map| map.page_size() == page_size) {
+        Some(map) => hashes(&map.file_snapshot()),
+        None => Vec::new(),
+    }
+}
+
+/// Makes durable what the files hold and what their maps say of it: after a crash nobody could tell otherwise.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn make_durable(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let at = shared.control.read().redo_after;
+    for hosted in shared.databases.all() {
+        if let Some(map) = DatabaseMap::of(hosted.engine.path()) {
+            sync_file(hosted.engine.path())?;
+            sync_file(map.save(at)?)?;
+        }
+    }
+    sync_dir(&shared.settings.data)
+}

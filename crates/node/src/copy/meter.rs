@@ -1,0 +1,139 @@
+//! How far copies are: counted while they run, and remembered for a while, for the status and the log.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::clock;
+
+/// Copies that are remembered after their end.
+const REMEMBERED: usize = 8;
+
+/// A line of progress is logged this often.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// One copy.
+///
+/// - `total` is what it would be to send everything; `skipped` of these pages are equal, `chosen` are sent;
+/// - `bytes` are those on the wire.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    sending: bool,
+    began: Duration,
+    total: AtomicU64,
+    looked_at: AtomicU64,
+    chosen: AtomicU64,
+    done: AtomicU64,
+    bytes: AtomicU64,
+    ended: Mutex<Option<Duration>>,
+    logged: Mutex<Duration>,
+}
+
+impl Meter {
+    /// So many pages are there in all.
+    pub(crate) fn announce(&self, pages: u64) {
+        self.total.store(pages, Ordering::Relaxed);
+    }
+
+    /// Of a database with `size` pages, `pages` are sent.
+    pub(crate) fn choose(&self, size: u64, pages: u64) {
+        self.looked_at.fetch_add(size, Ordering::Relaxed);
+        self.chosen.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// So many pages have gone, or have come.
+    pub(crate) fn done(&self, pages: u64) {
+        self.done.fetch_add(pages, Ordering::Relaxed);
+        let mut logged = self.logged.lock().expect("no holder of this lock panics");
+        if clock::uptime().saturating_sub(*logged) >= LOG_EVERY {
+            *logged = clock::uptime();
+            let state = self.show();
+            tracing::info!(pages = %state["pages"], of = %state["pages_total"], bytes = %state["bytes"], "a copy is under way");
+        }
+    }
+
+    /// So many bytes have gone, or have come.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// It is over, whatever became of it.
+    pub(crate) fn end(&self) {
+        let mut ended = self.ended.lock().expect("no holder of this lock panics");
+        if ended.is_none() {
+            *ended = Some(clock::uptime());
+            drop(ended);
+            let state = self.show();
+            tracing::info!(sending = self.sending, pages = %state["pages"], bytes = %state["bytes"], seconds = %state["seconds"], "a copy ended");
+        }
+    }
+
+    /// Whether it runs.
+    fn runs(&self) -> bool {
+        self.ended.lock().expect("no holder of this lock panics").is_none()
+    }
+
+    /// As the status shows it: pages done of those to be sent so far, and what is left at this rate.
+    fn show(&self) -> Value {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (done, chosen) = (read(&self.done), read(&self.chosen));
+        // What has not been compared yet may all have to be sent.
+        let total = chosen + read(&self.total).saturating_sub(read(&self.looked_at));
+        let until = self.ended.lock().expect("no holder of this lock panics");
+        let running = until.is_none();
+        let seconds = until.unwrap_or_else(clock::uptime).saturating_sub(self.began).as_secs_f64();
+        let rate = if seconds > 0.0 { done as f64 / seconds } else { 0.0 };
+        let eta = (running && rate > 0.0).then(|| total.saturating_sub(done) as f64 / rate);
+        json!({
+            "sending": self.sending,
+            "running": running,
+            "pages": done,
+            "pages_chosen": chosen,
+            "pages_total": total,
+            "bytes": read(&self.bytes),
+            "seconds": seconds,
+            "pages_per_second": rate,
+            "eta": eta,
+        })
+    }
+}
+
+/// The copies of this server.
+#[derive(Debug, Default)]
+pub(crate) struct Meters(Mutex<Vec<Arc<Meter>>>);
+
+impl Meters {
+    /// A copy begins.
+    pub(crate) fn begin(&self, sending: bool) -> Arc<Meter> {
+        let meter = Arc::new(Meter {
+            sending,
+            began: clock::uptime(),
+            total: AtomicU64::default(),
+            looked_at: AtomicU64::default(),
+            chosen: AtomicU64::default(),
+            done: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            ended: Mutex::default(),
+            logged: Mutex::new(clock::uptime()),
+        });
+        let mut all = self.0.lock().expect("no holder of this lock panics");
+        all.push(Arc::clone(&meter));
+        while all.iter().filter(|meter| !meter.runs()).count() > REMEMBERED {
+            let oldest = all.iter().position(|meter| !meter.runs()).expect("there are some");
+            all.remove(oldest);
+        }
+        meter
+    }
+
+    /// All that are remembered, the oldest first.
+    pub(crate) fn show(&self) -> Vec<Value> {
+        let all = self.0.lock().expect("no holder of this lock panics");
+        all.iter().map(|meter| meter.show()).collect()
+    }
+}

@@ -1,0 +1,73 @@
+//! Performing what the core asks about copies. Whatever takes time runs in [`crate::copy`] and answers as an event.
+
+use counterpart_core::{
+    Lsn,
+    session::{Action, Event, LinkId},
+};
+use tokio::task::spawn_blocking;
+
+use super::Driver;
+use crate::{copy, link::Link};
+
+impl Driver {
+    pub(super) fn perform_copy(&mut self, action: Action) {
+        match action {
+            Action::EstimateCatchUp { link, after, base } => {
+                copy::estimate::start(&self.shared, link, after, base);
+            }
+            Action::PreparePages(link) => copy::send::prepare(&self.shared, link),
+            // Since when pages are wanted, and of which, the receiver says for each database.
+            Action::SendPages { link, mark, since: _ } => {
+                if let Some(partner) = self.links.get(&link) {
+                    let answers = copy::send::start(&self.shared, link, partner.seeds(), mark);
+                    partner.deliver_copies_to(answers);
+                }
+            }
+            Action::ReceivePages { link, mark, since } => {
+                if let Some(partner) = self.links.get(&link) {
+                    let out = partner.seeds();
+                    let sink = copy::receive::start(&self.shared, link, out, mark, since);
+                    partner.deliver_copies_to(sink);
+                }
+            }
+            Action::FinishPages(link, end) => {
+                if let Some(partner) = self.links.get(&link) {
+                    Link::finish_copy(partner, &self.shared, end);
+                }
+            }
+            Action::AdoptPages { mark, end } => {
+                (self.adopting, self.seed_end) = (true, None);
+                copy::adopt::start(&self.shared, mark, end, self.replayer.take());
+            }
+            other => unreachable!("{other:?} has nothing to do with copies"),
+        }
+    }
+
+    /// What the driver itself makes of an event about copies, before the core hears of it.
+    pub(super) fn note_copy(&mut self, event: &Event) {
+        match event {
+            Event::PagesPrepared { link, mark } => self.keep_journal_for(*link, *mark),
+            Event::PagesAdopted { end, .. } => {
+                self.adopting = false;
+                self.shared.hardened.send_replace(*end);
+            }
+            Event::AdoptFailed(_) => self.adopting = false,
+            Event::Persisted(_) if self.spool_served => self.drop_spool(),
+            _ => {}
+        }
+    }
+
+    fn keep_journal_for(&mut self, link: LinkId, mark: Lsn) {
+        self.seed_marks.insert(link, mark);
+        self.retain();
+    }
+
+    /// Deletes the spool once the control file says that it is not needed any more.
+    fn drop_spool(&mut self) {
+        if self.shared.control.read().session.seeding.is_none() {
+            self.spool_served = false;
+            let shared = std::sync::Arc::clone(&self.shared);
+            spawn_blocking(move || copy::adopt::discard(&shared));
+        }
+    }
+}
