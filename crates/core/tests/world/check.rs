@@ -21,6 +21,8 @@ pub struct Truth {
     pub told: Vec<Rec>,
     /// `(server, event)`: the server had it on a disk that was replaced by an older one.
     replaced: BTreeSet<(usize, u64)>,
+    /// Servers whose disk tells what was once the case.
+    restored: BTreeSet<usize>,
     /// Who took office in which term, and whether by a promotion.
     pub offices: Vec<(u32, ServerId, bool)>,
 }
@@ -98,7 +100,8 @@ impl World {
             confirmed.into_iter().partition(|&rec| self.holds(index, rec));
         for (other, node) in self.nodes.iter().enumerate() {
             let durable = &node.disk.durable;
-            let waited = durable.role == Role::Principal
+            let waited = !self.truth.restored.contains(&other)
+                && durable.role == Role::Principal
                 && durable.safety == Safety::Full
                 && durable.epoch >= own
                 && durable.partners.iter().any(|m| m.address.server == server && m.synchronized);
@@ -134,11 +137,10 @@ impl World {
             .filter(|rec| had(rec) && !self.holds(index, **rec))
             .map(|rec| rec.id)
             .collect();
+        self.truth.restored.insert(index);
         let took_along = old.journal.recs.iter().chain(&old.content.recs);
-        let took_along: Vec<_> = took_along
-            .filter(|rec| !self.holds(index, **rec))
-            .map(|rec| (index, rec.id))
-            .collect();
+        let took_along: Vec<_> =
+            took_along.filter(|rec| !self.holds(index, **rec)).map(|rec| (index, rec.id)).collect();
         self.truth.replaced.extend(took_along);
         let shown = |rec: &Rec| {
             self.nodes.iter().any(|node| {
