@@ -58,32 +58,6 @@ fn command(world: &mut World, words: &[&str]) {
             let index = world.index(name);
             world.start(index);
         }),
-        "checkpoint" => world.checkpoint(at(world, 1)),
-        "costs" => {
-            let cost = |i: usize| words[i].parse().unwrap();
-            let index = at(world, 1);
-            world.nodes[index].costs = (cost(2), cost(3));
-        }
-        "image" => world.take_image(at(world, 1)),
-        "restore" => assert!(world.restore_image(at(world, 1)), "there is an image"),
-        "join-with-data" => world.join_with_data(at(world, 1), at(world, 2)),
-        "orphans-fail" => {
-            let index = at(world, 1);
-            world.nodes[index].orphans_fail = true;
-        }
-        "differs" => world.differ(at(world, 1), DatabaseId(words[2].parse().unwrap())),
-        "heal-fails" => {
-            let index = at(world, 1);
-            world.nodes[index].heal_fails += 1;
-        }
-        "damaged" | "has" => page(world, words),
-        "replay-stops" => {
-            world.event(at(world, 1), Event::ReplayFailed("Input/output error".into()));
-        }
-        "manual" => words[1..].iter().for_each(|name| {
-            let index = world.index(name);
-            world.nodes[index].rejoin = Rejoin::Manual;
-        }),
         "crash" => world.crash(at(world, 1)),
         "add" => world.add_partner(at(world, 1), at(world, 2), safety, has("require")),
         "join" => world.join(at(world, 1), at(world, 2), has("replace"), has("holding-data")),
@@ -121,11 +95,47 @@ fn command(world: &mut World, words: &[&str]) {
         "replay" => replay(world, words),
         "status" => return world.show_status(at(world, 1)),
         "show" => return world.show_all(),
+        _ if fate(world, words) => {}
         _ => operator(world, words),
     }
     if !has("without-running") {
         world.run();
     }
+}
+
+/// What befalls a server, its disk or its pages. Returns whether the line tells of such a thing.
+fn fate(world: &mut World, words: &[&str]) -> bool {
+    let at = |world: &World, i: usize| world.index(words[i]);
+    match words[0] {
+        "checkpoint" => world.checkpoint(at(world, 1)),
+        "costs" => {
+            let cost = |i: usize| words[i].parse().unwrap();
+            let index = at(world, 1);
+            world.nodes[index].costs = (cost(2), cost(3));
+        }
+        "image" => world.take_image(at(world, 1)),
+        "restore" => assert!(world.restore_image(at(world, 1)), "there is an image"),
+        "join-with-data" => world.join_with_data(at(world, 1), at(world, 2)),
+        "orphans-fail" => {
+            let index = at(world, 1);
+            world.nodes[index].orphans_fail = true;
+        }
+        "differs" => world.differ(at(world, 1), DatabaseId(words[2].parse().unwrap())),
+        "heal-fails" => {
+            let index = at(world, 1);
+            world.nodes[index].heal_fails += 1;
+        }
+        "damaged" | "has" => page(world, words),
+        "replay-stops" => {
+            world.event(at(world, 1), Event::ReplayFailed("Input/output error".into()));
+        }
+        "manual" => words[1..].iter().for_each(|name| {
+            let index = world.index(name);
+            world.nodes[index].rejoin = Rejoin::Manual;
+        }),
+        _ => return false,
+    }
+    true
 }
 
 /// `has a 7`: a has a page of that hash; `damaged a 7`: a lacks it.

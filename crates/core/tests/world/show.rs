@@ -49,33 +49,6 @@ impl World {
             Action::SendSeed(link, _) => format!("send pages to {}", self.peer_name(*link)),
             Action::ReceiveSeed(..) => "receive pages".into(),
             Action::FinishSeed(_, at) => format!("finish the seed, consistent at {at}"),
-            Action::EstimateCatchUp { after, base, .. } => {
-                format!("estimate the journal after {after} and the pages newer than {base}")
-            }
-            Action::PreparePages(_) => "prepare a copy".into(),
-            Action::SendPages { link, mark, since } => {
-                format!("send {} to {}, mark {mark}", which_pages(*since), self.peer_name(*link))
-            }
-            Action::ReceivePages { mark, since, .. } => {
-                format!("spool {}, mark {mark}", which_pages(*since))
-            }
-            Action::FinishPages(_, end) => format!("finish the spool, journal up to {end}"),
-            Action::AdoptPages { mark, end } => format!("adopt the spool: journal {mark}..{end}"),
-            Action::SaveOrphans { common, end } => format!("save orphans {common}..{end}"),
-            Action::ProvidePage { link, database, page, .. } => {
-                format!("provide page {page} of {database} for {}", self.peer_name(*link))
-            }
-            Action::TakePage { database, page, bytes, .. } => {
-                let what = if bytes.is_some() { "take" } else { "do without" };
-                format!("{what} page {page} of {database}")
-            }
-            Action::SendHeal(link, database) => {
-                format!("send database {database} to {}", self.peer_name(*link))
-            }
-            Action::ReceiveHeal(_, database) => format!("be ready for database {database}"),
-            Action::FinishHeal { database, at } => {
-                format!("put database {database} in place at {at}")
-            }
             Action::Append(_) => {
                 let recs = &self.nodes[index].incoming;
                 format!("append {}..{}", recs[0].lsn, recs[recs.len() - 1].lsn)
@@ -105,8 +78,39 @@ impl World {
             Action::Reply(_, Err(error)) => {
                 format!("reply error: {}", self.named(&error.to_string()))
             }
+            copying => self.copying(copying),
         };
         self.note(index, &line);
+    }
+
+    /// What has to do with copies, orphans, repairs and heals.
+    fn copying(&self, action: &Action) -> String {
+        match action {
+            Action::EstimateCatchUp { after, base, .. } => {
+                format!("estimate the journal after {after} and the pages newer than {base}")
+            }
+            Action::PreparePages(_) => "prepare a copy".into(),
+            Action::SendPages { link, mark, since } => {
+                format!("send {} to {}, mark {mark}", which_pages(*since), self.peer_name(*link))
+            }
+            Action::ReceivePages { mark, since, .. } => {
+                format!("spool {}, mark {mark}", which_pages(*since))
+            }
+            Action::FinishPages(_, end) => format!("finish the spool, journal up to {end}"),
+            Action::AdoptPages { mark, end } => format!("adopt the spool: journal {mark}..{end}"),
+            Action::SaveOrphans { common, end } => format!("save orphans {common}..{end}"),
+            Action::ProvidePage { link, database, page, .. } => {
+                format!("provide page {page} of {database} for {}", self.peer_name(*link))
+            }
+            Action::SendHeal(link, database) => {
+                format!("send database {database} to {}", self.peer_name(*link))
+            }
+            Action::ReceiveHeal(_, database) => format!("be ready for database {database}"),
+            Action::FinishHeal { database, at } => {
+                format!("put database {database} in place at {at}")
+            }
+            other => unreachable!("{other:?} is shown elsewhere"),
+        }
     }
 
     /// Server identities by their names.
