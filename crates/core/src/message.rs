@@ -208,6 +208,22 @@ pub enum Message {
     Differs(Vec<DatabaseId>),
     /// Mirror → principal: nothing is applied here any more, for this reason.
     ReplayStopped(String),
+    /// Either way: send me these records of the journal, both ends included. Answered by [`Message::RecordsAre`].
+    RecordsWanted {
+        /// The first.
+        first: Lsn,
+        /// The last.
+        last: Lsn,
+    },
+    /// Either way: the answer to [`Message::RecordsWanted`], which it repeats.
+    RecordsAre {
+        /// As it was asked.
+        first: Lsn,
+        /// As it was asked.
+        last: Lsn,
+        /// The records from the first on, one after the other, as many as fit; `None` if they are not here.
+        bytes: Option<Vec<u8>>,
+    },
 }
 
 impl Message {
@@ -237,6 +253,8 @@ impl Message {
             Message::PagesDone { .. } => "PagesDone",
             Message::PageWanted { .. } => "PageWanted",
             Message::PageIs { .. } => "PageIs",
+            Message::RecordsWanted { .. } => "RecordsWanted",
+            Message::RecordsAre { .. } => "RecordsAre",
             Message::HealWanted { .. } => "HealWanted",
             Message::HealDone { .. } => "HealDone",
             Message::HealFailed { .. } => "HealFailed",

@@ -47,7 +47,7 @@ use hold::Hold;
 use links::{Link, Purpose};
 use mirror::Upstream;
 use principal::Peer;
-use repair::{PageKey, Repair};
+use repair::{Lacking, PageKey, Repair};
 
 /// One server's part in mirroring. See the module's head.
 ///
@@ -108,7 +108,7 @@ pub struct Core {
     replay_stopped: Option<String>,
     /// Pages that partners are asked for, and pages that they asked for.
     repairs: Vec<Repair>,
-    providing: Vec<(LinkId, PageKey)>,
+    providing: Vec<(LinkId, Lacking)>,
     last_error: Option<Refusal>,
     /// They come in once a mirror knows where its journal ends.
     postponed: Vec<(CommandId, Command)>,
@@ -181,10 +181,14 @@ impl Core {
             Event::OrphansSaved { common, end } => self.orphans_saved(common, end),
             Event::OrphansFailed(why) => self.orphans_failed(&why),
             Event::PageDamaged { database, page, hash } => {
-                self.page_damaged(PageKey { database, page, hash });
+                self.lack(Lacking::Page(PageKey { database, page, hash }));
             }
             Event::PageProvided { link, database, page, hash, bytes } => {
-                self.page_provided(link, PageKey { database, page, hash }, bytes);
+                self.provided(link, Lacking::Page(PageKey { database, page, hash }), bytes);
+            }
+            Event::RecordsDamaged { first, last } => self.lack(Lacking::Records(first, last)),
+            Event::RecordsProvided { link, first, last, bytes } => {
+                self.provided(link, Lacking::Records(first, last), bytes);
             }
             Event::DatabaseDiffers { database, name, lsn, expected, found } => {
                 self.database_differs(database, name, lsn, (expected, found));

@@ -47,6 +47,9 @@ impl Envelope {
             | Message::PagesBegin { mark: lsn }
             | Message::PagesDone { end: lsn }
             | Message::HealDone { at: lsn, .. } => positions(&[*lsn]),
+            Message::RecordsWanted { first, last } | Message::RecordsAre { first, last, .. } => {
+                positions(&[*first, *last])
+            }
             Message::StateChanged { .. }
             | Message::JoinAgain
             | Message::SeedComplete

@@ -102,6 +102,24 @@ pub enum Action {
         /// The hash of the image wanted.
         hash: u64,
     },
+    /// A partner lacks records of the journal: answer `RecordsProvided`, soon, with at most 4 MiB of them.
+    ProvideRecords {
+        /// The connection.
+        link: LinkId,
+        /// The first.
+        first: Lsn,
+        /// The last.
+        last: Lsn,
+    },
+    /// The answer to `RecordsDamaged`. Whether they are what was asked for is still to be checked.
+    TakeRecords {
+        /// As it was asked.
+        first: Lsn,
+        /// As it was asked.
+        last: Lsn,
+        /// The first of the records, or all; `None` if no partner has them.
+        bytes: Option<Bytes>,
+    },
     /// The answer to `PageDamaged`: to all that were told alike. The hash is still to be checked.
     TakePage {
         /// The database.

@@ -190,6 +190,24 @@ pub enum Event {
         /// The hash of the image wanted.
         hash: u64,
     },
+    /// Records of the journal here are damaged. Answered by `TakeRecords`.
+    RecordsDamaged {
+        /// The first.
+        first: Lsn,
+        /// The last.
+        last: Lsn,
+    },
+    /// Answers `ProvideRecords`.
+    RecordsProvided {
+        /// The connection.
+        link: LinkId,
+        /// As it was asked.
+        first: Lsn,
+        /// As it was asked.
+        last: Lsn,
+        /// The records from the first on, one after the other, as many as fit into a message; `None` if they are not here.
+        bytes: Option<Bytes>,
+    },
     /// Answers `ProvidePage`.
     PageProvided {
         /// The connection.

@@ -13,7 +13,7 @@
 use super::{
     Action, Core, Level, LinkId, Member, Millis, PairState, Parked,
     links::{Purpose, Use, stale, unexpected},
-    repair::PageKey,
+    repair::{Lacking, PageKey},
     start::Retry,
 };
 use crate::{
@@ -365,10 +365,16 @@ impl Core {
             Message::PagesBegin { mark } => self.pages_begun(id, mark),
             Message::PagesDone { end } => self.pages_done(id, end),
             Message::PageWanted { database, page, hash } => {
-                self.page_wanted(id, PageKey { database, page, hash });
+                self.wanted(id, Lacking::Page(PageKey { database, page, hash }));
             }
             Message::PageIs { database, page, hash, bytes } => {
-                self.page_is(id, PageKey { database, page, hash }, bytes);
+                self.answered(id, Lacking::Page(PageKey { database, page, hash }), bytes);
+            }
+            Message::RecordsWanted { first, last } => {
+                self.wanted(id, Lacking::Records(first, last));
+            }
+            Message::RecordsAre { first, last, bytes } => {
+                self.answered(id, Lacking::Records(first, last), bytes);
             }
             Message::HealDone { database, at } => self.heal_done(id, database, at),
             Message::HealFailed { database, why } => self.heal_failed(database, &why),

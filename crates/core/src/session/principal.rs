@@ -4,7 +4,7 @@ use super::{
     Action, AlarmKind, CatchUp, Cause, Core, LinkId, Member, Millis, PairState, choose,
     links::{Purpose, Use, stale, unexpected},
     pages::PagesSending,
-    repair::PageKey,
+    repair::{Lacking, PageKey},
     start::Retry,
 };
 use crate::{
@@ -293,10 +293,16 @@ impl Core {
             Message::SeedComplete => peer.consistent = true,
             Message::PagesReady => self.pages_ready(id, server),
             Message::PageWanted { database, page, hash } => {
-                self.page_wanted(id, PageKey { database, page, hash });
+                self.wanted(id, Lacking::Page(PageKey { database, page, hash }));
             }
             Message::PageIs { database, page, hash, bytes } => {
-                self.page_is(id, PageKey { database, page, hash }, bytes);
+                self.answered(id, Lacking::Page(PageKey { database, page, hash }), bytes);
+            }
+            Message::RecordsWanted { first, last } => {
+                self.wanted(id, Lacking::Records(first, last));
+            }
+            Message::RecordsAre { first, last, bytes } => {
+                self.answered(id, Lacking::Records(first, last), bytes);
             }
             Message::HealWanted { database } => self.heal_wanted(id, database),
             Message::Differs(databases) => self.mirror_differs(server, databases),

@@ -1,16 +1,17 @@
-//! Damaged pages: one that does not have the hash it must have is asked of the partners, one after the other. By its hash
-//! alone, so it does not matter which position anybody is at. Bounded on both sides; nobody waits for ever.
+//! What is damaged here is asked of the partners, one after the other: a page by the hash that it must have, so that it
+//! does not matter which position anybody is at; records by their positions, which name them for ever. Bounded on both
+//! sides; nobody waits for ever.
 
 use bytes::Bytes;
 
 use super::{Action, Core, LinkId, Millis, links::Use};
 use crate::{
-    ids::{DatabaseId, PageNo, ServerId},
+    ids::{DatabaseId, Lsn, PageNo, ServerId},
     message::Message,
 };
 
-/// At most this many pages are asked for, and looked for, at a time.
-const PAGES_MOST: usize = 64;
+/// At most this much is asked for, and looked for, at a time.
+const LACKING_MOST: usize = 64;
 
 /// A page by what it must be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,10 +21,19 @@ pub(super) struct PageKey {
     pub(super) hash: u64,
 }
 
-/// A page that is being asked for.
+/// What a server lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lacking {
+    /// A page.
+    Page(PageKey),
+    /// Records of the journal, both ends included. The answer may end earlier.
+    Records(Lsn, Lsn),
+}
+
+/// Something that is being asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Repair {
-    key: PageKey,
+    lacking: Lacking,
     asked: Vec<ServerId>,
     /// Where the answer is due, and until when.
     via: LinkId,
@@ -31,46 +41,58 @@ pub(super) struct Repair {
 }
 
 impl Core {
-    pub(super) fn page_damaged(&mut self, key: PageKey) {
-        if self.repairs.iter().any(|repair| repair.key == key) {
+    /// Something here is damaged.
+    pub(super) fn lack(&mut self, lacking: Lacking) {
+        if self.repairs.iter().any(|repair| repair.lacking == lacking) {
             // One answer serves all that wait for it.
             return;
         }
-        if self.repairs.len() >= PAGES_MOST {
-            return self.take_page(key, None);
+        if self.repairs.len() >= LACKING_MOST {
+            return self.take(lacking, None);
         }
-        self.ask_for_page(key, Vec::new());
+        self.ask_for(lacking, Vec::new());
     }
 
     /// Asks the next partner that was not asked yet; there may be none.
-    fn ask_for_page(&mut self, key: PageKey, mut asked: Vec<ServerId>) {
+    fn ask_for(&mut self, lacking: Lacking, mut asked: Vec<ServerId>) {
         let next = self.links.iter().find_map(|link| match link.used {
             Use::Upstream(server) | Use::Downstream(server) if !asked.contains(&server) => {
                 Some((link.id, server))
             }
             _ => None,
         });
-        let Some((via, server)) = next else { return self.take_page(key, None) };
+        let Some((via, server)) = next else { return self.take(lacking, None) };
         asked.push(server);
         let until = self.now.ticks.after(self.config.partner_timeout);
-        self.repairs.push(Repair { key, asked, via, until });
-        let PageKey { database, page, hash } = key;
-        self.send(via, Message::PageWanted { database, page, hash });
+        self.repairs.push(Repair { lacking, asked, via, until });
+        let message = match lacking {
+            Lacking::Page(PageKey { database, page, hash }) => {
+                Message::PageWanted { database, page, hash }
+            }
+            Lacking::Records(first, last) => Message::RecordsWanted { first, last },
+        };
+        self.send(via, message);
     }
 
-    fn take_page(&mut self, key: PageKey, bytes: Option<Bytes>) {
-        let PageKey { database, page, hash } = key;
-        self.emit(Action::TakePage { database, page, hash, bytes });
+    fn take(&mut self, lacking: Lacking, bytes: Option<Bytes>) {
+        self.emit(match lacking {
+            Lacking::Page(PageKey { database, page, hash }) => {
+                Action::TakePage { database, page, hash, bytes }
+            }
+            Lacking::Records(first, last) => Action::TakeRecords { first, last, bytes },
+        });
     }
 
-    pub(super) fn page_is(&mut self, id: LinkId, key: PageKey, bytes: Option<Vec<u8>>) {
-        let found = self.repairs.iter().position(|repair| repair.key == key && repair.via == id);
+    /// A partner's answer.
+    pub(super) fn answered(&mut self, id: LinkId, lacking: Lacking, bytes: Option<Vec<u8>>) {
+        let found =
+            self.repairs.iter().position(|repair| repair.lacking == lacking && repair.via == id);
         // An answer that comes too late is nobody's any more.
         let Some(index) = found else { return };
         let repair = self.repairs.swap_remove(index);
         match bytes {
-            Some(bytes) => self.take_page(key, Some(Bytes::from(bytes))),
-            None => self.ask_for_page(key, repair.asked),
+            Some(bytes) => self.take(lacking, Some(Bytes::from(bytes))),
+            None => self.ask_for(lacking, repair.asked),
         }
     }
 
@@ -83,7 +105,7 @@ impl Core {
         };
         while let Some(index) = self.repairs.iter().position(|repair| gone(self, repair)) {
             let repair = self.repairs.swap_remove(index);
-            self.ask_for_page(repair.key, repair.asked);
+            self.ask_for(repair.lacking, repair.asked);
         }
     }
 
@@ -91,23 +113,37 @@ impl Core {
         self.repairs.iter().map(|repair| repair.until).min()
     }
 
-    pub(super) fn page_wanted(&mut self, id: LinkId, key: PageKey) {
-        let PageKey { database, page, hash } = key;
-        if self.providing.len() >= PAGES_MOST {
-            return self.send(id, Message::PageIs { database, page, hash, bytes: None });
+    /// A partner lacks something.
+    pub(super) fn wanted(&mut self, id: LinkId, lacking: Lacking) {
+        if self.providing.len() >= LACKING_MOST {
+            return self.send_lacking(id, lacking, None);
         }
-        self.providing.push((id, key));
-        self.emit(Action::ProvidePage { link: id, database, page, hash });
+        self.providing.push((id, lacking));
+        self.emit(match lacking {
+            Lacking::Page(PageKey { database, page, hash }) => {
+                Action::ProvidePage { link: id, database, page, hash }
+            }
+            Lacking::Records(first, last) => Action::ProvideRecords { link: id, first, last },
+        });
     }
 
-    pub(super) fn page_provided(&mut self, id: LinkId, key: PageKey, bytes: Option<Bytes>) {
-        if let Some(index) = self.providing.iter().position(|&wanted| wanted == (id, key)) {
+    /// What was looked for, if it is here.
+    pub(super) fn provided(&mut self, id: LinkId, lacking: Lacking, bytes: Option<Bytes>) {
+        if let Some(index) = self.providing.iter().position(|&wanted| wanted == (id, lacking)) {
             self.providing.swap_remove(index);
         }
         if self.link_use(id).is_some() {
-            let PageKey { database, page, hash } = key;
-            let bytes = bytes.map(|bytes| bytes.to_vec());
-            self.send(id, Message::PageIs { database, page, hash, bytes });
+            self.send_lacking(id, lacking, bytes.map(|bytes| bytes.to_vec()));
         }
+    }
+
+    fn send_lacking(&mut self, id: LinkId, lacking: Lacking, bytes: Option<Vec<u8>>) {
+        let message = match lacking {
+            Lacking::Page(PageKey { database, page, hash }) => {
+                Message::PageIs { database, page, hash, bytes }
+            }
+            Lacking::Records(first, last) => Message::RecordsAre { first, last, bytes },
+        };
+        self.send(id, message);
     }
 }

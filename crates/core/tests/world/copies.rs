@@ -28,6 +28,11 @@ impl World {
             Action::ProvidePage { link, database, page, hash } => {
                 job(Thread::Seed, Job::ProvidePage(link, database, page, hash));
             }
+            // Records are what this world has for a journal; none of them is ever damaged.
+            Action::ProvideRecords { link, first, last } => {
+                self.event(index, Event::RecordsProvided { link, first, last, bytes: None });
+            }
+            Action::TakeRecords { .. } => {}
             Action::TakePage { hash, bytes, .. } => node.taken.push((hash, bytes.is_some())),
             Action::SendHeal(link, database) => job(Thread::Seed, Job::SendHeal(link, database)),
             Action::ReceiveHeal(..) => {}
