@@ -34,6 +34,8 @@ pub struct Conn {
     pub lives: [u64; 2],
     /// The dialling side's name for the attempt.
     pub dial: DialId,
+    /// The attempt has not come to anything yet.
+    pub making: bool,
     /// Whether this end's process holds it.
     pub open: [bool; 2],
     /// What is on its way to each end.
@@ -110,6 +112,7 @@ impl Net {
             ends: [from.0, to],
             lives: [from.1, 0],
             dial,
+            making: true,
             open: [false; 2],
             wire: Default::default(),
             not_before: [0; 2],
@@ -212,7 +215,7 @@ impl Net {
 
     /// Forgets a connection that nobody holds and nothing is on.
     pub fn tidy(&mut self, id: u64) {
-        let over = |conn: &Conn| conn.open == [false; 2] && conn.wire.iter().all(VecDeque::is_empty);
+        let over = |conn: &Conn| !conn.making && conn.open == [false; 2] && conn.wire.iter().all(VecDeque::is_empty);
         if self.conns.get(&id).is_some_and(over) {
             self.conns.remove(&id);
         }

@@ -270,6 +270,8 @@ pub struct Process {
     promoting: Option<CommandId>,
     /// Why it can do no more than a restart would mend.
     pub poisoned: Option<String>,
+    /// Replay has stopped for good.
+    pub stuck: bool,
     /// How much slower its disk is.
     pub slow: u64,
 }

@@ -245,6 +245,7 @@ impl World {
     /// A connection attempt gets there, or not.
     fn reach(&mut self, conn: u64) {
         let Some(ways) = self.around.net.get(conn) else { return };
+        ways.making = false;
         let ([from, to], dial, life) = (ways.ends, ways.dial, ways.lives[0]);
         let blocked = self.around.net.is_cut(from, to) || self.around.net.is_cut(to, from);
         let runs = self.machines[to].process.as_ref().map(|process| process.life);

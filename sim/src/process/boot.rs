@@ -211,6 +211,7 @@ fn new(
         commands: 0,
         promoting: None,
         poisoned: None,
+        stuck: false,
         slow: 1,
     }
 }

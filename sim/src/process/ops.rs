@@ -167,7 +167,8 @@ impl Process {
     }
 
     fn read(&mut self, around: &mut Around, op: Op) {
-        if !self.available {
+        // A server that failed in the middle of replaying may show a database that is not in its catalog yet.
+        if !self.available || self.poisoned.is_some() || self.stuck {
             return;
         }
         let Some(model) = self.choose(op.which).and_then(|id| self.databases.get(&id)) else {

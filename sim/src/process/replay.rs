@@ -81,6 +81,8 @@ impl Process {
             if let Err(why) = self.advance_replay(around, &mut replay, goal, true) {
                 let healthy = self.journal.poisoned().is_none() && !self.disk.has_failed();
                 around.truth.demand(!healthy, || format!("{} can't apply: {why}", self.name()));
+                // Each database shows whole transactions, but not all of them the same position.
+                self.stuck = true;
                 self.event(around, Event::ReplayFailed(why));
                 return;
             }

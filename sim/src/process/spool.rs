@@ -7,8 +7,8 @@ use bytes::Bytes;
 use counterpart_core::{
     DatabaseId, Lsn,
     copy::{
-        Answer, Compared, CopyDecoder, Head, Item, Offer, Order, SentPages, Want, differing_ranges,
-        opening, range_hashes,
+        Answer, Compared, CopyDecoder, Head, Item, Offer, SentPages, Want, differing_ranges, opening,
+        range_hashes,
     },
     frame::{Frame, FrameType},
     record::Record,
@@ -255,19 +255,23 @@ impl Process {
         let bytes = read_whole(&self.disk, &spool_path()).map_err(text)?;
         let mut decoder = CopyDecoder::new();
         decoder.buffer().extend_from_slice(&bytes);
-        let (mut order, mut head) = (Order::new(), None);
+        let (mut head, mut end) = (None, None);
         let (mut offers, mut pages, mut tail) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(item) = decoder.next_item().map_err(|error| error.to_string())? {
-            order.take(&item).map_err(|error| error.to_string())?;
             match item {
                 Item::Head(found) => head = Some(*found),
                 Item::Offer(offer) => offers.push(offer),
                 Item::Pages(sent) => pages.push(sent),
                 Item::Tail(records) => tail.extend(records),
-                _ => {}
+                Item::End(last) => end = Some(last),
+                Item::Answer(_) | Item::Chosen(_) | Item::Whole(_) => {}
             }
         }
-        order.finish().map_err(|error| error.to_string())?;
+        let sent: usize = pages.iter().map(|sent: &SentPages| sent.numbers.len()).sum();
+        let told = end.map(|end| (end.databases as usize, end.pages, end.records));
+        if told != Some((offers.len(), sent as u64, tail.len() as u64)) {
+            return Err(format!("the spool's end says {told:?}"));
+        }
         let head = head.ok_or("the spool has no head")?;
         Ok(Found { head, offers, pages, tail })
     }

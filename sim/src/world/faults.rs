@@ -173,7 +173,7 @@ impl World {
         self.machines[server].disk.set_capacity(ROOM);
         if let Some(process) = &mut self.machines[server].process {
             process.slow = 1;
-            if process.poisoned.is_some() {
+            if process.poisoned.is_some() || process.stuck {
                 self.kill(server);
             }
         }
