@@ -117,6 +117,10 @@ pub struct Truth {
     newest: BTreeMap<(usize, u8), EventId>,
     /// Events that were saved as orphans.
     saved: std::collections::HashSet<EventId>,
+    /// Each server's newest term in office, as its disk says.
+    pub terms: Vec<u32>,
+    /// Whether each server's operator wants it promoted, while nothing has come of that.
+    pub promoting: Vec<bool>,
     /// Offices, in the order in which they were taken.
     pub offices: Vec<Office>,
     /// The first thing that is wrong.
@@ -129,6 +133,7 @@ impl Truth {
     /// Nothing has happened.
     #[must_use]
     pub fn new(ids: Vec<ServerId>) -> Truth {
+        let (terms, promoting) = (vec![1; ids.len()], vec![false; ids.len()]);
         let journals = ids.iter().map(|_| Shadow::default()).collect();
         Truth {
             ids,
@@ -138,6 +143,8 @@ impl Truth {
             promises: Vec::new(),
             newest: BTreeMap::new(),
             saved: std::collections::HashSet::new(),
+            terms,
+            promoting,
             offices: Vec::new(),
             violation: None,
             tally: Tally::default(),

@@ -63,6 +63,9 @@ pub fn boot(
     let records: Result<Vec<_>, _> = journal.records_after(recovery.first.before()).collect();
     let records = records.map_err(|error| error.to_string())?;
     around.truth.recovered(me, recovery.first, &records);
+    if control.session.role == Role::Principal {
+        around.truth.holds_office(me, control.session.epoch);
+    }
     let in_record = records.last().map_or(Lsn::ZERO, |record| record.header().commit_lsn);
     let durable = control.session.clone();
     let known = control.commit_lsn.max(in_record).max(control.redo_after).min(recovery.end);

@@ -102,6 +102,7 @@ impl Process {
                 let id = CommandId(self.commands);
                 if matches!(command, counterpart_core::session::Command::Promote { .. }) {
                     self.promoting = Some(id);
+                    around.truth.promoting[self.me] = true;
                 }
                 around
                     .trace

@@ -289,15 +289,17 @@ impl Process {
 
     fn try_to_save_orphans(&self, common: Lsn, end: Lsn) -> Result<(), String> {
         let mut kept: Vec<Bytes> = Vec::new();
-        for record in self.journal.records_after(common) {
+        // What retention has removed is in the copies of the databases that are kept beside the records.
+        let from = common.max(self.journal.first().before());
+        for record in self.journal.records_after(from) {
             let record = record.map_err(|error| error.to_string())?;
             if record.lsn() > end {
                 break;
             }
             kept.push(record.bytes().clone());
         }
-        if kept.len() as u64 != end.since(common) {
-            return Err(format!("{} of {} orphans are in the journal", kept.len(), end.since(common)));
+        if kept.len() as u64 != end.since(from) {
+            return Err(format!("{} of {} orphans are in the journal", kept.len(), end.since(from)));
         }
         let path = directory().join(format!("orphans-{common}-{end}"));
         let write = || {

@@ -115,8 +115,16 @@ impl Truth {
         }
     }
 
-    /// It is on a server's disk that it took office.
-    pub fn took_office(&mut self, server: usize, epoch: Epoch, forced: bool) {
+    /// A server's disk says that it is principal in this epoch, which may be news.
+    pub fn holds_office(&mut self, server: usize, epoch: Epoch) {
+        if epoch.term > self.terms[server] {
+            self.terms[server] = epoch.term;
+            let forced = std::mem::take(&mut self.promoting[server]);
+            self.took_office(server, epoch, forced);
+        }
+    }
+
+    fn took_office(&mut self, server: usize, epoch: Epoch, forced: bool) {
         let name = Truth::name(server);
         let end = self.journals[server].last();
         if forced {

@@ -6,7 +6,7 @@ use counterpart_core::{message::Role, session::PairState};
 use super::World;
 use crate::{
     plan::SECOND,
-    process::{Door, ops::Wish},
+    process::{Door, Process, database::Model, ops::Wish},
     truth::Truth,
 };
 
@@ -23,10 +23,28 @@ impl World {
         self.say(|| "everything heals".to_owned());
         self.heal();
         let Some(principal) = self.settle() else { return 0 };
+        self.judge(principal);
+        let parked: Vec<usize> =
+            (0..self.machines.len()).filter(|&server| self.is_parked(server)).collect();
+        if !parked.is_empty() && self.around.truth.violation.is_none() {
+            // The operator decides: what only they have is saved, and they follow.
+            for &server in &parked {
+                self.rejoin(server);
+            }
+            let Some(principal) = self.settle() else { return 0 };
+            self.judge(principal);
+            let left = (0..self.machines.len()).find(|&server| self.is_parked(server));
+            self.around.truth.demand(left.is_none(), || {
+                format!("{} parks although it was told to rejoin", Truth::name(left.unwrap_or(0)))
+            });
+        }
+        parked.len() as u64
+    }
+
+    fn judge(&mut self, principal: usize) {
         self.confirm_once_more(principal);
         self.around.truth.conclude(principal);
         self.compare(principal);
-        (0..self.machines.len()).filter(|&server| self.is_parked(server)).count() as u64
     }
 
     /// Lets time pass until all are level; the principal.
@@ -47,6 +65,7 @@ impl World {
             }
             if waited % 10 == 0 {
                 self.resume_all();
+                self.allow_writes_alone();
             }
         }
         None
@@ -150,8 +169,13 @@ impl World {
                 && process.databases.values().zip(office.databases.values()).all(|(one, other)| {
                     one.id == other.id && one.name == other.name && one.pages == other.pages
                 });
+            let names = |process: &Process| {
+                let named = |m: &Model| format!("{} {} of {}", m.id, m.name, m.pages.size());
+                process.databases.values().map(named).collect::<Vec<_>>().join(", ")
+            };
             self.around.truth.demand(same, || {
-                format!("{} and {} are not equal", Truth::name(server), Truth::name(principal))
+                let (one, other) = (Truth::name(server), Truth::name(principal));
+                format!("{one} ({}) and {other} ({}) are not equal", names(process), names(office))
             });
         }
     }

@@ -10,7 +10,7 @@ use super::World;
 use crate::{
     agenda::What,
     plan::SECOND,
-    process::{Around, Input, boot::address},
+    process::{Around, Door, Input, boot::address},
     truth::Truth,
 };
 
@@ -87,6 +87,21 @@ impl World {
                 self.command(server, Command::SetSafety { safety, require_mirror });
             }
             _ => {}
+        }
+    }
+
+    /// A parked server saves what only it has, and follows.
+    pub(super) fn rejoin(&mut self, server: usize) {
+        self.command(server, Command::Rejoin);
+    }
+
+    /// Whoever refuses writes for want of a mirror may write alone: its mirrors may all be parked.
+    pub(super) fn allow_writes_alone(&mut self) {
+        for server in 0..self.machines.len() {
+            let process = self.machines[server].process.as_ref();
+            let Some(process) = process.filter(|p| p.door == Door::Closed(true)) else { continue };
+            let safety = process.core.durable().safety;
+            self.command(server, Command::SetSafety { safety, require_mirror: false });
         }
     }
 
