@@ -24,6 +24,10 @@ pub enum Endpoint {
     Resume,
     StopMirroring,
     Rejoin,
+    Scrub,
+    StartScrub,
+    Checksums,
+    CompareChecksums,
     ListOrphans,
     ShowOrphans,
     OrphanRows,
@@ -92,7 +96,7 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 28] = [
+const TABLE: [Route; 32] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
@@ -242,6 +246,22 @@ const TABLE: [Route; 28] = [
         "Ends mirroring; both servers are standalone afterwards",
     )
     .refuses(&["INVALID_QUERY", "WRONG_ROLE", "UNKNOWN_PARTNER", "PARTNER_NOT_NAMED"]),
+    get(Endpoint::Scrub, SCRUB, "Scrub", "The scrub under way, and what the last one found"),
+    post(
+        Endpoint::StartScrub,
+        SCRUB,
+        "Nothing",
+        "Scrub",
+        "Reads every page and record back from the disk now, at full speed",
+    ),
+    get(Endpoint::Checksums, "/api/v1/checksums", "Checksums", "Each database's checksum"),
+    post(
+        Endpoint::CompareChecksums,
+        "/api/v1/checksums/compare",
+        "Checksums",
+        "Comparisons",
+        "Compares another server's checksums with what is here",
+    ),
     get(
         Endpoint::ListOrphans,
         ORPHANS,
@@ -285,6 +305,7 @@ const ORPHANS: &str = "/api/v1/orphans";
 const ORPHAN_SET: &str = "/api/v1/orphans/{set}";
 const ORPHAN_ROWS: &str = "/api/v1/orphans/{set}/rows";
 const ORPHAN_CONTENT: &str = "/api/v1/orphans/{set}/content";
+const SCRUB: &str = "/api/v1/scrub";
 const PROMOTION: &str = "/api/v1/mirroring/promotion";
 
 impl Endpoint {

@@ -4,6 +4,7 @@
 mod content;
 mod databases;
 mod health;
+mod integrity;
 mod mirroring;
 mod orphans;
 
@@ -55,6 +56,10 @@ pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
         Endpoint::Resume => on(method, mirroring::resume::<O>),
         Endpoint::Rejoin => on(method, mirroring::rejoin::<O>),
         Endpoint::StopMirroring => on(method, mirroring::stop::<O>),
+        Endpoint::Scrub => on(method, integrity::scrub::<O>),
+        Endpoint::StartScrub => on(method, integrity::start_scrub::<O>),
+        Endpoint::Checksums => on(method, integrity::checksums::<O>),
+        Endpoint::CompareChecksums => on(method, integrity::compare::<O>),
         Endpoint::ListOrphans => on(method, orphans::list::<O>),
         Endpoint::ShowOrphans => on(method, orphans::show::<O>),
         Endpoint::OrphanRows => on(method, orphans::rows::<O>),

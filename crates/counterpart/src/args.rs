@@ -44,6 +44,8 @@ pub enum Command {
     Suspend(cli::WhichPartner),
     /// Resume suspended mirroring. Asked of the principal
     Resume(cli::WhichPartner),
+    /// Compare both copies, and with --deep read every page back from both disks
+    Verify(cli::verify::VerifyArgs),
     /// List, show, export and delete the events that only a deposed principal had
     #[command(subcommand)]
     Orphans(cli::orphans::OrphansCommand),
@@ -104,6 +106,7 @@ impl Command {
             Command::Failover(failover) => failover.connection.json,
             Command::Promote(promote) => promote.connection.json,
             Command::Suspend(which) | Command::Resume(which) => which.connection.json,
+            Command::Verify(verify) => verify.connection.json,
             Command::Orphans(orphans) => orphans.connection().json,
             Command::Version(version) => version.json,
         }

@@ -18,6 +18,7 @@ pub mod status;
 pub mod suspend;
 mod table;
 mod transfer;
+pub mod verify;
 pub mod version;
 pub mod view;
 

@@ -44,6 +44,7 @@ fn run(command: Command, screen: &mut Screen) -> Result<(), Failure> {
         Command::Promote(promote) => cli::promote::run(&promote, screen),
         Command::Suspend(which) => cli::suspend::run(&which, screen),
         Command::Resume(which) => cli::resume::run(&which, screen),
+        Command::Verify(verify) => cli::verify::run(&verify, screen),
         Command::Orphans(orphans) => cli::orphans::run(orphans, screen),
         Command::Completions(completions) => cli::completions::run(&completions, screen),
         Command::Version(version) => cli::version::run(&version, screen),

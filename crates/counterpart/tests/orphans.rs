@@ -17,7 +17,7 @@ const QUICK: [&str; 2] = ["--partner-timeout", "1s"];
 fn pair() -> Pair {
     let pair = Pair::start_with(&QUICK, &[]);
     pair.principal.client().script(
-        "create table work(client, n, text); create table t(id integer primary key, v);
+        "create table work(client, n, text, primary key(client, n)); create table t(id integer primary key, v);
          insert into t values (1, 'one'), (2, 'two'), (3, 'three')",
     );
     insert(&pair.principal, 1);

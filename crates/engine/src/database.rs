@@ -80,11 +80,7 @@ impl OpenError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            OpenError::Sqlite { cause, .. } => {
-                cause.code == "SQLITE_NOTADB"
-                    || cause.code == crate::error::code::DATA_DAMAGED
-                    || cause.code.starts_with("SQLITE_CORRUPT")
-            }
+            OpenError::Sqlite { cause, .. } => cause.is_damage(),
             OpenError::NotWal { .. } => false,
         }
     }

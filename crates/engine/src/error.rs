@@ -47,6 +47,14 @@ impl SqlError {
         SqlError::new(code::REFUSED, sentence)
     }
 
+    /// Whether it says that the database's own bytes are not what they should be.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        self.code == code::DATA_DAMAGED
+            || self.code == "SQLITE_NOTADB"
+            || self.code.starts_with("SQLITE_CORRUPT")
+    }
+
     /// The result has more bytes than one may have.
     #[must_use]
     pub fn response_too_large(limit: u64) -> SqlError {

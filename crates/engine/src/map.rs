@@ -291,6 +291,13 @@ impl DatabaseMap {
         (state.live_checksum(), state.live_size())
     }
 
+    /// The newest position that anything changed at, as far as is known, and the checksum of the database there.
+    #[must_use]
+    pub fn position(&self) -> (Lsn, u64) {
+        let state = self.lock();
+        (state.newest(), state.live_checksum())
+    }
+
     /// The checksum of what the database file holds; 0 while some page of it is unknown.
     #[must_use]
     pub fn file_checksum(&self) -> u64 {

@@ -8,11 +8,17 @@ mod redo;
 
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
-use counterpart_core::{Lsn, ServerId, SessionId};
-use counterpart_engine::{ApplyError, OpenError};
+use counterpart_core::{Lsn, ServerId, SessionId, session::Event};
+use counterpart_engine::{ApplyError, DatabaseMap, OpenError};
 use counterpart_journal::{ControlError, ReadError, WaitError, sync_dir};
 
-use crate::{control::CatalogEntry, databases::file_path, refusal::Refusal, shared::Shared};
+use crate::{
+    control::CatalogEntry,
+    databases::file_path,
+    quarantine::{self, Evidence, Ill, keep_evidence},
+    refusal::Refusal,
+    shared::Shared,
+};
 
 /// Why databases could not be brought to a position.
 #[derive(Debug, thiserror::Error)]
@@ -117,16 +123,63 @@ pub fn not_seeded() -> Refusal {
 pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
     shared.databases.close_all(not_seeded());
     // The maps live until SQLite has the files open, and with them the maps.
-    let _maps = redo::redo(shared, up_to)?;
+    let redo::Redone { maps, mut ill } = redo::redo(shared, up_to)?;
     let entries: Vec<CatalogEntry> = shared.control.read().databases.clone();
     for entry in &entries {
-        let hosted = shared.open_database(entry)?;
-        hosted.engine.set_read_only(true);
-        shared.databases.insert(hosted);
+        let opened = match ill.remove(&entry.id) {
+            Some(error) => Err(error),
+            None => shared.open_database(entry).map_err(BootError::from),
+        };
+        match opened {
+            Ok(hosted) => {
+                hosted.engine.set_read_only(true);
+                shared.databases.insert(hosted);
+            }
+            Err(error) => {
+                isolate(shared, entry, error, maps.get(&entry.id).map(Arc::clone), up_to)?;
+            }
+        }
     }
     shared.set_applied(up_to);
     shared.confirmations.advance(up_to);
     shared.databases.set_unavailable(None);
+    Ok(())
+}
+
+/// Takes a database out of use that is not what it should be; all others are served. A server without partners has
+/// nobody who could mend it, and does not start.
+fn isolate(
+    shared: &Arc<Shared>,
+    entry: &CatalogEntry,
+    error: BootError,
+    map: Option<Arc<DatabaseMap>>,
+    lsn: Lsn,
+) -> Result<(), BootError> {
+    let alone = shared.control.read().session.partners.is_empty();
+    if alone || !error.is_damage() {
+        return Err(error);
+    }
+    let what = error.to_string();
+    let (expected, found) = match &error {
+        BootError::Differs { expected, found, .. } => (*expected, *found),
+        _ => (0, 0),
+    };
+    let evidence = Evidence { entry, lsn, expected, found, what: what.clone(), record: None };
+    match keep_evidence(shared, &evidence) {
+        Ok(path) => {
+            tracing::error!(database = %entry.name, what, evidence = %path.display(), "a database is damaged; it is out of use until it is mended");
+        }
+        Err(failed) => {
+            tracing::error!(database = %entry.name, what, %failed, "a database is damaged; it is out of use until it is mended, and the evidence can't be kept");
+        }
+    }
+    let refusal = Some(quarantine::damaged(&entry.name, &what));
+    // Pages can be mended one by one only where the map is what the journal says.
+    let map = map.filter(|_| matches!(error, BootError::Open(_)));
+    let (entry, healed_at) = (entry.clone(), None);
+    let (database, name) = (entry.id, entry.name.clone());
+    shared.databases.quarantine.put(Ill { entry, refusal, map, healed_at });
+    shared.inputs.event(Event::DatabaseDiffers { database, name, lsn, expected, found });
     Ok(())
 }
 

@@ -140,7 +140,8 @@ pub async fn checkpoint(shared: &Arc<Shared>) -> Result<Option<Lsn>, CheckpointE
             complete &= checkpoint_database(shared, &hosted).await?;
         }
     }
-    if !complete {
+    // Redo must not begin after events that a damaged database lacks.
+    if !complete || !shared.databases.quarantine.is_empty() {
         return Ok(None);
     }
     shared.confirmations.wait(mark).await.map_err(CheckpointError::NotFinal)?;

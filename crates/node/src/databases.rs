@@ -15,7 +15,10 @@ use counterpart_core::{DatabaseId, DatabaseName, Lsn};
 use counterpart_engine as engine;
 use tokio::sync::Semaphore;
 
-use crate::{control::CatalogEntry, gate::JournalGate, refusal::Refusal, visibility::Visibility};
+use crate::{
+    control::CatalogEntry, gate::JournalGate, quarantine::Quarantine, refusal::Refusal,
+    visibility::Visibility,
+};
 
 /// One open database.
 pub struct Hosted {
@@ -115,6 +118,8 @@ pub fn file_path(directory: &Path, id: DatabaseId) -> PathBuf {
 /// The open databases.
 pub struct Databases {
     open: RwLock<Open>,
+    /// Those that are out of use.
+    pub quarantine: Quarantine,
     /// Held by whoever creates or drops a database, so that the list changes in the order of the journal.
     pub changes: tokio::sync::Mutex<()>,
 }
@@ -132,7 +137,11 @@ impl Databases {
     #[must_use]
     pub fn unavailable(why: Refusal) -> Databases {
         let open = Open { unavailable: Some(why), ..Open::default() };
-        Databases { open: RwLock::new(open), changes: tokio::sync::Mutex::new(()) }
+        Databases {
+            open: RwLock::new(open),
+            quarantine: Quarantine::default(),
+            changes: tokio::sync::Mutex::new(()),
+        }
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Open> {
@@ -152,7 +161,9 @@ impl Databases {
         if let Some(why) = &open.unavailable {
             return Err(why.clone());
         }
-        open.by_name.get(name).cloned().ok_or_else(|| not_found(name))
+        let hosted = open.by_name.get(name).cloned();
+        drop(open);
+        hosted.ok_or_else(|| self.quarantine.refusal(name).unwrap_or_else(|| not_found(name)))
     }
 
     /// The database with this number, whether clients may read or not.
@@ -204,6 +215,8 @@ impl Databases {
             hosted.retire();
         }
         *open = Open { unavailable: Some(why), ..Open::default() };
+        drop(open);
+        self.quarantine.clear();
     }
 
     /// Clients may read again (`None`), or not.

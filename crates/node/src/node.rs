@@ -1,15 +1,16 @@
-//! One server: put together at the start, taken apart at the end, and what operators ask of it in between.
+//! One server: put together at the start, taken apart at the end.
+
+mod open;
+mod operate;
+mod reap;
 
 use std::{path::PathBuf, sync::Arc};
 
 use counterpart_core::{
-    DatabaseName, Lsn, ServerId,
-    message::{PartnerAddress, Role, Safety},
-    session::{Command, CommandError, Config, Core, Durable, Millis, Outcome, Recovered},
+    DatabaseName,
+    session::{Command, CommandError, Config, Core, Millis, Outcome},
 };
-use counterpart_journal::{
-    self as journal, ControlFile, Disk, Journal, Progress, RealDisk, lock_directory,
-};
+use counterpart_journal as journal;
 use tokio::{
     net::TcpListener,
     sync::oneshot,
@@ -17,24 +18,15 @@ use tokio::{
 };
 
 use crate::{
-    admission::{Admission, Door},
+    admission::Door,
     boot,
-    control::{Control, ControlKeeper},
-    copy,
-    databases::Databases,
     driver::{Driver, Input, Inputs, now},
-    operations::{
-        DatabaseDetails, DatabaseSummary, Export, JoinRequest, Operations, PartnerRequest,
-        PeerIdentity,
-    },
-    ops,
-    orphans::{self, Form, OrphanSet},
-    probe, random,
+    ops, random,
     refusal::Refusal,
+    scrub,
     settings::Settings,
-    shared::{Parts, Shared},
-    status,
-    stream::{ClientStream, Slot},
+    shared::Shared,
+    stream::ClientStream,
 };
 
 /// Why a server can't start. Nothing was changed, unless the sentence says otherwise.
@@ -84,6 +76,7 @@ pub struct Node {
     driver: std::sync::Mutex<Option<JoinHandle<()>>>,
     accepting: JoinHandle<()>,
     reaping: JoinHandle<()>,
+    scrubbing: JoinHandle<()>,
     started: std::time::Duration,
     _lock: journal::disk::DirectoryLock,
 }
@@ -99,7 +92,7 @@ impl Node {
         let opened = spawn_blocking({
             let (settings, inputs, io) =
                 (settings.clone(), inputs.clone(), tokio::runtime::Handle::current());
-            move || open(settings, inputs, io)
+            move || open::open(settings, inputs, io)
         });
         let (shared, recovered, lock) = opened.await??;
         let mut actions = Vec::new();
@@ -107,14 +100,15 @@ impl Node {
         let driver = tokio::spawn(Driver::new(core, Arc::clone(&shared)).run(actions, queue));
         shared.repairs.listen();
         let accepting = tokio::spawn(accept(partners, inputs));
-        let reaping = tokio::spawn(reap(Arc::clone(&shared)));
+        let reaping = tokio::spawn(reap::reap(Arc::clone(&shared)));
+        let scrubbing = tokio::spawn(scrub::keep_scrubbing(Arc::clone(&shared)));
         let started = crate::clock::uptime();
         let driver = std::sync::Mutex::new(Some(driver));
         // Whoever is told that the server serves finds its databases.
         let mut settled = shared.settled.subscribe();
         // The sender lives in `shared`, which this function holds.
         let _settled = settled.wait_for(|settled| *settled).await;
-        Ok(Arc::new(Node { shared, driver, accepting, reaping, started, _lock: lock }))
+        Ok(Arc::new(Node { shared, driver, accepting, reaping, scrubbing, started, _lock: lock }))
     }
 
     /// Opens a stream for a client.
@@ -130,6 +124,7 @@ impl Node {
     pub async fn stop(&self) {
         self.accepting.abort();
         self.reaping.abort();
+        self.scrubbing.abort();
         self.shared.admission.set(Door::Closed(Refusal::stopping()));
         let (done, ended) = oneshot::channel();
         self.shared.inputs.send(Input::Stop(done));
@@ -222,113 +217,6 @@ fn core_config(settings: &Settings) -> Config {
     config
 }
 
-fn open(
-    settings: Settings,
-    inputs: Inputs,
-    io: tokio::runtime::Handle,
-) -> Result<(Arc<Shared>, Recovered, journal::disk::DirectoryLock), StartError> {
-    let data = settings.data.clone();
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    disk.create_dir(&data).map_err(|cause| StartError::Directory { path: data.clone(), cause })?;
-    let lock = lock_directory(&data)?;
-    if let Err(error) = ops::import::discard_uploads(&data) {
-        tracing::warn!(%error, "remains of uploads take space; delete the directory `staging`");
-    }
-    let file: ControlFile<Control> = ControlFile::new(Arc::clone(&disk), &data.join("control"));
-    let control = match file.load()? {
-        Some(control) => control,
-        None => {
-            let fresh = Control::new(Durable::new(ServerId(random::number())));
-            file.save(&fresh)?;
-            fresh
-        }
-    };
-    let identity = boot::journal_identity(control.session.server);
-    // While a seed has not begun or not ended, the journal may be another one than the control file speaks of.
-    let reached = control.redo_after.max(control.commit_lsn);
-    let must_reach = if control.is_whole() { reached } else { Lsn::ZERO };
-    let (journal, recovery) = open_journal(&settings, &disk, identity, must_reach, &inputs)?;
-    if let Some(cut) = &recovery.cut {
-        tracing::warn!(file = %cut.file.display(), offset = cut.offset, bytes = cut.bytes, "a torn tail of the journal was cut; nothing of it was ever confirmed");
-    }
-    let last_known = journal.records_after(recovery.end.before()).last().and_then(Result::ok);
-    let in_record = last_known.map_or(Lsn::ZERO, |record| record.header().commit_lsn);
-    let durable = control.session.clone();
-    let known = control.commit_lsn.max(in_record).max(control.redo_after).min(recovery.end);
-    let commit = if decides_alone(&durable) { recovery.end } else { known };
-    let shared = Shared::new(Parts {
-        settings,
-        journal,
-        disk,
-        control: ControlKeeper::new(file, control),
-        databases: Databases::unavailable(starting()),
-        admission: Admission::new(Door::Hold),
-        inputs,
-        io,
-    });
-    shared.confirmations.begin(commit);
-    shared.hardened.send_replace(recovery.end);
-    let applied = match &durable.seeding {
-        Some(seed) => seed.mark,
-        None => {
-            boot::remove_strays(&shared)?;
-            boot::reload(&shared, commit)?;
-            if !durable.empty {
-                copy::adopt::discard_served(&shared);
-            }
-            commit
-        }
-    };
-    shared.set_applied(applied);
-    let redo_from = shared.control.read().redo_after;
-    let journal_after = recovery.first.before();
-    let recovered = Recovered {
-        durable: durable.clone(),
-        journal_after,
-        journal_end: recovery.end,
-        commit,
-        applied,
-        base: redo_from,
-        has_spool: copy::spool::exists(&shared.settings.data),
-        stride: random::stride(),
-    };
-    Ok((shared, recovered, lock))
-}
-
-/// Whether everything that this server has hardened was final without anybody else's word: it acted, and commits
-/// waited for no mirror. What it confirmed alone stays readable here even if it turns out to have been deposed.
-fn decides_alone(durable: &Durable) -> bool {
-    let waits = durable.safety == Safety::Full && durable.partners.iter().any(|p| p.synchronized);
-    durable.role != Role::Mirror && durable.pending_handover.is_none() && !waits
-}
-
-fn open_journal(
-    settings: &Settings,
-    disk: &Arc<dyn Disk>,
-    identity: counterpart_core::SessionId,
-    must_reach: Lsn,
-    inputs: &Inputs,
-) -> Result<(Journal, journal::Recovery), StartError> {
-    let config = journal::Config {
-        retention_bytes: settings.retention_bytes,
-        must_reach,
-        ..journal::Config::default()
-    };
-    let inputs = inputs.clone();
-    let listener = Box::new(move |progress: Progress| match progress {
-        Progress::Hardened(lsn) => inputs.hardened(lsn),
-        Progress::Poisoned(poison) => inputs.journal_failed(poison.to_string()),
-    });
-    let directory = settings.data.join("journal");
-    disk.create_dir(&directory)
-        .map_err(|cause| StartError::Directory { path: directory.clone(), cause })?;
-    Ok(Journal::open(Arc::clone(disk), &directory, config, identity, listener)?)
-}
-
-fn starting() -> Refusal {
-    Refusal::new("SERVER_STARTING", "the server is starting", "try again in a moment")
-}
-
 async fn accept(partners: TcpListener, inputs: Inputs) {
     loop {
         match partners.accept().await {
@@ -340,246 +228,4 @@ async fn accept(partners: TcpListener, inputs: Inputs) {
             }
         }
     }
-}
-
-/// Ends transactions that lie idle for too long, and readers that pin the WAL for too long.
-async fn reap(shared: Arc<Shared>) {
-    let limit = u64::try_from(shared.settings.transaction_idle.as_millis()).unwrap_or(u64::MAX);
-    let pause = std::time::Duration::from_millis((limit / 10).clamp(10, 250));
-    loop {
-        tokio::time::sleep(pause).await;
-        interrupt_old_readers(&shared);
-        for (slot, mut held) in shared.transactions.resting() {
-            let Some(why) = too_long(&shared, &slot) else { continue };
-            let why = Refusal::stream_expired(&why);
-            if spawn_blocking(move || held.expire(why)).await.is_err() {
-                tracing::error!(database = %slot.hosted.name, "rolling back an idle transaction panicked");
-            }
-        }
-    }
-}
-
-/// Why a transaction must end now, if it must.
-fn too_long(shared: &Shared, slot: &Slot) -> Option<String> {
-    let idle = shared.settings.transaction_idle;
-    if u128::from(slot.idle_ms()) >= idle.as_millis() {
-        let limit = idle.as_secs_f32();
-        return Some(format!(
-            "the transaction was idle for more than {limit} s and was rolled back"
-        ));
-    }
-    let most = shared
-        .settings
-        .reader_max_age
-        .filter(|most| u128::from(slot.open_ms()) >= most.as_millis())?;
-    let limit = most.as_secs_f32();
-    Some(format!(
-        "the transaction was open for more than {limit} s and was rolled back, so that the WAL can shrink"
-    ))
-}
-
-/// Interrupts statements whose snapshot is older than it may be.
-fn interrupt_old_readers(shared: &Shared) {
-    let Some(most) = shared.settings.reader_max_age else { return };
-    let now = crate::clock::unix_now();
-    for hosted in shared.databases.all() {
-        for reader in hosted.engine.readers() {
-            if u128::from(now.0.saturating_sub(reader.since.0)) >= most.as_micros() {
-                tracing::warn!(database = %hosted.name, "a reader held its snapshot for too long and was interrupted");
-                reader.interrupter.interrupt();
-            }
-        }
-    }
-}
-
-impl Operations for Node {
-    async fn status(&self) -> serde_json::Value {
-        match self.look().await {
-            Ok(view) => {
-                let (shared, started) = (Arc::clone(&self.shared), self.started);
-                spawn_blocking(move || status::render(&shared, &view, started))
-                    .await
-                    .unwrap_or_else(|panicked| {
-                        tracing::error!(%panicked, "the status could not be told");
-                        serde_json::json!({ "failed": panicked.to_string() })
-                    })
-            }
-            Err(refusal) => serde_json::json!({ "stopping": refusal.to_string() }),
-        }
-    }
-
-    fn databases(&self) -> Vec<DatabaseSummary> {
-        self.shared.databases.all().iter().map(|hosted| ops::look::summary(hosted)).collect()
-    }
-
-    async fn database(&self, name: DatabaseName) -> Result<DatabaseDetails, Refusal> {
-        ops::look::details(&self.shared, &name).await
-    }
-
-    async fn create_database(&self, name: DatabaseName) -> Result<DatabaseSummary, Refusal> {
-        let hosted = ops::create::create_database(&self.shared, &name).await?;
-        Ok(ops::look::summary(&hosted))
-    }
-
-    async fn drop_database(&self, name: DatabaseName) -> Result<(), Refusal> {
-        ops::create::drop_database(&self.shared, &name).await
-    }
-
-    fn staging_path(&self, name: &DatabaseName, bytes: u64) -> Result<PathBuf, Refusal> {
-        ops::import::staging_path(&self.shared, name, bytes)
-    }
-
-    async fn import_database(
-        &self,
-        name: DatabaseName,
-        staged: PathBuf,
-    ) -> Result<DatabaseSummary, Refusal> {
-        let hosted = ops::import::import(&self.shared, &name, staged).await?;
-        Ok(ops::look::summary(&hosted))
-    }
-
-    async fn export_database(&self, name: DatabaseName) -> Result<Export, Refusal> {
-        ops::export::export(&self.shared, &name).await
-    }
-
-    async fn probe(&self, partner_address: String) -> Result<PeerIdentity, Refusal> {
-        probe::probe(&self.shared, &partner_address).await
-    }
-
-    async fn check_join(&self, replace: bool, bytes: u64) -> Result<(), Refusal> {
-        ops::import::require_space(&self.shared, bytes)?;
-        if !replace && self.holds_data().await? {
-            return Err(not_empty());
-        }
-        Ok(())
-    }
-
-    async fn join(&self, request: JoinRequest) -> Result<(), Refusal> {
-        let holds_data = self.holds_data().await?;
-        let principal = PartnerAddress {
-            server: request.principal,
-            partner_address: request.principal_partner_address,
-            client_url: request.principal_client_url,
-        };
-        let (session, replace) = (request.session, request.replace);
-        self.command(Command::JoinSession {
-            session,
-            principal,
-            replace,
-            holds_data,
-            history: None,
-        })
-        .await
-        .map(drop)
-    }
-
-    async fn cancel_join(&self) -> Result<(), Refusal> {
-        self.command(Command::CancelJoin).await.map(drop)
-    }
-
-    async fn add_partner(&self, request: PartnerRequest) -> Result<(), Refusal> {
-        let safety = match request.safety.as_deref() {
-            None => self.shared.control.read().session.safety,
-            Some("full") => Safety::Full,
-            Some("off") => Safety::Off,
-            Some(other) => {
-                return Err(Refusal::new(
-                    "BAD_REQUEST",
-                    format!("{other:?} is no safety"),
-                    "use full or off",
-                ));
-            }
-        };
-        let partner = PartnerAddress {
-            server: request.server,
-            partner_address: request.partner_address,
-            client_url: request.client_url,
-        };
-        let require_mirror = self.shared.settings.require_mirror;
-        let command =
-            Command::AddPartner { session: request.session, partner, safety, require_mirror };
-        self.command(command).await.map(drop)
-    }
-
-    async fn failover(&self, to: Option<ServerId>) -> Result<serde_json::Value, Refusal> {
-        self.command(Command::Failover(to)).await.map(|outcome| status::outcome(&outcome))
-    }
-
-    async fn assess_promotion(&self) -> Result<serde_json::Value, Refusal> {
-        let status = self.look().await?.status;
-        let permission = status.commands.iter().find(|permission| permission.command == "promote");
-        match (status.promotion, permission.and_then(|permission| permission.reason.as_ref())) {
-            (_, Some(reason)) => Err(refused(reason)),
-            (assessment, None) => {
-                Ok(serde_json::to_value(assessment).expect("plain values have a JSON form"))
-            }
-        }
-    }
-
-    async fn promote(&self) -> Result<serde_json::Value, Refusal> {
-        if let Some(failure) = self.look().await?.apply_failure {
-            return Err(Refusal::new(
-                "APPLY_FAILED",
-                format!("this mirror can't apply its journal, and could not serve: {failure}"),
-                "restart it and promote it then, or promote another mirror",
-            ));
-        }
-        self.command(Command::Promote { force: true })
-            .await
-            .map(|outcome| status::outcome(&outcome))
-    }
-
-    async fn suspend(&self, partner: Option<ServerId>) -> Result<(), Refusal> {
-        self.command(Command::Suspend(partner)).await.map(drop)
-    }
-
-    async fn resume(&self, partner: Option<ServerId>) -> Result<(), Refusal> {
-        self.command(Command::Resume(partner)).await.map(drop)
-    }
-
-    async fn stop_mirroring(&self, partner: Option<ServerId>) -> Result<(), Refusal> {
-        self.command(Command::StopMirroring(partner)).await.map(drop)
-    }
-
-    async fn rejoin(&self) -> Result<(), Refusal> {
-        self.command(Command::Rejoin).await.map(drop)
-    }
-
-    async fn orphans(&self) -> Result<Vec<OrphanSet>, Refusal> {
-        self.reading(|shared| orphans::list(shared)).await
-    }
-
-    async fn orphan_set(&self, set: String) -> Result<OrphanSet, Refusal> {
-        self.reading(move |shared| orphans::show(shared, &set)).await
-    }
-
-    async fn orphan_rows(
-        &self,
-        set: String,
-        database: Option<DatabaseName>,
-        limit: usize,
-    ) -> Result<Vec<serde_json::Value>, Refusal> {
-        self.reading(move |shared| orphans::rows(shared, &set, database.as_ref(), limit)).await
-    }
-
-    async fn export_orphans(
-        &self,
-        set: String,
-        database: Option<DatabaseName>,
-        form: Form,
-    ) -> Result<Export, Refusal> {
-        self.reading(move |shared| orphans::export(shared, &set, database.as_ref(), form)).await
-    }
-
-    async fn drop_orphans(&self, set: String) -> Result<(), Refusal> {
-        self.reading(move |shared| orphans::drop_set(shared, &set)).await
-    }
-}
-
-fn not_empty() -> Refusal {
-    Refusal::new(
-        "NOT_EMPTY",
-        "this server holds data of its own",
-        "back it up or move it away, then say --replace to give it up",
-    )
 }

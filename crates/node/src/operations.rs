@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
+    checksums::{Checksum, Comparison},
     orphans::{Form, OrphanSet},
     refusal::Refusal,
+    scrub,
 };
 
 /// One database, as the list shows it.
@@ -183,6 +185,17 @@ pub trait Operations: Send + Sync + 'static {
         &self,
         partner: Option<ServerId>,
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// How far the scrub is, and what the last one found.
+    fn scrub(&self) -> scrub::Progress;
+    /// Reads every page and record back from the disk now, at full speed.
+    fn start_scrub(&self) -> scrub::Progress;
+    /// The checksum of each database here, by name.
+    fn checksums(&self) -> Vec<Checksum>;
+    /// Compares what another server says of its databases with what is here.
+    fn compare_checksums(
+        &self,
+        theirs: Vec<Checksum>,
+    ) -> impl Future<Output = Result<Vec<Comparison>, Refusal>> + Send;
     /// On a deposed principal that parks: saves its orphans and joins the new principal. `WRONG_STATE`.
     fn rejoin(&self) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// The sets of orphans that this server keeps, the oldest first.

@@ -1,4 +1,4 @@
-//! Damaged pages: asked of the partners by their hash, written back, counted for the status.
+//! What is damaged here and asked of the partners: pages by their hash, records by their positions. Counted for the status.
 //!
 //! SQLite waits in the middle of a read while a page is fetched, so nobody waits here for long, and not at all while
 //! there is nobody to ask.
@@ -14,7 +14,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use counterpart_core::{DatabaseId, PageNo, UnixMicros, session::Event};
+use counterpart_core::{
+    DatabaseId, Lsn, PageNo, UnixMicros,
+    record::{Record, split_records},
+    session::Event,
+};
 use counterpart_engine::{DamagedPage, RepairOutcome, Repairer};
 use serde::Serialize;
 
@@ -23,11 +27,20 @@ use crate::{clock, driver::Inputs};
 /// A client's statement waits for a page at most this long.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// A scrub waits for records a while longer.
+const RECORDS_PATIENCE: Duration = Duration::from_secs(20);
+
 /// Damaged pages that the status names; all are counted, and in the log.
 const REMEMBERED: usize = 64;
 
-/// A page by what it must be.
-type Key = (DatabaseId, PageNo, u64);
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Key {
+    /// A page, by the hash that it must have.
+    Page(DatabaseId, PageNo, u64),
+    /// Records of the journal, both ends included. The answer may end earlier.
+    Records(Lsn, Lsn),
+}
 
 /// What was damaged, since the server started.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -91,6 +104,38 @@ impl Repairs {
         self.listening.store(true, Ordering::SeqCst);
     }
 
+    /// Asks the partners, one after the other, and waits for `patience` at most.
+    fn ask(&self, key: Key, patience: Duration) -> Option<Bytes> {
+        if !self.listening.load(Ordering::SeqCst) {
+            return None;
+        }
+        let (answer, answered) = sync_channel(1);
+        self.waiting().entry(key).or_default().push(answer);
+        self.inputs.event(match key {
+            Key::Page(database, page, hash) => Event::PageDamaged { database, page, hash },
+            Key::Records(first, last) => Event::RecordsDamaged { first, last },
+        });
+        answered.recv_timeout(patience).ok().flatten()
+    }
+
+    /// These records, from the partners; `None` if they are not all to be had. Blocks.
+    #[must_use]
+    pub fn fetch_records(&self, first: Lsn, last: Lsn) -> Option<Vec<Record>> {
+        let (mut records, mut next) = (Vec::new(), first);
+        while next <= last {
+            let bytes = self.ask(Key::Records(next, last), RECORDS_PATIENCE)?;
+            let some = split_records(bytes).ok()?;
+            for record in some {
+                if record.lsn() != next || next > last {
+                    return None;
+                }
+                next = next.next();
+                records.push(record);
+            }
+        }
+        Some(records)
+    }
+
     /// The partners' answer.
     pub fn answer(&self, key: Key, bytes: Option<&Bytes>) {
         for waiting in self.waiting().remove(&key).unwrap_or_default() {
@@ -112,13 +157,7 @@ impl Repairs {
 
 impl Repairer for Repairs {
     fn fetch(&self, database: DatabaseId, page: PageNo, hash: u64) -> Option<Bytes> {
-        if !self.listening.load(Ordering::SeqCst) {
-            return None;
-        }
-        let (answer, answered) = sync_channel(1);
-        self.waiting().entry((database, page, hash)).or_default().push(answer);
-        self.inputs.event(Event::PageDamaged { database, page, hash });
-        answered.recv_timeout(PATIENCE).ok().flatten()
+        self.ask(Key::Page(database, page, hash), PATIENCE)
     }
 
     fn damaged(&self, page: DamagedPage, outcome: &RepairOutcome) {
@@ -183,8 +222,8 @@ mod tests {
             assert!(matches!(asked, Some(Input::Event(Event::PageDamaged { hash: 3, .. }))));
         }
         let page = Bytes::from_static(b"page");
-        repairs.answer((DatabaseId(1), PageNo(2), 4), None);
-        repairs.answer((DatabaseId(1), PageNo(2), 3), Some(&page));
+        repairs.answer(Key::Page(DatabaseId(1), PageNo(2), 4), None);
+        repairs.answer(Key::Page(DatabaseId(1), PageNo(2), 3), Some(&page));
         for waiting in both {
             assert_eq!(waiting.join().unwrap(), Some(page.clone()));
         }

@@ -13,12 +13,18 @@ use std::{
 use counterpart_core::{
     DatabaseId, Epoch, Lsn,
     record::{Kind, Record},
+    session::Event,
 };
 use counterpart_engine::{Applier, ApplyError, Database, OpenError};
 use counterpart_journal::{ControlError, ReadError};
 pub use thread::Replayer;
 
-use crate::{control::CatalogEntry, databases::file_path, shared::Shared};
+use crate::{
+    control::CatalogEntry,
+    databases::file_path,
+    quarantine::{Evidence, Ill, keep_evidence},
+    shared::Shared,
+};
 
 /// Appliers kept open; each is a connection.
 const OPEN_APPLIERS: usize = 64;
@@ -54,6 +60,33 @@ pub enum ReplayError {
     /// The control file can't be written.
     #[error(transparent)]
     Control(#[from] ControlError),
+}
+
+impl ReplayError {
+    /// Whether it says that one database is not what it should be, so that all others can go on.
+    fn is_damage(&self) -> bool {
+        match self {
+            ReplayError::Apply { cause, .. } => match cause {
+                ApplyError::Differs { .. }
+                | ApplyError::Page { .. }
+                | ApplyError::Misfit { .. } => true,
+                ApplyError::Sqlite(cause) => cause.is_damage(),
+                ApplyError::Io(_) => false,
+            },
+            ReplayError::Open(error) => error.is_damage(),
+            ReplayError::Journal(_) | ReplayError::File { .. } | ReplayError::Control(_) => false,
+        }
+    }
+
+    /// The checksum that a record says and the one that was found, 0 where there is none.
+    fn checksums(&self) -> (u64, u64) {
+        match self {
+            ReplayError::Apply { cause: ApplyError::Differs { expected, found, .. }, .. } => {
+                (*expected, *found)
+            }
+            _ => (0, 0),
+        }
+    }
 }
 
 /// Writes records to the databases of one server.
@@ -175,7 +208,7 @@ impl Replay {
         record: &Record,
         touched: &mut BTreeSet<DatabaseId>,
     ) -> Result<(), ReplayError> {
-        let (header, database) = (record.header(), record.header().database);
+        let header = record.header();
         if self.epoch.replace(header.epoch).is_some_and(|before| before != header.epoch) {
             self.drop_runs();
         }
@@ -186,15 +219,14 @@ impl Replay {
                 self.mark = Some(record.lsn());
             }
             Kind::Chunk | Kind::Transaction => {
-                if !self.is_gone(record) {
-                    self.push(record)?;
-                    touched.insert(database);
+                if !self.is_gone(record) && !self.shared.databases.quarantine.passes_over(record) {
+                    self.push_or_isolate(record, touched)?;
                 }
             }
             Kind::CreateDatabase => {
                 self.commit(touched)?;
                 touched.clear();
-                if !self.is_gone(record) {
+                if !self.is_gone(record) && !self.shared.databases.quarantine.passes_over(record) {
                     self.create(record)?;
                 }
             }
@@ -229,10 +261,69 @@ impl Replay {
         Ok(())
     }
 
+    /// Pushes a record; if it shows that its database is not what it should be, only that one stops.
+    fn push_or_isolate(
+        &mut self,
+        record: &Record,
+        touched: &mut BTreeSet<DatabaseId>,
+    ) -> Result<(), ReplayError> {
+        let database = record.header().database;
+        match self.push(record) {
+            Ok(()) => drop(touched.insert(database)),
+            Err(error) if error.is_damage() => {
+                touched.remove(&database);
+                self.isolate(database, record.lsn(), &error, Some(record))?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Takes a database out of use. It stays readable where it is, if it can be read.
+    fn isolate(
+        &mut self,
+        id: DatabaseId,
+        lsn: Lsn,
+        error: &ReplayError,
+        record: Option<&Record>,
+    ) -> Result<(), ReplayError> {
+        self.appliers.remove(&id);
+        self.runs.remove(&id);
+        let Some(hosted) = self.shared.databases.numbered(id) else {
+            // Nothing is known of it yet but this record.
+            return Err(ReplayError::File { database: id, what: error.to_string() });
+        };
+        let (expected, found) = error.checksums();
+        let entry = CatalogEntry { id, name: hosted.name.clone() };
+        let evidence =
+            Evidence { entry: &entry, lsn, expected, found, what: error.to_string(), record };
+        match keep_evidence(&self.shared, &evidence) {
+            Ok(path) => {
+                tracing::error!(database = %entry.name, %lsn, %error, evidence = %path.display(), "a database differs; it stands still until it is healed");
+            }
+            Err(failed) => {
+                tracing::error!(database = %entry.name, %lsn, %error, %failed, "a database differs, and the evidence can't be kept");
+            }
+        }
+        let map = hosted.engine.map().map(Arc::clone);
+        let ill = Ill { entry: entry.clone(), refusal: None, map, healed_at: None };
+        self.shared.databases.quarantine.put(ill);
+        let name = entry.name;
+        let differs = Event::DatabaseDiffers { database: id, name, lsn, expected, found };
+        self.shared.inputs.event(differs);
+        Ok(())
+    }
+
     fn commit(&mut self, touched: &BTreeSet<DatabaseId>) -> Result<(), ReplayError> {
         for &database in touched {
-            if let Some(applier) = self.appliers.get_mut(&database) {
-                applier.commit().map_err(|cause| ReplayError::Apply { database, cause })?;
+            if let Some(applier) = self.appliers.get_mut(&database)
+                && let Err(cause) = applier.commit()
+            {
+                let error = ReplayError::Apply { database, cause };
+                if !error.is_damage() {
+                    return Err(error);
+                }
+                self.isolate(database, self.shared.applied(), &error, None)?;
             }
         }
         if self.appliers.len() > OPEN_APPLIERS {
@@ -289,6 +380,9 @@ impl Replay {
         let id = record.header().database;
         self.appliers.remove(&id);
         self.runs.remove(&id);
+        if self.shared.databases.quarantine.release(id).is_some() {
+            self.shared.inputs.event(Event::Healed { database: id });
+        }
         forget_database(&self.shared, id, record.lsn())
     }
 
@@ -328,7 +422,8 @@ impl Replay {
                 complete &= !hosted.is_dirty();
             }
         }
-        if complete {
+        // Redo must not begin after events that a damaged database lacks.
+        if complete && self.shared.databases.quarantine.is_empty() {
             self.mark = None;
             crate::checkpoint::advance_redo(&self.shared, mark)?;
         }

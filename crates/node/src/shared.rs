@@ -28,6 +28,7 @@ use crate::{
     refusal::Refusal,
     repair::Repairs,
     runs::Runs,
+    scrub::Scrub,
     settings::Settings,
     stream::OpenTransactions,
 };
@@ -59,6 +60,8 @@ pub struct Shared {
     pub inputs: Inputs,
     /// Asks partners for damaged pages.
     pub repairs: Arc<Repairs>,
+    /// Reads everything back from the disk now and then.
+    pub scrub: Arc<Scrub>,
     /// The runtime of all I/O.
     pub io: Handle,
     /// How far the local journal is hardened, as the driver knows it.
@@ -121,6 +124,7 @@ impl Shared {
             transactions: OpenTransactions::default(),
             runs: Runs::default(),
             repairs: Arc::new(Repairs::new(inputs.clone())),
+            scrub: Arc::default(),
             inputs,
             io,
             hardened: watch::Sender::new(Lsn::ZERO),

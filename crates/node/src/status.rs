@@ -41,6 +41,7 @@ pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Va
         },
         "applied": shared.applied(),
         "readers": readers(shared),
+        "integrity": integrity(shared),
         "copies": shared.copies.show(),
         "mirroring": {
             "session": status.session,
@@ -207,6 +208,14 @@ fn progress(seed: &SeedStatus, began: Option<Duration>) -> Value {
     let rate = if seconds > 0.0 { done as f64 / seconds } else { 0.0 };
     let eta = (rate > 0.0).then(|| (total - done) as f64 / rate);
     json!({ "done": done, "total": total, "rate": rate, "eta": eta })
+}
+
+/// What was found damaged and what became of it, and how far reading everything back is.
+fn integrity(shared: &Shared) -> Value {
+    json!({
+        "scrub": shared.scrub.progress(),
+        "damage": shared.repairs.damage(),
+    })
 }
 
 /// Readers that hold a snapshot, and so keep the WAL from shrinking, oldest first.

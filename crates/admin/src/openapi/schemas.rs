@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// All schemas by name.
 pub fn all() -> Value {
     let mut schemas = requests();
-    let others = [basics(), databases(), orphans(), answers()];
+    let others = [basics(), databases(), integrity(), orphans(), answers()];
     let known = schemas.as_object_mut().expect("an object was written above");
     for group in others {
         let Value::Object(group) = group else { unreachable!("an object was written below") };
@@ -73,6 +73,51 @@ fn databases() -> Value {
         "DatabaseSummary": object(&summary, &[]),
         "DatabaseDetails": object(&details, &[]),
         "DatabaseList": object(&[("databases", list)], &[]),
+    })
+}
+
+fn integrity() -> Value {
+    let count = json!({ "type": "integer", "minimum": 0 });
+    let digits = json!({ "type": ["string", "null"], "description": "16 hexadecimal digits" });
+    let pass = object(
+        &[
+            ("began", count.clone()),
+            ("ended", json!({ "type": ["integer", "null"] })),
+            ("bytes", count.clone()),
+            ("total", count.clone()),
+            ("damaged_pages", count.clone()),
+            ("repaired_pages", count.clone()),
+            ("damaged_segments", count.clone()),
+            ("repaired_segments", count.clone()),
+            ("failures", json!({ "type": "array", "items": { "type": "string" } })),
+        ],
+        &[],
+    );
+    let pass = json!({ "anyOf": [pass, { "type": "null" }] });
+    let checksum = object(
+        &[
+            ("id", count.clone()),
+            ("name", reference("DatabaseName")),
+            ("lsn", count.clone()),
+            ("checksum", digits.clone()),
+        ],
+        &[],
+    );
+    let comparison = object(
+        &[
+            ("id", count.clone()),
+            ("verdict", json!({ "enum": ["equal", "different", "unknown", "missing"] })),
+            ("lsn", count),
+            ("here", digits.clone()),
+            ("there", digits),
+        ],
+        &[],
+    );
+    let list = |items: Value| object(&[("databases", json!({ "type": "array", "items": items }))], &[]);
+    json!({
+        "Scrub": object(&[("running", pass.clone()), ("last", pass)], &[]),
+        "Checksums": list(checksum),
+        "Comparisons": list(comparison),
     })
 }
 
@@ -162,6 +207,7 @@ fn status() -> Value {
             "journal": { "type": "object" },
             "applied": count,
             "readers": { "type": "array", "items": { "type": "object" } },
+            "integrity": { "type": "object" },
             "mirroring": mirroring(),
         },
     })

@@ -12,10 +12,12 @@ use bytes::Bytes;
 use counterpart_core::{DatabaseId, DatabaseName, Epoch, Lsn, ServerId, UnixMicros};
 use counterpart_node::{
     Operations, Refusal,
+    checksums::{Checksum, Comparison, Verdict},
     operations::{
         DatabaseDetails, DatabaseSummary, Export, JoinRequest, PartnerRequest, PeerIdentity,
     },
     orphans::{Differences, Form, OrphanDatabase, OrphanSet},
+    scrub,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -210,6 +212,30 @@ impl Operations for Fake {
 
     async fn stop_mirroring(&self, partner: Option<ServerId>) -> Result<(), Refusal> {
         self.called(format!("stop {partner:?}"), ())
+    }
+
+    fn scrub(&self) -> scrub::Progress {
+        scrub::Progress { running: None, last: Some(scrub::Pass::default()) }
+    }
+
+    fn start_scrub(&self) -> scrub::Progress {
+        scrub::Progress { running: Some(scrub::Pass::default()), last: None }
+    }
+
+    fn checksums(&self) -> Vec<Checksum> {
+        let checksum = Some("00000000000000ff".to_owned());
+        vec![Checksum { id: DatabaseId(1), name: DatabaseName::main(), lsn: Lsn(7), checksum }]
+    }
+
+    async fn compare_checksums(&self, theirs: Vec<Checksum>) -> Result<Vec<Comparison>, Refusal> {
+        let compared = theirs.iter().map(|one| Comparison {
+            id: one.id,
+            verdict: Verdict::Equal,
+            lsn: one.lsn,
+            here: one.checksum.clone(),
+            there: one.checksum.clone(),
+        });
+        self.called(format!("compare-checksums {}", theirs.len()), compared.collect())
     }
 
     async fn rejoin(&self) -> Result<(), Refusal> {

@@ -21,6 +21,10 @@ fn sample(operation: &str) -> (&'static str, Value) {
             json!({ "session": b, "server": b, "partner_address": "b:6481",
                     "client_url": "http://b:6480", "safety": "off" }),
         ),
+        "CompareChecksums" => {
+            let one = json!({ "id": 1, "name": "main", "lsn": 7, "checksum": "00000000000000ff" });
+            ("", json!({ "databases": [one] }))
+        }
         "Failover" => ("", json!({ "to": b })),
         "Suspend" | "Resume" => ("", json!({ "partner": b })),
         "ExportOrphans" => ("?form=sql&database=main", Value::Null),
@@ -60,7 +64,7 @@ fn all_calls(document: &Value) -> Vec<Call> {
             });
         }
     }
-    assert_eq!(calls.len(), 28);
+    assert_eq!(calls.len(), 32);
     calls
 }
 
@@ -129,7 +133,7 @@ fn every_sample_body_has_its_documented_shape_and_an_unknown_field_in_it_is_refu
         );
         checked += 1;
     }
-    assert_eq!(checked, 9);
+    assert_eq!(checked, 12);
 }
 
 #[test]
@@ -177,7 +181,8 @@ fn every_operation_that_can_be_refused_passes_the_refusal_on() {
     let mut refused = 0;
     for call in all_calls(&counterpart_admin::openapi_document()) {
         let always =
-            ["Status", "OpenApi", "Health", "HealthPrincipal", "HealthMirror", "ListDatabases"];
+            ["Status", "OpenApi", "Health", "HealthPrincipal", "HealthMirror", "ListDatabases", "Scrub",
+             "StartScrub", "Checksums"];
         if always.contains(&call.operation.as_str()) {
             continue;
         }
@@ -186,7 +191,7 @@ fn every_operation_that_can_be_refused_passes_the_refusal_on() {
         assert_eq!(reply.json()["error"]["remedy"], "free some space");
         refused += 1;
     }
-    assert_eq!(refused, 22);
+    assert_eq!(refused, 23);
 }
 
 #[test]

@@ -102,6 +102,13 @@ impl World {
             Action::ProvidePage { link, database, page, .. } => {
                 format!("provide page {page} of {database} for {}", self.peer_name(*link))
             }
+            Action::ProvideRecords { link, first, last } => {
+                format!("provide records {first}..{last} for {}", self.peer_name(*link))
+            }
+            Action::TakeRecords { first, last, bytes } => {
+                let what = if bytes.is_some() { "take" } else { "do without" };
+                format!("{what} records {first}..{last}")
+            }
             Action::TakePage { database, page, bytes, .. } => {
                 let what = if bytes.is_some() { "take" } else { "do without" };
                 format!("{what} page {page} of {database}")

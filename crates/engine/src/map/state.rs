@@ -93,6 +93,11 @@ impl State {
         self.live_known = self.file.is_complete();
     }
 
+    /// The newest position that anything changed at; of a rebuilt page, that of the rebuilding.
+    pub(crate) fn newest(&self) -> Lsn {
+        self.newest
+    }
+
     pub(crate) fn live_size(&self) -> u32 {
         self.live_size
     }

@@ -10,7 +10,7 @@ use counterpart_core::{
     DatabaseId, Epoch, Lsn, PageSize,
     record::{Kind, Record},
 };
-use counterpart_engine::{Database, DatabaseMap, RedoFile};
+use counterpart_engine::{ApplyError, Database, DatabaseMap, RedoFile};
 use counterpart_journal::{sync_dir, sync_file};
 
 use super::{BootError, io_error};
@@ -43,15 +43,26 @@ struct Redo<'a> {
     maps: BTreeMap<DatabaseId, Arc<DatabaseMap>>,
     /// What the last redone record says that the database's checksum is.
     recorded: BTreeMap<DatabaseId, u64>,
+    /// Those that are not what they should be; nothing is redone into them.
+    ill: BTreeMap<DatabaseId, BootError>,
+}
+
+/// What a redo leaves.
+#[derive(Default)]
+pub(super) struct Redone {
+    /// The map of each database.
+    pub maps: BTreeMap<DatabaseId, Arc<DatabaseMap>>,
+    /// The databases that are not what the journal says, and why.
+    pub ill: BTreeMap<DatabaseId, BootError>,
 }
 
 /// Redoes the journal from where the control file says up to `up_to`; files, page maps and control file are durable
-/// afterwards, and each database is what the journal says. Gives back the maps.
-pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<Vec<Arc<DatabaseMap>>, BootError> {
+/// afterwards, and each database is what the journal says, or named as one that is not.
+pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<Redone, BootError> {
     crate::checkpoint::note_final(shared, up_to)?;
     let catalog = shared.control.read().clone();
     let directory = &shared.settings.data;
-    check_files(shared, &catalog)?;
+    let ill = check_files(shared, &catalog);
     for entry in &catalog.databases {
         let path = file_path(directory, entry.id);
         Database::discard_wal(&path).map_err(io_error("can't remove the WAL of", &path))?;
@@ -59,7 +70,7 @@ pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<Vec<Arc<DatabaseM
     let from = catalog.redo_after;
     let (files, touched, runs, maps, recorded) = Default::default();
     let (epoch, mark) = (None, None);
-    let mut redo = Redo { shared, files, touched, runs, catalog, epoch, mark, maps, recorded };
+    let mut redo = Redo { shared, files, touched, runs, catalog, epoch, mark, maps, recorded, ill };
     redo.open_maps(up_to)?;
     let total = up_to.since(from);
     if total > 0 {
@@ -86,17 +97,17 @@ pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<Vec<Arc<DatabaseM
 
 /// Redo would make a missing file anew, with holes where the journal does not reach back. What was created after the
 /// mark may be missing: the journal has all of it. So may what was dropped while a seed ran.
-fn check_files(shared: &Shared, catalog: &Control) -> Result<(), BootError> {
+fn check_files(shared: &Shared, catalog: &Control) -> BTreeMap<DatabaseId, BootError> {
     if !catalog.is_whole() || catalog.catalog_lsn > catalog.redo_after {
-        return Ok(());
+        return BTreeMap::new();
     }
-    for entry in &catalog.databases {
-        let path = file_path(&shared.settings.data, entry.id);
-        if std::fs::metadata(&path).map_or(0, |file| file.len()) == 0 {
-            return Err(BootError::Lost { name: entry.name.clone(), path });
-        }
-    }
-    Ok(())
+    let path = |entry: &CatalogEntry| file_path(&shared.settings.data, entry.id);
+    let missing =
+        |entry: &&CatalogEntry| std::fs::metadata(path(entry)).map_or(0, |file| file.len()) == 0;
+    let lost = |entry: &CatalogEntry| {
+        (entry.id, BootError::Lost { name: entry.name.clone(), path: path(entry) })
+    };
+    catalog.databases.iter().filter(missing).map(lost).collect()
 }
 
 impl Redo<'_> {
@@ -132,7 +143,7 @@ impl Redo<'_> {
                 self.mark = Some(record.lsn());
             }
             Kind::DropDatabase => self.drop_database(record)?,
-            _ if dropped_later => {}
+            _ if dropped_later || self.ill.contains_key(&database) => {}
             Kind::Chunk | Kind::Transaction => self.push_pages(record)?,
             Kind::CreateDatabase => {
                 self.push_pages(record)?;
@@ -151,7 +162,21 @@ impl Redo<'_> {
             self.runs.remove(&database);
         }
         let file = self.file(database, record.header().page_size.unwrap_or(PageSize::DEFAULT))?;
-        file.push(record).map_err(|error| BootError::Apply(database, error))
+        match file.push(record) {
+            Ok(()) => Ok(()),
+            Err(ApplyError::Io(cause)) => Err(io_error("can't write", &self.path(database))(cause)),
+            Err(error) => {
+                self.fall_ill(database, error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Only this database stops; what was gathered for it is forgotten.
+    fn fall_ill(&mut self, database: DatabaseId, error: ApplyError) {
+        self.files.remove(&database);
+        self.runs.remove(&database);
+        self.ill.insert(database, BootError::Apply(database, error));
     }
 
     fn file(
@@ -179,7 +204,16 @@ impl Redo<'_> {
     /// Finishes a file as far as it has come; an unfinished run in it is forgotten.
     fn close(&mut self, database: DatabaseId) -> Result<(), BootError> {
         if let Some(file) = self.files.remove(&database) {
-            let redone = file.finish().map_err(|error| BootError::Apply(database, error))?;
+            let redone = match file.finish() {
+                Ok(redone) => redone,
+                Err(ApplyError::Io(cause)) => {
+                    return Err(io_error("can't write", &self.path(database))(cause));
+                }
+                Err(error) => {
+                    self.fall_ill(database, error);
+                    return Ok(());
+                }
+            };
             self.recorded.extend(redone.recorded.map(|(_, checksum)| (database, checksum)));
         }
         Ok(())
@@ -196,6 +230,7 @@ impl Redo<'_> {
         self.close(database)?;
         self.maps.remove(&database);
         self.recorded.remove(&database);
+        self.ill.remove(&database);
         self.catalog.note_dropped(database, record.lsn());
         let path = self.path(database);
         Database::discard_wal(&path).map_err(io_error("can't remove the WAL of", &path))?;
@@ -207,8 +242,8 @@ impl Redo<'_> {
     }
 
     /// Compares a database with what the journal says of it, or, where nothing was redone, the control file.
-    fn verify(&self, entry: &CatalogEntry) -> Result<(), BootError> {
-        let Some(map) = self.maps.get(&entry.id) else { return Ok(()) };
+    fn verify(&self, entry: &CatalogEntry) -> Option<BootError> {
+        let map = self.maps.get(&entry.id).filter(|_| !self.ill.contains_key(&entry.id))?;
         let known =
             self.catalog.checksums.get(&entry.id).filter(|_| !self.touched.contains(&entry.id));
         let expected = self.recorded.get(&entry.id).or(known).copied();
@@ -216,13 +251,13 @@ impl Redo<'_> {
         match expected {
             Some(expected) if found != 0 && expected != found => {
                 let (name, path) = (entry.name.clone(), self.path(entry.id));
-                Err(BootError::Differs { name, path, expected, found })
+                Some(BootError::Differs { name, path, expected, found })
             }
-            _ => Ok(()),
+            _ => None,
         }
     }
 
-    fn finish(mut self, up_to: Lsn) -> Result<Vec<Arc<DatabaseMap>>, BootError> {
+    fn finish(mut self, up_to: Lsn) -> Result<Redone, BootError> {
         // The files hold nothing of these; whoever goes on takes their chunks again.
         self.shared.note_runs(&self.runs);
         let open: Vec<_> = self.files.keys().copied().collect();
@@ -235,7 +270,9 @@ impl Redo<'_> {
             }
         }
         for entry in &self.catalog.databases {
-            self.verify(entry)?;
+            if let Some(error) = self.verify(entry) {
+                self.ill.insert(entry.id, error);
+            }
             if let Some(map) = self.maps.get(&entry.id) {
                 let path = self.path(entry.id);
                 maps::save(map, up_to).map_err(io_error("can't save the page map of", &path))?;
@@ -243,17 +280,21 @@ impl Redo<'_> {
         }
         let directory = &self.shared.settings.data;
         sync_dir(directory).map_err(io_error("can't sync", directory))?;
-        let Redo { shared, catalog, mark, maps, .. } = self;
+        let Redo { shared, catalog, mark, maps, ill, .. } = self;
+        // While one is not what it should be, the next start must find that out again.
+        let mark = mark.filter(|_| ill.is_empty());
         let checksums = maps.iter().map(|(id, map)| (*id, map.file_checksum()));
         let checksums = checksums.filter(|(id, sum)| *sum != 0 && catalog.knows(*id)).collect();
         shared.control.update(|control| {
-            control.checksums = checksums;
+            if ill.is_empty() {
+                control.checksums = checksums;
+            }
             control.databases = catalog.databases;
             control.catalog_lsn = catalog.catalog_lsn;
             control.next_database = catalog.next_database;
             control.redo_after = control.redo_after.max(mark.unwrap_or_default());
         })?;
         super::remove_strays(shared)?;
-        Ok(maps.into_values().collect())
+        Ok(Redone { maps, ill })
     }
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use counterpart_core::{
     DatabaseId, Lsn, PageNo,
-    map::page_hash,
     session::{Action, Event, LinkId},
 };
 use tokio::task::spawn_blocking;
 
 use super::{Driver, Input, roles::follow};
-use crate::{orphans, replay::Replayer, shared::Shared};
+use crate::{mend, orphans, replay::Replayer, shared::Shared};
 
 impl Driver {
     /// Looks for a page that a partner lacks.
@@ -20,6 +19,15 @@ impl Driver {
         spawn_blocking(move || {
             let bytes = find_page(&shared, database, page, hash);
             shared.inputs.event(Event::PageProvided { link, database, page, hash, bytes });
+        });
+    }
+
+    /// Looks for records that a partner lacks.
+    pub(super) fn provide_records(&self, link: LinkId, first: Lsn, last: Lsn) {
+        let shared = Arc::clone(&self.shared);
+        spawn_blocking(move || {
+            let bytes = mend::find_records(&shared, first, last);
+            shared.inputs.event(Event::RecordsProvided { link, first, last, bytes });
         });
     }
 
@@ -53,24 +61,8 @@ impl Driver {
 /// The page with this hash, if this server has it: in its file, or as it is now.
 fn find_page(shared: &Shared, database: DatabaseId, page: PageNo, hash: u64) -> Option<Bytes> {
     let hosted = shared.databases.numbered(database)?;
-    if let Some(map) = hosted.engine.map() {
-        match map.page_with_hash(page, hash) {
-            Ok(Some(image)) => return Some(image),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(%database, %page, %error, "a page that a partner lacks can't be read here");
-            }
-        }
-    }
-    let read = hosted.engine.page_reader().and_then(|mut reader| reader.read(page, 1));
-    match read {
-        Ok(pages) if !pages.bytes.is_empty() && page_hash(page, &pages.bytes) == hash => {
-            Some(pages.bytes)
-        }
-        Ok(_) => None,
-        Err(error) => {
-            tracing::warn!(%database, %page, %error, "a page that a partner lacks can't be read here");
-            None
-        }
-    }
+    hosted.engine.find_page(page, hash).unwrap_or_else(|error| {
+        tracing::warn!(%database, %page, %error, "a page that a partner lacks can't be read here");
+        None
+    })
 }

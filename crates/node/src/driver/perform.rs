@@ -11,7 +11,7 @@ use counterpart_core::session::{
 use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 
 use super::{Driver, Input};
-use crate::{admission::Door, link::Outgoing, refusal::Refusal, seed, shared::Shared};
+use crate::{admission::Door, link::Outgoing, refusal::Refusal, repair::Key, seed, shared::Shared};
 
 impl Driver {
     /// Performs all actions; `actions` is empty afterwards.
@@ -38,15 +38,21 @@ impl Driver {
                 | Action::ReceivePages { .. }
                 | Action::FinishPages(..)
                 | Action::AdoptPages { .. } => self.perform_copy(action),
-                Action::SendHeal(..)
-                | Action::ReceiveHeal(..)
-                | Action::FinishHeal { .. } => self.cannot_yet(action),
+                Action::SendHeal(..) | Action::ReceiveHeal(..) | Action::FinishHeal { .. } => {
+                    self.cannot_yet(action)
+                }
                 Action::SaveOrphans { common, end } => self.save_orphans(common, end),
                 Action::ProvidePage { link, database, page, hash } => {
                     self.provide_page(link, database, page, hash)
                 }
                 Action::TakePage { database, page, hash, bytes } => {
-                    self.shared.repairs.answer((database, page, hash), bytes.as_ref());
+                    self.shared.repairs.answer(Key::Page(database, page, hash), bytes.as_ref());
+                }
+                Action::ProvideRecords { link, first, last } => {
+                    self.provide_records(link, first, last)
+                }
+                Action::TakeRecords { first, last, bytes } => {
+                    self.shared.repairs.answer(Key::Records(first, last), bytes.as_ref());
                 }
                 Action::Append(link) => self.append(link),
                 Action::TruncateJournal(lsn) => self.truncate_journal(lsn),

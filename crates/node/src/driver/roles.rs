@@ -99,8 +99,8 @@ impl Driver {
 
     /// Compares orphans that were saved and not compared yet, once this server has the new principal's state.
     fn compare_orphans(&self) {
-        let control = self.shared.control.read();
-        if control.is_whole() && control.session.deposed.is_none() {
+        let durable = self.core.durable();
+        if !durable.empty && durable.seeding.is_none() && durable.deposed.is_none() {
             let shared = Arc::clone(&self.shared);
             spawn_blocking(move || crate::orphans::compare_all(&shared));
         }
