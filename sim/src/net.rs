@@ -99,6 +99,9 @@ impl Net {
 
     /// Frees all ways.
     pub fn heal_all(&mut self, agenda: &mut Agenda) {
+        for conn in self.conns.values_mut() {
+            conn.delay = 0;
+        }
         for (from, to) in std::mem::take(&mut self.cut) {
             self.heal(from, to, agenda);
         }

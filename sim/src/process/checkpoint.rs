@@ -80,6 +80,11 @@ impl Process {
         self.appended += draft.length() as u64;
         let lsn = self.journal.append(draft).map_err(|error| error.to_string())?;
         let record = self.journal.read_records(lsn.before(), 1).map_err(|e| e.to_string())?;
+        around.trace.line(around.agenda.now(), || {
+            let header = record[0].header();
+            let (kind, id, size) = (header.kind, header.database, header.size_in_pages);
+            format!("{} writes {lsn}: {kind:?} of database {id}, {size} pages", self.name())
+        });
         around.truth.wrote(self.me, &record[0], state);
         self.plan_pump(around);
         self.wake_senders(around);
@@ -101,6 +106,7 @@ impl Process {
         let Some(&id) = at.rest.front() else { return self.finish_checkpoint(around, number, at) };
         let Some(model) = self.databases.get_mut(&id) else {
             at.rest.pop_front();
+            at.waited = false;
             self.checkpoint = Some(at);
             return self.soon(around, 1, Job::Checkpoint(number));
         };

@@ -23,6 +23,9 @@ use super::{
 /// Pages in one frame.
 const STEP: usize = 4;
 
+/// Bytes of records in one frame.
+const TAIL: usize = 8 << 10;
+
 /// A copy that is being sent.
 pub struct Copying {
     mark: Lsn,
@@ -213,7 +216,7 @@ impl Process {
     }
 
     fn end_copy(&mut self, around: &mut Around, link: LinkId, mut copying: Copying, end: Lsn) {
-        let mut sent = 0;
+        let (mut sent, mut tail) = (0, Vec::new());
         for record in self.journal.records_after(copying.mark) {
             let Ok(record) = record else {
                 return self.link_broke(around, link, "the journal of the copy can't be read");
@@ -222,7 +225,13 @@ impl Process {
                 break;
             }
             sent += 1;
-            self.put_copy(around, link, FrameType::CopyTail, record.bytes());
+            tail.extend_from_slice(record.bytes());
+            if tail.len() >= TAIL {
+                self.put_copy(around, link, FrameType::CopyTail, &std::mem::take(&mut tail));
+            }
+        }
+        if !tail.is_empty() {
+            self.put_copy(around, link, FrameType::CopyTail, &tail);
         }
         let (databases, pages) = (copying.databases, copying.pages);
         let last = End { end, databases, pages, records: sent };

@@ -128,7 +128,8 @@ impl Process {
     /// Ends all open transactions.
     pub(super) fn evict_all(&mut self, _around: &mut Around) {
         self.ops.retain(|_, op| op.holds.is_none());
-        for model in self.databases.values_mut() {
+        // A checkpoint that copies is waited for, not ended.
+        for model in self.databases.values_mut().filter(|model| model.permit != Some(0)) {
             model.permit = None;
         }
     }

@@ -64,6 +64,7 @@ impl Process {
             Action::Reply(id, outcome) => {
                 if self.promoting == Some(id) {
                     self.promoting = None;
+                    around.truth.promoting[self.me] &= outcome.is_ok();
                 }
                 around.trace.line(around.agenda.now(), || {
                     format!("{} answers command {}: {outcome:?}", self.name(), id.0)
@@ -96,6 +97,9 @@ impl Process {
             Action::ProvidePage { link, database, page, hash } => {
                 Event::PageProvided { link, database, page, hash, bytes: None }
             }
+            Action::ProvideRecords { link, first, last } => {
+                Event::RecordsProvided { link, first, last, bytes: None }
+            }
             Action::SendHeal(link, database) => {
                 Event::HealNotSent { link, database, why: "not modelled".to_owned() }
             }
@@ -116,17 +120,10 @@ impl Process {
     pub(super) fn save(&mut self, around: &mut Around) {
         self.saver.busy = false;
         let Some((ticket, durable)) = self.saver.queue.drain(..).next_back() else { return };
-        let before = self.control.read().session.clone();
         match self.control.update(|control| control.session = (*durable).clone()) {
             Ok(()) => {
-                let acts = durable.role == Role::Principal;
-                if acts && durable.epoch.term > before.epoch.term {
-                    let forced = self.promoting.is_some();
-                    let epoch = durable.epoch;
-                    around.truth.took_office(self.me, epoch, forced);
-                    around.trace.line(around.agenda.now(), || {
-                        format!("{} holds office in {epoch}, forced: {forced}", self.name())
-                    });
+                if durable.role == Role::Principal {
+                    around.truth.holds_office(self.me, durable.epoch);
                 }
                 self.event(around, Event::Persisted(ticket));
             }

@@ -35,6 +35,12 @@ impl Process {
     pub fn reload(&mut self, around: &mut Around, up_to: Lsn) -> Result<(), String> {
         self.databases.clear();
         self.available = false;
+        around.trace.line(around.agenda.now(), || {
+            let control = self.control.read();
+            let ids: Vec<_> = control.databases.iter().map(|entry| entry.id.0).collect();
+            let (from, catalog) = (control.redo_after, control.catalog_lsn);
+            format!("{} redoes {from} to {up_to}, catalog at {catalog}: {ids:?}", self.name())
+        });
         self.redo(up_to)?;
         let entries = self.control.read().databases.clone();
         for CatalogEntry { id, name } in entries {
@@ -214,7 +220,12 @@ impl Process {
         lsn: Lsn,
     ) -> Result<(), String> {
         self.databases.remove(&id);
-        self.update(|control| control.note_dropped(id, lsn))?;
+        let commit = self.confirmations.commit_lsn().min(lsn);
+        self.update(|control| {
+            control.note_dropped(id, lsn);
+            // What the catalog says must not be taken for something that can be taken back.
+            control.commit_lsn = control.commit_lsn.max(commit);
+        })?;
         remove_if_there(&self.disk, &file_path(id)).map_err(text)
     }
 }

@@ -183,9 +183,11 @@ impl Process {
                 });
                 apply(&mut model, &run, record)?;
                 self.databases.insert(id, model);
-                self.control
-                    .update(|control| control.note_created(entry, record.lsn()))
-                    .map_err(|error| error.to_string())?;
+                let commit = self.confirmations.commit_lsn().min(record.lsn());
+                self.update(|control| {
+                    control.note_created(entry, record.lsn());
+                    control.commit_lsn = control.commit_lsn.max(commit);
+                })?;
             }
         }
         Ok(())

@@ -186,7 +186,8 @@ impl Process {
             return;
         }
         let busy = self.databases.values().any(|model| model.permit.is_some());
-        if busy && around.agenda.now() < until {
+        let copying = self.databases.values().any(|model| model.permit == Some(0));
+        if copying || (busy && around.agenda.now() < until) {
             return self.soon(around, 5_000, Job::Drain(number, until));
         }
         self.evict_all(around);
