@@ -50,7 +50,8 @@ impl Arguments {
     fn plan(&self, seed: u64) -> Plan {
         let mut plan = Plan::draw(seed);
         plan.most = self.most.unwrap_or(plan.most);
-        plan.rough = self.rough.map_or(plan.rough, |seconds| seconds * counterpart_sim::plan::SECOND);
+        plan.rough =
+            self.rough.map_or(plan.rough, |seconds| seconds * counterpart_sim::plan::SECOND);
         plan.crashes &= !self.no_crashes;
         plan.disks &= !self.no_disks;
         plan.cuts &= !self.no_cuts;
@@ -62,7 +63,8 @@ impl Arguments {
 
     /// The words that run this again.
     fn again(&self, seed: u64) -> String {
-        let mut line = format!("cargo run --release --manifest-path sim/Cargo.toml -- --seed {seed}");
+        let mut line =
+            format!("cargo run --release --manifest-path sim/Cargo.toml -- --seed {seed}");
         for (flag, value) in [("most", self.most), ("rough", self.rough)] {
             if let Some(value) = value {
                 line.push_str(&format!(" --{flag} {value}"));

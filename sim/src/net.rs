@@ -218,7 +218,9 @@ impl Net {
 
     /// Forgets a connection that nobody holds and nothing is on.
     pub fn tidy(&mut self, id: u64) {
-        let over = |conn: &Conn| !conn.making && conn.open == [false; 2] && conn.wire.iter().all(VecDeque::is_empty);
+        let over = |conn: &Conn| {
+            !conn.making && conn.open == [false; 2] && conn.wire.iter().all(VecDeque::is_empty)
+        };
         if self.conns.get(&id).is_some_and(over) {
             self.conns.remove(&id);
         }

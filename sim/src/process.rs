@@ -6,9 +6,9 @@
 
 pub mod boot;
 mod checkpoint;
-mod copy;
 #[path = "../../crates/node/src/control.rs"]
 mod control;
+mod copy;
 pub mod database;
 mod driver;
 mod link;
@@ -30,9 +30,7 @@ use counterpart_core::{
     DatabaseId, Epoch, Lsn, ServerId,
     message::{Role, SeedDatabase},
     record::Record,
-    session::{
-        AlarmKind, Command, CommandId, Core, DialId, Durable, Event, LinkId, Now, Ticket,
-    },
+    session::{AlarmKind, Command, CommandId, Core, DialId, Durable, Event, LinkId, Now, Ticket},
 };
 use counterpart_journal::{Journal, Progress, disk::memory::MemoryDisk};
 
@@ -270,6 +268,8 @@ pub struct Process {
     promoting: Option<CommandId>,
     /// Why it can do no more than a restart would mend.
     pub poisoned: Option<String>,
+    /// A database that is dropped, while that is not final: nobody creates, drops, checkpoints or lists meanwhile.
+    dropping: Option<DatabaseId>,
     /// Replay has stopped for good.
     pub stuck: bool,
     /// How much slower its disk is.
@@ -302,6 +302,11 @@ impl Process {
     /// How long something that ends with a sync takes now.
     fn sync_span(&self, around: &mut Around) -> Micros {
         around.dice.around(around.plan.sync * self.slow.max(1))
+    }
+
+    /// Whether somebody holds the lock on creations and drops.
+    fn is_listing(&self) -> bool {
+        self.dropping.is_some() || self.checkpoint.is_some()
     }
 
     fn name(&self) -> &'static str {

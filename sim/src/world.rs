@@ -14,10 +14,7 @@ use crate::{
     dice::Dice,
     net::{self, Net, Piece},
     plan::{Plan, SECOND},
-    process::{
-        Around, Input, Job, Process, boot,
-        ops::Wish,
-    },
+    process::{Around, Input, Job, Process, boot, ops::Wish},
     trace::Trace,
     truth::Truth,
 };
@@ -291,7 +288,8 @@ impl World {
             .filter(|&n| self.machines[n].process.as_ref().is_some_and(|p| p.acting))
             .collect();
         let lost = acting.is_empty() || matches!(wish, Wish::Read) || dice.one_in(10);
-        let server = if lost { dice.index(self.machines.len()) } else { acting[dice.index(acting.len())] };
+        let server =
+            if lost { dice.index(self.machines.len()) } else { acting[dice.index(acting.len())] };
         let life = self.machines[server].life;
         self.with(server, life, |process, around| process.ask_for(around, wish, patience));
     }
@@ -318,9 +316,9 @@ impl World {
             Err(_) if disk.power_is_off() => self.cut_power(server),
             Err(why) => {
                 let excused = disk.has_failed();
-                self.around.truth.demand(excused, || {
-                    format!("{} does not start: {why}", Truth::name(server))
-                });
+                self.around
+                    .truth
+                    .demand(excused, || format!("{} does not start: {why}", Truth::name(server)));
                 self.machines[server].disk.kill();
                 self.start_later(server);
             }

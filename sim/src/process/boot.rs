@@ -15,8 +15,7 @@ use counterpart_journal::{
 };
 
 use super::{
-    Around, Control, ControlKeeper, Door, Process, Saver, database::directory,
-    wait::Confirmations,
+    Around, Control, ControlKeeper, Door, Process, Saver, database::directory, wait::Confirmations,
 };
 use crate::truth::Truth;
 
@@ -214,6 +213,7 @@ fn new(
         commands: 0,
         promoting: None,
         poisoned: None,
+        dropping: None,
         stuck: false,
         slow: 1,
     }

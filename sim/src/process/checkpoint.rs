@@ -49,7 +49,7 @@ impl Process {
         let dirty = self.databases.values().any(|model| model.is_dirty);
         let due = self.appended - self.marked_at.0 >= around.plan.checkpoint
             || (dirty && now - self.marked_at.1 >= AT_LEAST);
-        if !due || self.door != Door::Open || self.checkpoint.is_some() {
+        if !due || self.door != Door::Open || self.is_listing() {
             return;
         }
         self.marked_at = (self.appended, now);
@@ -126,6 +126,10 @@ impl Process {
         let newest = model.visible;
         at.rest.pop_front();
         self.checkpoint = Some(at);
+        around.trace.line(around.agenda.now(), || {
+            let commit = self.confirmations.commit_lsn();
+            format!("{} copies database {id} at {newest}, final {commit}", self.name())
+        });
         if let Err(why) = self.note_final(newest) {
             return self.poison(around, &why);
         }

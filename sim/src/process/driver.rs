@@ -160,8 +160,7 @@ impl Process {
         if !positions.copying {
             self.seed_marks.clear();
         }
-        let wanted =
-            positions.hardened.into_iter().chain(self.seed_marks.values().copied()).min();
+        let wanted = positions.hardened.into_iter().chain(self.seed_marks.values().copied()).min();
         self.journal.retain_needed(
             redo.next(),
             wanted.map_or(redo.next(), |lsn: Lsn| lsn.next().min(redo.next())),

@@ -109,8 +109,12 @@ impl Process {
 
     /// Wakes all that stream.
     pub(super) fn wake_senders(&mut self, around: &mut Around) {
-        let streaming: Vec<_> =
-            self.links.iter().filter(|(_, held)| held.streamed.is_some()).map(|(&id, _)| id).collect();
+        let streaming: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(_, held)| held.streamed.is_some())
+            .map(|(&id, _)| id)
+            .collect();
         for link in streaming {
             self.wake(around, link);
         }

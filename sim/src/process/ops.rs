@@ -91,6 +91,7 @@ impl Process {
         let full = self.journal.reserve(64 << 10).is_err();
         match op.wish {
             _ if full => self.end_op(number),
+            Wish::Create | Wish::Drop if self.is_listing() => self.try_again(around, number, op),
             Wish::Create => {
                 self.ops.remove(&number);
                 if self.databases.len() < 4 {
@@ -232,7 +233,10 @@ impl Process {
         let draft = Draft::drop_database(id, UnixMicros(around.agenda.now()));
         match self.append_own(around, draft, state) {
             // Files go only when nothing can take the drop back any more.
-            Ok(lsn) => self.when_final(around, lsn, Waiter::Drop(id, lsn)),
+            Ok(lsn) => {
+                self.dropping = Some(id);
+                self.when_final(around, lsn, Waiter::Drop(id, lsn));
+            }
             Err(why) => {
                 self.databases.extend(removed.map(|model| (id, model)));
                 self.poison(around, &why);
@@ -241,6 +245,7 @@ impl Process {
     }
 
     pub(super) fn forget_dropped(&mut self, around: &mut Around, id: DatabaseId, lsn: Lsn) {
+        self.dropping = None;
         if let Err(why) = self.forget_database(around, id, lsn) {
             self.poison(around, &why);
         }

@@ -12,7 +12,8 @@ use crate::agenda::What;
 impl Process {
     pub(super) fn perform(&mut self, around: &mut Around, actions: Vec<Action>) {
         for action in actions {
-            if !matches!(action, Action::Send(..) | Action::SetCommitLsn(_) | Action::ApplyUpTo(_)) {
+            if !matches!(action, Action::Send(..) | Action::SetCommitLsn(_) | Action::ApplyUpTo(_))
+            {
                 around.trace.line(around.agenda.now(), || {
                     let text = format!("{action:?}");
                     let short: String = text.chars().take(300).collect();
@@ -209,11 +210,8 @@ impl Process {
 
     fn alarm(&mut self, around: &mut Around, alarm: &Alarm) {
         let subject = (alarm.kind, alarm.partner);
-        let news = if alarm.raised {
-            self.alarms.insert(subject)
-        } else {
-            self.alarms.remove(&subject)
-        };
+        let news =
+            if alarm.raised { self.alarms.insert(subject) } else { self.alarms.remove(&subject) };
         around.truth.demand(news, || {
             format!("{}: the alarm {subject:?} is told although it did not change", self.name())
         });

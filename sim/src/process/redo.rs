@@ -97,8 +97,7 @@ impl Process {
         if redo.epoch.replace(header.epoch).is_some_and(|before| before != header.epoch) {
             redo.runs.clear();
         }
-        let dropped_later =
-            record.lsn() <= redo.catalog.catalog_lsn && !redo.catalog.knows(id);
+        let dropped_later = record.lsn() <= redo.catalog.catalog_lsn && !redo.catalog.knows(id);
         match header.kind {
             Kind::Mark => {
                 redo.runs.clear();

@@ -178,9 +178,10 @@ impl Process {
                 let run = replay.runs.remove(&id).unwrap_or_default();
                 let name = record.created_name().expect("a creation has a name");
                 let entry = CatalogEntry { id, name: name.clone() };
-                let mut model = self.databases.remove(&id).unwrap_or_else(|| {
-                    Model::with(id, name, Pages::default(), record.lsn())
-                });
+                let mut model = self
+                    .databases
+                    .remove(&id)
+                    .unwrap_or_else(|| Model::with(id, name, Pages::default(), record.lsn()));
                 apply(&mut model, &run, record)?;
                 self.databases.insert(id, model);
                 let commit = self.confirmations.commit_lsn().min(record.lsn());
@@ -193,7 +194,11 @@ impl Process {
         Ok(())
     }
 
-    fn checkpoint_mirror(&mut self, around: &mut Around, replay: &mut Replay) -> Result<(), String> {
+    fn checkpoint_mirror(
+        &mut self,
+        around: &mut Around,
+        replay: &mut Replay,
+    ) -> Result<(), String> {
         // A copy was compared with the files as they are.
         if replay.since_checkpoint < around.plan.checkpoint || self.is_spooling() {
             return Ok(());
@@ -228,7 +233,11 @@ fn apply(model: &mut Model, run: &[Record], last: &Record) -> Result<(), String>
     model.changed(changed, header.size_in_pages, last.lsn());
     let (expected, found) = (header.database_checksum, model.map.checksum());
     if expected != 0 && expected != found {
-        return Err(format!("database {} differs at {}: {expected:016x}, {found:016x}", model.id, last.lsn()));
+        return Err(format!(
+            "database {} differs at {}: {expected:016x}, {found:016x}",
+            model.id,
+            last.lsn()
+        ));
     }
     Ok(())
 }

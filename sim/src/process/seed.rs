@@ -76,6 +76,9 @@ impl Process {
     }
 
     pub(super) fn prepare_seed(&mut self, around: &mut Around, link: LinkId, mark: Option<Lsn>) {
+        if self.is_listing() {
+            return self.soon(around, 5_000, Job::PrepareSeed(link, mark));
+        }
         let Some(mark) = mark else {
             return match self.write_mark(around) {
                 Ok(mark) => self.when_final(around, mark, Waiter::Mark(link, mark)),
@@ -103,7 +106,8 @@ impl Process {
         let next = if resumed { p.next_page } else { PageNo(1) };
         let shown = p.copied_at.max(p.mark);
         if let Some(held) = self.links.get_mut(&link) {
-            held.sending = Some(Sending { rest, next, shown, read: None, is_final: false, done: false });
+            held.sending =
+                Some(Sending { rest, next, shown, read: None, is_final: false, done: false });
             self.soon(around, 100, Job::SendSeed(link));
         }
     }
@@ -292,7 +296,12 @@ impl Process {
         Ok(())
     }
 
-    fn write_pages(&mut self, around: &mut Around, r: &mut Receiver, pages: &SeedPages) -> Result<(), String> {
+    fn write_pages(
+        &mut self,
+        around: &mut Around,
+        r: &mut Receiver,
+        pages: &SeedPages,
+    ) -> Result<(), String> {
         let id = pages.database;
         if !r.announced.contains_key(&id) {
             return Ok(());

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use counterpart_core::{
     DatabaseId, Lsn,
     copy::{
-        Answer, Compared, CopyDecoder, Head, Item, Offer, SentPages, Want, differing_ranges, opening,
-        range_hashes,
+        Answer, Compared, CopyDecoder, Head, Item, Offer, SentPages, Want, differing_ranges,
+        opening, range_hashes,
     },
     frame::{Frame, FrameType},
     record::Record,
@@ -20,7 +20,8 @@ use counterpart_journal::{
 };
 
 use super::{
-    Around, CatalogEntry, Process, boot::journal_identity,
+    Around, CatalogEntry, Process,
+    boot::journal_identity,
     database::{Pages, directory},
     link::framed,
     redo::text,
@@ -299,7 +300,11 @@ impl Process {
             kept.push(record.bytes().clone());
         }
         if kept.len() as u64 != end.since(from) {
-            return Err(format!("{} of {} orphans are in the journal", kept.len(), end.since(from)));
+            return Err(format!(
+                "{} of {} orphans are in the journal",
+                kept.len(),
+                end.since(from)
+            ));
         }
         let path = directory().join(format!("orphans-{common}-{end}"));
         let write = || {

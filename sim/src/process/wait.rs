@@ -114,7 +114,7 @@ impl Process {
                 self.seed_failed(around, link, "what was read did not become final");
             }
             Waiter::Drop(id, lsn) if is_final => self.forget_dropped(around, id, lsn),
-            Waiter::Drop(..) => {}
+            Waiter::Drop(..) => self.dropping = None,
         }
     }
 }

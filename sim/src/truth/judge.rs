@@ -26,7 +26,9 @@ impl Truth {
             let shadow = &self.journals[server];
             (shadow.hardened, shadow.at(lsn))
         };
-        self.demand(lsn <= hardened, || format!("{name} calls {lsn} final and hardened {hardened}"));
+        self.demand(lsn <= hardened, || {
+            format!("{name} calls {lsn} final and hardened {hardened}")
+        });
         let Some(event) = event else { return };
         if facts.acts {
             for &mirror in &facts.awaited {
@@ -181,7 +183,8 @@ impl Truth {
             let (name, by) = (Truth::name(principal), Truth::name(promise.by));
             let apart = promise.lost || self.was_apart_at_all(promise.event, &history);
             self.demand(apart, || format!("{what}, told by {by}, is not on {name}"));
-            let kept = self.saved.contains(&promise.event) || (0..self.journals.len()).any(|server| self.holds(server, promise.event));
+            let kept = self.saved.contains(&promise.event)
+                || (0..self.journals.len()).any(|server| self.holds(server, promise.event));
             self.demand(kept, || {
                 format!("{what}, told by {by} and lost by a promotion, is kept nowhere")
             });

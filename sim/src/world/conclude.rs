@@ -28,10 +28,17 @@ impl World {
             (0..self.machines.len()).filter(|&server| self.is_parked(server)).collect();
         if !parked.is_empty() && self.around.truth.violation.is_none() {
             // The operator decides: what only they have is saved, and they follow.
-            for &server in &parked {
-                self.rejoin(server);
+            let mut principal = principal;
+            // The principal that a server was parked by may be deposed itself by now; then it is told twice.
+            for _ in 0..3 {
+                for server in
+                    (0..self.machines.len()).filter(|&s| self.is_parked(s)).collect::<Vec<_>>()
+                {
+                    self.rejoin(server);
+                }
+                let Some(now) = self.settle() else { return 0 };
+                principal = now;
             }
-            let Some(principal) = self.settle() else { return 0 };
             self.judge(principal);
             let left = (0..self.machines.len()).find(|&server| self.is_parked(server));
             self.around.truth.demand(left.is_none(), || {
