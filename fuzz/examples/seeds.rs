@@ -6,13 +6,15 @@ use std::path::Path;
 
 use bytes::Bytes;
 use counterpart_core::{
-    DatabaseId, DatabaseName, Epoch, Lsn, PageNo, PageSize, ServerId, UnixMicros,
+    DatabaseId, DatabaseName, Epoch, EpochHistory, Lsn, PageNo, PageSize, ServerId, SessionId,
+    UnixMicros,
+    copy::{Answer, Chosen, End, Head, Offer, RangeHashes, SentPages, Want, Whole},
     frame::{self, FrameType, SeedPages},
     map::{
         Entry,
         file::{Header, encode_block, encode_header},
     },
-    message::{Envelope, Message},
+    message::{Envelope, Message, SeedDatabase},
     record::{Draft, Stamp, TransactionDraft},
 };
 
@@ -35,11 +37,8 @@ fn main() -> std::io::Result<()> {
     write("message", "ack", &message)?;
     write("frames", "ack", &framed(FrameType::Message, &message))?;
     write("frames", "seed-pages", &seed_pages())?;
-    write("copy", "tail", &framed(FrameType::CopyTail, &records.concat()))?;
-    for kind in [FrameType::CopyHead, FrameType::CopyOffer, FrameType::CopyEnd] {
-        // Whatever it holds, the fuzzer finds what follows the type.
-        write("copy", &format!("{kind:?}"), &framed(kind, &[1; 40]))?;
-    }
+    write("copy", "whole", &copy(&records))?;
+    write("copy", "answer", &framed(FrameType::CopyAnswer, &answer().encode()))?;
     write("map", "two-blocks", &map())?;
     for (name, text) in HRANA {
         write("hrana", name, text.as_bytes())?;
@@ -95,6 +94,53 @@ fn seed_pages() -> Vec<u8> {
         all.extend(framed(kind, &payload));
     }
     all
+}
+
+/// A copy in a file as it is written, without its opening.
+fn copy(records: &[Vec<u8>]) -> Vec<u8> {
+    let (database, page_size) = (DatabaseId(1), PageSize::from_log2(9).expect("a page size"));
+    let name: DatabaseName = "main".parse().expect("a name");
+    let listed = SeedDatabase { id: database, name: name.clone(), page_size, pages: 2 };
+    let head = Head {
+        build: "0.1.0".into(),
+        server: ServerId(1),
+        session: SessionId(2),
+        epoch: Epoch { server: ServerId(1), term: 1, start: 1 },
+        history: EpochHistory::default(),
+        made_at: NOW,
+        mark: Lsn::ZERO,
+        catalog_lsn: Lsn::ZERO,
+        next_database: DatabaseId(2),
+        databases: vec![listed],
+    };
+    let offer = Offer {
+        database,
+        name,
+        page_size,
+        size_in_pages: 2,
+        at: Lsn(2),
+        checksum: 3,
+        ranges: vec![3],
+    };
+    let bytes = Bytes::from(vec![9; 1024]);
+    let pages = SentPages { database, page_size, numbers: vec![PageNo(1), PageNo(2)], bytes };
+    let end = End { end: Lsn(4), databases: 1, pages: 2, records: 4 };
+    [
+        framed(FrameType::CopyHead, &head.encode()),
+        framed(FrameType::CopyOffer, &offer.encode()),
+        framed(FrameType::CopyChosen, &Chosen { database, pages: 2 }.encode()),
+        framed(FrameType::CopyPages, &pages.encode()),
+        framed(FrameType::CopyWhole, &Whole { database, pages: 2 }.encode()),
+        framed(FrameType::CopyTail, &records.concat()),
+        framed(FrameType::CopyEnd, &end.encode()),
+    ]
+    .concat()
+}
+
+fn answer() -> Answer {
+    let ranges = vec![RangeHashes { range: 0, hashes: vec![1, 0, 7] }];
+    let want = Want::Hashes { size_in_pages: 3, ranges };
+    Answer { database: DatabaseId(1), want, more: false }
 }
 
 fn map() -> Vec<u8> {

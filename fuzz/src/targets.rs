@@ -8,8 +8,11 @@
 
 use bytes::Bytes;
 use counterpart_core::{
-    DatabaseId, PageNo,
-    copy::{CopyDecoder, Item, Order},
+    DatabaseId, PageNo, PageSize,
+    copy::{
+        Answer, Compared, CopyDecoder, Item, Order, PageSet, Want, differing_pages,
+        differing_ranges, range_hashes,
+    },
     frame::{FRAME_HEADER_LEN, Frame, FrameDecoder, FrameType, MAX_PAYLOAD_LEN, SeedPages},
     map::file::{BLOCK, decode_block, decode_header, encode_block, encode_header},
     message::Envelope,
@@ -174,6 +177,7 @@ fn copy(data: &[u8]) {
         decoder.buffer().extend_from_slice(&frames);
         let mut order = Order::new();
         while let Ok(Some(item)) = decoder.next_item() {
+            compare(&item);
             if order.take(&item).is_err() {
                 break;
             }
@@ -184,6 +188,26 @@ fn copy(data: &[u8]) {
     let mut decoder = CopyDecoder::new();
     decoder.buffer().extend_from_slice(data);
     while let Ok(Some(_)) = decoder.next_item() {}
+}
+
+/// What a receiver does with an offer, and a sender with an answer, against a database of its own.
+fn compare(item: &Item) {
+    let own: Vec<u64> = (1..3000).collect();
+    match item {
+        Item::Offer(offer) => {
+            if let Compared::Ranges(ranges) = differing_ranges(offer, &own) {
+                let most = own.len().min(offer.size_in_pages as usize);
+                let hashes = range_hashes(&own, offer.size_in_pages, &ranges);
+                assert!(hashes.iter().map(|range| range.hashes.len()).sum::<usize>() <= most);
+            }
+        }
+        Item::Answer(Answer { want: Want::Hashes { ranges, .. }, .. }) => {
+            let mut chosen = PageSet::none(2999, PageSize::DEFAULT);
+            differing_pages(&own, ranges, &mut chosen);
+            assert_eq!(chosen.iter().count(), chosen.count() as usize);
+        }
+        _ => {}
+    }
 }
 
 fn map(data: &[u8]) {

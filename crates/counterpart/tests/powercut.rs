@@ -131,6 +131,7 @@ fn a_power_cut_of_either_server_or_of_both_loses_nothing_confirmed() {
             Some(what) if round < 8 => *what,
             _ => *chance.pick(CUTS),
         };
+        eprintln!("cut {round}: {what}");
         powered = powered.cut(what, &mut chance);
         powered.judge();
         *counts.entry(what).or_insert(0) += 1;
