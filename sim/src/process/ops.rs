@@ -58,10 +58,10 @@ impl Process {
         match (self.door, op.holds) {
             (_, Some(id)) => {
                 self.ops.remove(&number);
-                return self.write(around, op, id);
+                self.write(around, op, id);
             }
             (Door::Closed(_), None) => self.end_op(number),
-            (Door::Open, None) if self.acting => return self.begin_op(around, number, op),
+            (Door::Open, None) if self.acting => self.begin_op(around, number, op),
             (Door::Open | Door::Hold, None) => self.try_again(around, number, op),
         }
     }

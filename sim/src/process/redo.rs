@@ -2,7 +2,7 @@
 //! contain, synced, and only then written down as such.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io,
 };
 
@@ -112,9 +112,9 @@ impl Process {
             _ if dropped_later => {}
             Kind::Chunk => redo.runs.entry(id).or_default().push(record.clone()),
             Kind::Transaction | Kind::CreateDatabase => {
-                if !redo.files.contains_key(&id) {
+                if let Entry::Vacant(place) = redo.files.entry(id) {
                     let pages = Pages::read(&self.disk, id).map_err(text)?;
-                    redo.files.insert(id, (pages, BTreeSet::new()));
+                    place.insert((pages, BTreeSet::new()));
                 }
                 let run = redo.runs.remove(&id).unwrap_or_default();
                 let (pages, changed) = redo.files.get_mut(&id).expect("just put there");
