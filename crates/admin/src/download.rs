@@ -10,13 +10,41 @@ use std::{
 };
 
 use axum::body::{Body, Bytes, HttpBody};
-use counterpart_node::{Refusal, operations::Export};
+use counterpart_node::{
+    Refusal,
+    operations::{Backup, Export},
+};
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 /// The body of an export.
 pub fn body(export: Export) -> Body {
     Body::new(Pieces { left: export.length, pieces: export.pieces })
+}
+
+/// The body of a backup, whose length nobody knows; whether all of it came, the file itself tells.
+pub fn backup(backup: Backup) -> Body {
+    Body::new(Unmeasured(backup.pieces))
+}
+
+struct Unmeasured(mpsc::Receiver<Result<Bytes, Refusal>>);
+
+impl HttpBody for Unmeasured {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(ready!(self.0.poll_recv(context)).map(|piece| match piece {
+            Ok(piece) => Ok(Frame::data(piece)),
+            Err(refusal) => {
+                tracing::warn!(why = %refusal, "a backup broke off");
+                Err(io::Error::other(refusal.to_string()))
+            }
+        }))
+    }
 }
 
 struct Pieces {

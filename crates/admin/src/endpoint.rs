@@ -12,6 +12,8 @@ pub enum Endpoint {
     DropDatabase,
     ImportDatabase,
     ExportDatabase,
+    Backup,
+    TakeBackup,
     Probe,
     CheckJoin,
     Join,
@@ -80,6 +82,8 @@ pub enum Content {
     SqliteFile,
     /// Bytes of a kind that the query chose.
     File,
+    /// A backup of all databases.
+    BackupFile,
 }
 
 /// What is known about an endpoint.
@@ -96,7 +100,7 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 32] = [
+const TABLE: [Route; 34] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
@@ -145,6 +149,31 @@ const TABLE: [Route; 32] = [
         request: Content::Nothing,
         success: (200, Content::SqliteFile),
         refusals: &["INVALID_DATABASE_NAME", "DATABASE_NOT_FOUND"],
+    },
+    Route {
+        endpoint: Endpoint::Backup,
+        method: Method::Get,
+        path: "/api/v1/backup",
+        summary: "All databases in one file, as of one position, while writes go on",
+        request: Content::Nothing,
+        success: (200, Content::BackupFile),
+        refusals: &[],
+    },
+    Route {
+        endpoint: Endpoint::TakeBackup,
+        method: Method::Put,
+        path: "/api/v1/mirroring/backups/{file}",
+        summary: "Gives a mirror-to-be a backup, so that joining sends only what differs from it",
+        request: Content::BackupFile,
+        success: (200, Content::Json("Done")),
+        refusals: &[
+            "INVALID_DATABASE_NAME",
+            "BACKUP_DAMAGED",
+            "IMPORT_BROKEN_OFF",
+            "NOT_EMPTY",
+            "WRONG_ROLE",
+            "DISK_FULL",
+        ],
     },
     post(
         Endpoint::Probe,

@@ -44,6 +44,8 @@ pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
         Endpoint::DropDatabase => on(method, databases::drop_one::<O>),
         Endpoint::ImportDatabase => on(method, content::import::<O>),
         Endpoint::ExportDatabase => on(method, content::export::<O>),
+        Endpoint::Backup => on(method, content::backup::<O>),
+        Endpoint::TakeBackup => on(method, content::take_backup::<O>),
         Endpoint::Probe => on(method, mirroring::probe::<O>),
         Endpoint::CheckJoin => on(method, mirroring::check_join::<O>),
         Endpoint::Join => on(method, mirroring::join::<O>),

@@ -113,6 +113,6 @@ fn content(content: Content) -> Value {
             json!({ "application/json": { "schema": { "$ref": reference } } })
         }
         Content::SqliteFile => json!({ "application/vnd.sqlite3": {} }),
-        Content::File => json!({ "application/octet-stream": {} }),
+        Content::File | Content::BackupFile => json!({ "application/octet-stream": {} }),
     }
 }

@@ -29,6 +29,9 @@ pub struct CheckJoin {
     pub replace: bool,
     /// Bytes that the principal's databases take.
     pub bytes: u64,
+    /// Where the principal is reached, so that data of its own origin is recognized.
+    #[serde(default)]
+    pub principal_partner_address: Option<String>,
 }
 
 /// `POST /api/v1/mirroring/join`.

@@ -176,6 +176,7 @@ impl Core {
             Event::PagesPrepared { link, mark } => self.pages_prepared(link, mark),
             Event::PagesSent { link, end } => self.pages_sent(link, end),
             Event::PagesSpooled { link, mark, end } => self.pages_spooled(link, mark, end),
+            Event::SpoolFound => self.has_spool = true,
             Event::PagesAdopted { mark, end } => self.pages_adopted(mark, end),
             Event::AdoptFailed(why) => self.adopt_failed(&why),
             Event::OrphansSaved { common, end } => self.orphans_saved(common, end),

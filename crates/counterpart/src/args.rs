@@ -31,6 +31,10 @@ pub enum Command {
     /// Make, list, drop, import, export and describe databases
     #[command(subcommand)]
     Db(cli::db::DbCommand),
+    /// Write all databases of a server into one file, while it serves
+    Backup(cli::backup::BackupArgs),
+    /// Make a data directory from a backup. Asks no server
+    Restore(cli::restore::RestoreArgs),
     /// Show a server's role, state, positions and partners
     Status(cli::status::StatusArgs),
     /// Start or stop mirroring
@@ -101,6 +105,8 @@ impl Command {
             Command::Demo(demo) => demo.json,
             Command::Config(config) => config.json,
             Command::Db(db) => db.connection().json,
+            Command::Backup(backup) => backup.connection.json,
+            Command::Restore(restore) => restore.json,
             Command::Status(status) => status.connection.json,
             Command::Mirror(mirror) => mirror.wants_json(),
             Command::Failover(failover) => failover.connection.json,

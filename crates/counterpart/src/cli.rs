@@ -2,6 +2,7 @@
 //! nothing else, so that whatever the command line can do, a script can.
 
 mod ask;
+pub mod backup;
 pub mod client;
 pub mod completions;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod human;
 pub mod mirror;
 pub mod orphans;
 pub mod promote;
+pub mod restore;
 pub mod resume;
 mod save;
 pub mod screen;

@@ -257,6 +257,7 @@ fn start_mirroring(
         principal: principal.url.clone(),
         mirror: mirror.url.clone(),
         safety: None,
+        from_backup: Vec::new(),
         replace: false,
         yes: false,
         no_wait: false,

@@ -38,6 +38,8 @@ fn run(command: Command, screen: &mut Screen) -> Result<(), Failure> {
         Command::Demo(demo) => demo::run(&demo, screen),
         Command::Config(config) => cli::config::run(&config, screen),
         Command::Db(db) => cli::db::run(db, screen),
+        Command::Backup(backup) => cli::backup::run(&backup, screen),
+        Command::Restore(restore) => cli::restore::run(&restore, screen),
         Command::Status(status) => cli::status::run(&status, screen),
         Command::Mirror(mirror) => cli::mirror::run(mirror, screen),
         Command::Failover(failover) => cli::failover::run(&failover, screen),

@@ -224,6 +224,14 @@ impl Databases {
         self.write().unavailable = why;
     }
 
+    /// Nothing, if clients may read.
+    ///
+    /// # Errors
+    /// Why they may not.
+    pub fn available(&self) -> Result<(), Refusal> {
+        self.read().unavailable.clone().map_or(Ok(()), Err)
+    }
+
     /// Whether clients may read.
     #[must_use]
     pub fn is_available(&self) -> bool {

@@ -283,7 +283,8 @@ impl Driver {
         if !positions.copying {
             self.seed_marks.clear();
         }
-        let wanted = positions.hardened.into_iter().chain(self.seed_marks.values().copied()).min();
+        let held = self.seed_marks.values().copied().chain(self.shared.holds.least());
+        let wanted = positions.hardened.into_iter().chain(held).min();
         self.shared.journal.retain_needed(
             redo.next(),
             wanted.map_or(redo.next(), |lsn| lsn.next().min(redo.next())),

@@ -38,6 +38,7 @@ mod visibility;
 
 pub use node::{Node, StartError};
 pub use operations::Operations;
+pub use ops::restore::{BackupInfo, RestoreError, Restored, restore, verify_backup};
 pub use refusal::Refusal;
 pub use settings::Settings;
 pub use stream::{BatchOutcome, BatchSink, ClientStream, Condition, Step};

@@ -70,7 +70,7 @@ pub struct JoinRequest {
     pub principal_partner_address: String,
     /// URL of the principal for clients and operators.
     pub principal_client_url: String,
-    /// Give up this server's own data. Without it the server must be empty.
+    /// Give up this server's own data. Without it the server must be empty, or its data of the principal's origin.
     pub replace: bool,
 }
 
@@ -103,6 +103,12 @@ pub struct Export {
     /// Length of the file in bytes.
     pub length: u64,
     /// The file's bytes in order. The last item is an error if it broke off.
+    pub pieces: mpsc::Receiver<Result<Bytes, Refusal>>,
+}
+
+/// A backup on its way out: the bytes of one file, of unknown length.
+pub struct Backup {
+    /// The file's bytes in order. The last item is an error if it broke off; the file itself tells as well.
     pub pieces: mpsc::Receiver<Result<Bytes, Refusal>>,
 }
 
@@ -143,16 +149,30 @@ pub trait Operations: Send + Sync + 'static {
         &self,
         name: DatabaseName,
     ) -> impl Future<Output = Result<Export, Refusal>> + Send;
+    /// A backup of all databases, while writes go on. What reading meets: `SEEDING`, `NOT_FINAL`.
+    fn backup(&self) -> impl Future<Output = Result<Backup, Refusal>> + Send;
+    /// A path in the data directory for a backup file of this many bytes, on a server that is to be a mirror. Refuses at
+    /// once what [`take_backup`](Self::take_backup) would refuse: `NOT_EMPTY`, `WRONG_ROLE`, `DISK_FULL`.
+    fn backup_path(&self, bytes: u64) -> impl Future<Output = Result<PathBuf, Refusal>> + Send;
+    /// On a server that is to be a mirror: keeps the staged file, which the operator called `name`, to compare with when it
+    /// joins. The staged file is gone afterwards. `BACKUP_DAMAGED`, `INVALID_DATABASE_NAME`.
+    fn take_backup(
+        &self,
+        name: String,
+        staged: PathBuf,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// Dials a partner address and asks who is there. `PARTNER_UNREACHABLE`, `PARTNER_IS_SELF`, `VERSION_MISMATCH`.
     fn probe(
         &self,
         partner_address: String,
     ) -> impl Future<Output = Result<PeerIdentity, Refusal>> + Send;
-    /// What joining would need, checked without changing anything: role free, empty or `replace`, disk for `bytes`.
+    /// What joining would need, checked without changing anything: role free, disk for `bytes`, and empty or `replace`,
+    /// or data of the same origin as that of the `principal` at this partner address.
     fn check_join(
         &self,
         replace: bool,
         bytes: u64,
+        principal: Option<String>,
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// On the mirror: joins a session. `ROLE_TAKEN`, `NOT_EMPTY`, …
     fn join(&self, request: JoinRequest) -> impl Future<Output = Result<(), Refusal>> + Send;

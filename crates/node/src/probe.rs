@@ -15,8 +15,28 @@ use tokio::{
 
 use crate::{operations::PeerIdentity, refusal::Refusal, shared::Shared};
 
-/// Dials and asks.
+/// Dials and asks who is there.
 pub(crate) async fn probe(shared: &Arc<Shared>, address: &str) -> Result<PeerIdentity, Refusal> {
+    let about = about(shared, address).await?;
+    Ok(PeerIdentity {
+        server: about.server,
+        version: about.build,
+        role: about.role.to_string(),
+        client_url: about.client_url,
+    })
+}
+
+/// Dials and asks for the epochs of its journal, if they have one in common with this server's.
+pub(crate) async fn shared_history(
+    shared: &Arc<Shared>,
+    address: &str,
+) -> Result<Option<EpochHistory>, Refusal> {
+    let about = about(shared, address).await?;
+    let common = about.history.shares_an_epoch(&shared.control.read().session.history);
+    Ok(common.then_some(about.history))
+}
+
+async fn about(shared: &Arc<Shared>, address: &str) -> Result<About, Refusal> {
     let limit = shared.settings.partner_timeout;
     let asked = timeout(limit, ask(shared, address)).await;
     let message = asked.unwrap_or_else(|_| {
@@ -25,12 +45,7 @@ pub(crate) async fn probe(shared: &Arc<Shared>, address: &str) -> Result<PeerIde
     let own = shared.control.read().session.server;
     match message {
         Message::Answer(about) if about.server == own => Err(is_self(address)),
-        Message::Answer(about) => Ok(PeerIdentity {
-            server: about.server,
-            version: about.build,
-            role: about.role.to_string(),
-            client_url: about.client_url,
-        }),
+        Message::Answer(about) => Ok(*about),
         Message::Refused(refused) => Err(Refusal::new(
             refused.refusal.code.as_str(),
             refused.refusal.what.trim_end_matches('.'),

@@ -25,6 +25,7 @@ use crate::{
     databases::{Databases, Hosted, file_path},
     driver::Inputs,
     gate::JournalGate,
+    ops::backup::Holds,
     refusal::Refusal,
     repair::Repairs,
     runs::Runs,
@@ -76,6 +77,8 @@ pub struct Shared {
     pub(crate) still: Still,
     /// How far copies are.
     pub(crate) copies: Meters,
+    /// Who else needs the journal, besides partners and redo.
+    pub(crate) holds: Holds,
     /// Whether the server has taken up its first role, or can't.
     pub settled: watch::Sender<bool>,
     runs_begun: Mutex<BTreeMap<DatabaseId, Lsn>>,
@@ -133,6 +136,7 @@ impl Shared {
             applying: Mutex::new(()),
             still: Still::default(),
             copies: Meters::default(),
+            holds: Holds::default(),
             settled: watch::Sender::new(false),
             runs_begun: Mutex::new(BTreeMap::new()),
             cursors: Semaphore::new(CURSORS),

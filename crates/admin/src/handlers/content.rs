@@ -5,13 +5,16 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::{Body, HttpBody},
-    extract::State,
+    extract::{Path, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use counterpart_node::{Operations, operations::DatabaseSummary};
 
-use super::databases::{NamePart, named};
+use super::{
+    Answer, DONE, Done,
+    databases::{NamePart, named},
+};
 use crate::{body::to_the_end, download, problem::Problem, upload};
 
 pub async fn import<O: Operations>(
@@ -46,4 +49,29 @@ pub async fn export<O: Operations>(
         (header::CONTENT_DISPOSITION, disposition),
     ];
     Ok((headers, download::body(export)).into_response())
+}
+
+pub async fn backup<O: Operations>(State(ops): State<Arc<O>>) -> Result<Response, Problem> {
+    let backup = ops.backup().await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"backup.counterpart\""),
+    ];
+    Ok((headers, download::backup(backup)).into_response())
+}
+
+pub async fn take_backup<O: Operations>(
+    State(ops): State<Arc<O>>,
+    Path(file): Path<String>,
+    body: Body,
+) -> Answer<Done> {
+    let announced = body.size_hint().exact().unwrap_or(0);
+    let path = ops.backup_path(announced).await?;
+    let upload = upload::receive(body, path).await?;
+    to_the_end(async move {
+        let staged = upload.finished().await?;
+        Ok(ops.take_backup(file, staged).await?)
+    })
+    .await?;
+    Ok(DONE)
 }

@@ -24,7 +24,8 @@ pub async fn probe<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answ
 
 pub async fn check_join<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Done> {
     let request: CheckJoin = json(body).await?;
-    ops.check_join(request.replace, request.bytes).await?;
+    let principal = request.principal_partner_address.map(host_and_port).transpose()?;
+    ops.check_join(request.replace, request.bytes, principal).await?;
     Ok(DONE)
 }
 

@@ -37,7 +37,10 @@ fn requests() -> Value {
     json!({
         "NewDatabase": object(&[("name", reference("DatabaseName"))], &[]),
         "Probe": object(&[("partner_address", reference("Address"))], &[]),
-        "CheckJoin": object(&[("replace", boolean.clone()), ("bytes", bytes)], &[]),
+        "CheckJoin": object(
+            &[("replace", boolean.clone()), ("bytes", bytes)],
+            &[("principal_partner_address", reference("Address"))],
+        ),
         "Join": object(&[
             ("session", reference("SessionId")),
             ("principal", reference("ServerId")),

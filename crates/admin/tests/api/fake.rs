@@ -14,6 +14,7 @@ use counterpart_node::{
     Operations, Refusal,
     checksums::{Checksum, Comparison, Verdict},
     operations::{
+        Backup,
         DatabaseDetails, DatabaseSummary, Export, JoinRequest, PartnerRequest, PeerIdentity,
     },
     orphans::{Differences, Form, OrphanDatabase, OrphanSet},
@@ -160,6 +161,25 @@ impl Operations for Fake {
         self.called(format!("export {name}"), Export { length, pieces: receiver })
     }
 
+    async fn backup(&self) -> Result<Backup, Refusal> {
+        let (_, pieces) = std::mem::take(&mut *self.export.lock().unwrap());
+        let (sender, receiver) = mpsc::channel(pieces.len().max(1));
+        for piece in pieces {
+            sender.try_send(piece).unwrap();
+        }
+        self.called("backup".to_owned(), Backup { pieces: receiver })
+    }
+
+    async fn backup_path(&self, _bytes: u64) -> Result<PathBuf, Refusal> {
+        let name = DatabaseName::main();
+        self.staging_path(&name, 0)
+    }
+
+    async fn take_backup(&self, name: String, staged: PathBuf) -> Result<(), Refusal> {
+        std::fs::remove_file(staged).unwrap();
+        self.called(format!("take-backup {name}"), ())
+    }
+
     async fn probe(&self, partner_address: String) -> Result<PeerIdentity, Refusal> {
         let peer = PeerIdentity {
             server: ServerId(0xbb),
@@ -170,7 +190,12 @@ impl Operations for Fake {
         self.called(format!("probe {partner_address}"), peer)
     }
 
-    async fn check_join(&self, replace: bool, bytes: u64) -> Result<(), Refusal> {
+    async fn check_join(
+        &self,
+        replace: bool,
+        bytes: u64,
+        _principal: Option<String>,
+    ) -> Result<(), Refusal> {
         self.called(format!("check-join {replace} {bytes}"), ())
     }
 

@@ -91,6 +91,24 @@ pub enum Item {
 }
 
 impl Item {
+    /// The frame that carries it: its type and payload.
+    #[must_use]
+    pub fn encode(&self) -> (FrameType, Vec<u8>) {
+        match self {
+            Item::Head(head) => (FrameType::CopyHead, head.encode()),
+            Item::Offer(offer) => (FrameType::CopyOffer, offer.encode()),
+            Item::Answer(answer) => (FrameType::CopyAnswer, answer.encode()),
+            Item::Chosen(chosen) => (FrameType::CopyChosen, chosen.encode()),
+            Item::Pages(pages) => (FrameType::CopyPages, pages.encode()),
+            Item::Whole(whole) => (FrameType::CopyWhole, whole.encode()),
+            Item::Tail(records) => {
+                let bytes = records.iter().flat_map(|record| record.bytes().iter().copied());
+                (FrameType::CopyTail, bytes.collect())
+            }
+            Item::End(end) => (FrameType::CopyEnd, end.encode()),
+        }
+    }
+
     /// What a frame of a copy carries; `None` for a frame of another kind.
     ///
     /// # Errors

@@ -85,18 +85,7 @@ fn whole_copy() -> Vec<Item> {
 }
 
 fn bytes_of(item: &Item) -> Vec<u8> {
-    let (kind, payload) = match item {
-        Item::Head(head) => (FrameType::CopyHead, head.encode()),
-        Item::Offer(offer) => (FrameType::CopyOffer, offer.encode()),
-        Item::Answer(answer) => (FrameType::CopyAnswer, answer.encode()),
-        Item::Chosen(chosen) => (FrameType::CopyChosen, chosen.encode()),
-        Item::Pages(pages) => (FrameType::CopyPages, pages.encode()),
-        Item::Whole(whole) => (FrameType::CopyWhole, whole.encode()),
-        Item::Tail(records) => {
-            (FrameType::CopyTail, records.iter().flat_map(|r| r.bytes().to_vec()).collect())
-        }
-        Item::End(end) => (FrameType::CopyEnd, end.encode()),
-    };
+    let (kind, payload) = item.encode();
     let mut bytes = frame::header(kind, &[&payload]).to_vec();
     bytes.extend_from_slice(&payload);
     bytes

@@ -125,6 +125,8 @@ pub enum Event {
     SeedProgressed(LinkId, Box<SeedProgress>),
     /// Mirror, answers `FinishSeed`: every page received is durable.
     SeedFinished(LinkId),
+    /// A copy came from backup files and is here to compare with.
+    SpoolFound,
     /// Either side could not go on with a seed or a copy; the link is closed and it resumes later.
     SeedFailed(LinkId, String),
 

@@ -95,6 +95,15 @@ impl Client {
         Ok((length, reader))
     }
 
+    /// Asks for bytes whose number nobody knows beforehand.
+    pub fn download_unmeasured(&self, path: &str) -> Result<impl Read + use<>, Failure> {
+        let answer = self.agent.get(self.at(path)).call().map_err(|error| self.broken(&error))?;
+        if !answer.status().is_success() {
+            return Err(self.refusal(answer));
+        }
+        Ok(answer.into_body().into_with_config().limit(u64::MAX).reader())
+    }
+
     fn json(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Value, Failure> {
         let mut answer = answer.map_err(|error| self.broken(&error))?;
         if !answer.status().is_success() {

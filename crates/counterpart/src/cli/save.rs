@@ -35,6 +35,35 @@ impl Target {
     }
 }
 
+impl Target {
+    /// The same for content whose end it tells itself: `check` gets each piece, and at the end an empty one.
+    pub fn fetch_checked(
+        &self,
+        client: &Client,
+        path: &str,
+        check: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<u64, Failure> {
+        refuse_existing(self)?;
+        let mut content = client.download_unmeasured(path)?;
+        let mut length = 0;
+        put(self, &mut |path, file| {
+            let failed = |error: io::Error| Failure::local_file("write", path, &error);
+            let mut file = file.map_err(failed)?;
+            let mut buffer = vec![0; 256 << 10];
+            loop {
+                let read = content.read(&mut buffer).map_err(|e| broke_off(&e.to_string()))?;
+                check(&buffer[..read])?;
+                if read == 0 {
+                    return Ok(());
+                }
+                file.write_all(&buffer[..read]).map_err(failed)?;
+                length += read as u64;
+            }
+        })?;
+        Ok(length)
+    }
+}
+
 /// A link that leads nowhere is there as well.
 fn refuse_existing(args: &Target) -> Result<(), Failure> {
     if args.overwrite || args.file.symlink_metadata().is_err() {
@@ -51,18 +80,26 @@ fn refuse_existing(args: &Target) -> Result<(), Failure> {
 /// Puts the content in place whole or not at all: half a database must not be left to be taken for a whole one, and an
 /// export that breaks off must not cost the one before it. So it is written beside its place, and then renamed.
 fn save(content: &mut Watched<impl Read>, length: u64, args: &Target) -> Result<(), Failure> {
+    put(args, &mut |path, file| write(content, length, path, file))
+}
+
+/// Has `fill` write the file, and puts it in place only if that succeeds.
+fn put(
+    args: &Target,
+    fill: &mut dyn FnMut(&Path, io::Result<File>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     // Through a link to what it leads to, as if that were written to.
     let place = args.file.canonicalize().or_else(|_not_there| std::path::absolute(&args.file));
     let place = place.map_err(|error| Failure::local_file("write", &args.file, &error))?;
     if place.metadata().is_ok_and(|there| !there.is_file()) {
         // A pipe or a device has no place to rename to, and must never be deleted.
-        return write(content, length, &place, File::options().write(true).open(&place));
+        return fill(&place, File::options().write(true).open(&place));
     }
     let mut beside = place.clone();
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     beside.set_file_name(format!(".{name}.part-{}", std::process::id()));
     let made = File::options().write(true).create_new(true).open(&beside);
-    let saved = write(content, length, &beside, made).and_then(|()| {
+    let saved = fill(&beside, made).and_then(|()| {
         refuse_existing(args)?;
         let whole = sync_file(&beside).and_then(|()| rename_durably(&beside, &place));
         whole.map_err(|error| Failure::local_file("write", &args.file, &error))

@@ -18,13 +18,24 @@ const REMEMBERED: usize = 8;
 /// A line of progress is logged this often.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// What a copy is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// It goes to a mirror.
+    Sending,
+    /// It comes from the principal.
+    Receiving,
+    /// It goes into a file.
+    Backup,
+}
+
 /// One copy.
 ///
 /// - `total` is what it would be to send everything; `skipped` of these pages are equal, `chosen` are sent;
 /// - `bytes` are those on the wire.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    sending: bool,
+    purpose: Purpose,
     began: Duration,
     total: AtomicU64,
     looked_at: AtomicU64,
@@ -70,7 +81,7 @@ impl Meter {
             *ended = Some(clock::uptime());
             drop(ended);
             let state = self.show();
-            tracing::info!(sending = self.sending, pages = %state["pages"], bytes = %state["bytes"], seconds = %state["seconds"], "a copy ended");
+            tracing::info!(purpose = ?self.purpose, pages = %state["pages"], bytes = %state["bytes"], seconds = %state["seconds"], "a copy ended");
         }
     }
 
@@ -91,7 +102,8 @@ impl Meter {
         let rate = if seconds > 0.0 { done as f64 / seconds } else { 0.0 };
         let eta = (running && rate > 0.0).then(|| total.saturating_sub(done) as f64 / rate);
         json!({
-            "sending": self.sending,
+            "sending": self.purpose != Purpose::Receiving,
+            "backup": self.purpose == Purpose::Backup,
             "running": running,
             "pages": done,
             "pages_chosen": chosen,
@@ -110,9 +122,9 @@ pub(crate) struct Meters(Mutex<Vec<Arc<Meter>>>);
 
 impl Meters {
     /// A copy begins.
-    pub(crate) fn begin(&self, sending: bool) -> Arc<Meter> {
+    pub(crate) fn begin(&self, purpose: Purpose) -> Arc<Meter> {
         let meter = Arc::new(Meter {
-            sending,
+            purpose,
             began: clock::uptime(),
             total: AtomicU64::default(),
             looked_at: AtomicU64::default(),

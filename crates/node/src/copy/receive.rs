@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{
     held,
-    meter::Meter,
+    meter::{Meter, Purpose},
     spool::{Spool, SpoolError},
 };
 use crate::{
@@ -85,7 +85,7 @@ pub(crate) fn start(
     since: Option<Lsn>,
 ) -> mpsc::Sender<CopyIn> {
     let (sink, frames) = mpsc::channel(WAITING);
-    let (shared, meter) = (Arc::clone(shared), shared.copies.begin(false));
+    let (shared, meter) = (Arc::clone(shared), shared.copies.begin(Purpose::Receiving));
     let body = move || {
         // The receiver of a link that has just ended may still be writing its last frames.
         let turn = Arc::clone(&shared);

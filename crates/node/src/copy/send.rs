@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    meter::Meter,
+    meter::{Meter, Purpose},
     snapshot::{Snapshot, SnapshotError},
 };
 use crate::{
@@ -81,7 +81,7 @@ pub(crate) fn start(
     mark: Lsn,
 ) -> mpsc::Sender<CopyIn> {
     let (sink, answers) = mpsc::channel(WAITING);
-    let (shared, meter) = (Arc::clone(shared), shared.copies.begin(true));
+    let (shared, meter) = (Arc::clone(shared), shared.copies.begin(Purpose::Sending));
     let io = shared.io.clone();
     io.spawn(async move {
         let mut sender =

@@ -187,6 +187,15 @@ impl Spool {
         Ok(())
     }
 
+    /// Appends an item that is not in a frame yet.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_item(&mut self, item: &Item) -> Result<(), SpoolError> {
+        let (kind, payload) = item.encode();
+        self.append(kind, &payload, item)
+    }
+
     /// Makes durable what was appended.
     ///
     /// # Errors

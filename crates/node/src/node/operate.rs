@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use counterpart_core::{
     DatabaseName, ServerId,
-    message::{PartnerAddress, Safety},
+    message::{PartnerAddress, Role, Safety},
     session::Command,
 };
 use tokio::task::spawn_blocking;
@@ -13,7 +13,7 @@ use super::{Node, refused};
 use crate::{
     checksums::{self, Checksum, Comparison},
     operations::{
-        DatabaseDetails, DatabaseSummary, Export, JoinRequest, Operations, PartnerRequest,
+        Backup, DatabaseDetails, DatabaseSummary, Export, JoinRequest, Operations, PartnerRequest,
         PeerIdentity,
     },
     ops,
@@ -73,16 +73,49 @@ impl Operations for Node {
         ops::export::export(&self.shared, &name).await
     }
 
+    async fn backup(&self) -> Result<Backup, Refusal> {
+        ops::backup::backup(&self.shared).await
+    }
+
+    async fn backup_path(&self, bytes: u64) -> Result<PathBuf, Refusal> {
+        if self.shared.control.read().session.role != Role::Standalone {
+            return Err(Refusal::new(
+                "WRONG_ROLE",
+                "this server mirrors already, or is mirrored",
+                "give backup files to a server that is to become a mirror",
+            ));
+        }
+        if self.holds_data().await? {
+            return Err(not_empty());
+        }
+        ops::import::staged(&self.shared, bytes)
+    }
+
+    async fn take_backup(&self, name: String, staged: PathBuf) -> Result<(), Refusal> {
+        ops::upload::take(&self.shared, name, staged).await
+    }
+
     async fn probe(&self, partner_address: String) -> Result<PeerIdentity, Refusal> {
         probe::probe(&self.shared, &partner_address).await
     }
 
-    async fn check_join(&self, replace: bool, bytes: u64) -> Result<(), Refusal> {
+    async fn check_join(
+        &self,
+        replace: bool,
+        bytes: u64,
+        principal: Option<String>,
+    ) -> Result<(), Refusal> {
         ops::import::require_space(&self.shared, bytes)?;
-        if !replace && self.holds_data().await? {
-            return Err(not_empty());
+        if replace || !self.holds_data().await? {
+            return Ok(());
         }
-        Ok(())
+        // Data of the principal's own past is kept, and brought in line by what differs.
+        match principal {
+            Some(address) if probe::shared_history(&self.shared, &address).await?.is_some() => {
+                Ok(())
+            }
+            _ => Err(not_empty()),
+        }
     }
 
     async fn join(&self, request: JoinRequest) -> Result<(), Refusal> {
@@ -93,15 +126,13 @@ impl Operations for Node {
             client_url: request.principal_client_url,
         };
         let (session, replace) = (request.session, request.replace);
-        self.command(Command::JoinSession {
-            session,
-            principal,
-            replace,
-            holds_data,
-            history: None,
-        })
-        .await
-        .map(drop)
+        let history = match holds_data && !replace {
+            true => probe::shared_history(&self.shared, &principal.partner_address).await?,
+            false => None,
+        };
+        self.command(Command::JoinSession { session, principal, replace, holds_data, history })
+            .await
+            .map(drop)
     }
 
     async fn cancel_join(&self) -> Result<(), Refusal> {

@@ -60,9 +60,13 @@ pub(crate) fn staging_path(
     if *name != DatabaseName::main() && shared.databases.present(name).is_some() {
         return Err(exists(name));
     }
+    staged(shared, bytes)
+}
+
+/// A path for an upload of `bytes`, which will be written once more where it stays.
+pub(crate) fn staged(shared: &Shared, bytes: u64) -> Result<PathBuf, Refusal> {
     let directory = staging(&shared.settings.data);
     std::fs::create_dir_all(&directory).map_err(|e| failed("there is no room for uploads", e))?;
-    // The file itself, and its pages once more in the journal.
     require_space(shared, bytes.saturating_mul(2))?;
     Ok(directory.join(format!("upload-{:016x}", crate::random::number())))
 }

@@ -160,7 +160,11 @@ fn room(principal: &Side, mirror: &Side, replace: bool) -> Result<(), Failure> {
     let list = principal.client.get("/api/v1/databases")?;
     let sizes = list["databases"].as_array().into_iter().flatten();
     let bytes: u64 = sizes.filter_map(|database| view::number(database, "/size_bytes")).sum();
-    let body = json!({ "replace": replace, "bytes": bytes });
+    let body = json!({
+        "replace": replace,
+        "bytes": bytes,
+        "principal_partner_address": principal.partner_address,
+    });
     mirror.client.post("/api/v1/mirroring/check-join", &body).map(|_done| ())
 }
 

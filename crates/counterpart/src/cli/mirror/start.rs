@@ -1,11 +1,16 @@
 //! `counterpart mirror start`: checks everything, then enables; a failure names its step and leaves both servers as
 //! they were.
 
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{
-    super::{client::Client, human, screen::Screen, view},
+    super::{client::Client, human, screen::Screen, transfer::Watched, view},
     check::{self, Side},
     enable,
     steps::Steps,
@@ -29,6 +34,10 @@ pub struct StartArgs {
     /// Give up the data that the mirror has now
     #[arg(long)]
     pub replace: bool,
+    /// Backups of the principal (`counterpart backup`), or plain SQLite files NAME.db, to begin with: only what
+    /// differs is sent then. The mirror must be empty
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub from_backup: Vec<PathBuf>,
     /// Do not ask before data is given up
     #[arg(long, short)]
     pub yes: bool,
@@ -67,6 +76,11 @@ pub fn start(args: &StartArgs, patience: Patience, screen: &mut Screen) -> Resul
     let steps = &mut Steps::new(screen);
     let (principal, mirror) = check::both(steps, principal, mirror, args.replace)?;
     confirm_replace(args, &mirror, steps.screen())?;
+    if !args.from_backup.is_empty() {
+        steps.step("give the mirror its backups", |screen| {
+            args.from_backup.iter().try_for_each(|file| give(&mirror, file, screen))
+        })?;
+    }
     let session = check::session(&principal)?;
     let safety = args.safety.map(Safety::word);
     steps
@@ -108,6 +122,20 @@ fn confirm_replace(args: &StartArgs, mirror: &Side, screen: &mut Screen) -> Resu
         if names.is_empty() { "no databases".to_owned() } else { names.join(", ") }
     );
     screen.confirm(&question, false)
+}
+
+/// Sends a backup to the mirror-to-be.
+fn give(mirror: &Side, file: &Path, screen: &Screen) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::local_file("read", file, &error);
+    let content = File::open(file).map_err(failed)?;
+    let length = content.metadata().map_err(failed)?.len();
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    // Only these characters need no escaping in a path, and only they are in a database's name.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let name: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    let mut content = Watched::new(content, length, screen);
+    let path = format!("/api/v1/mirroring/backups/{name}");
+    mirror.client.put(&path, length, &mut content).map(|_done| ())
 }
 
 fn report(

@@ -73,6 +73,7 @@ impl Pair {
             mirror: self.mirror.url(),
             safety: None,
             replace: false,
+            from_backup: Vec::new(),
             yes: false,
             no_wait: false,
             json: true,

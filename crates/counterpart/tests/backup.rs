@@ -1,0 +1,185 @@
+//! Backups: made while a server serves, restored into a directory of a new server, refused when damaged.
+
+mod support;
+
+use serde_json::Value;
+use support::{
+    pair::{Pair, assert_equal, databases, wait_synchronized},
+    server::{Server, refused_with, run_cli},
+    wait_for,
+    workload::{Workload, assert_has_all, create_table, rows_on},
+};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// A server that is started on what `backup` holds.
+fn restored(backup: &str) -> Server {
+    let mut server = Server::prepare(&[]);
+    let data = server.data();
+    run_cli(None, &["restore", backup, "--data", data.to_str().unwrap(), "--json"])
+        .expect_ok(&["restore"]);
+    server.launch();
+    server
+}
+
+#[test]
+fn a_backup_made_under_load_restores_to_a_server_of_its_own() {
+    let server = Server::start();
+    create_table(&server);
+    server.cli_ok(&["db", "create", "other"]);
+    server.client().database("other").run("create table t(x)");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    let file = file.to_str().unwrap();
+    let load = Workload::start(0, 4, &[&server]);
+    load.wait_progress(200);
+    let before = rows_on(&server);
+    let made = json(&server.cli_ok(&["backup", file, "--json"]));
+    load.wait_progress(20);
+    let (confirmed, failures) = load.stop();
+    assert_eq!(failures, [], "writes went on");
+    let new = restored(file);
+    assert_ne!(new.status()["server"], server.status()["server"], "it is a server of its own");
+    assert_eq!(databases(&new), databases(&server));
+    assert_has_all(&new, &before);
+    assert!(rows_on(&new).is_subset(&confirmed), "nothing that was not confirmed");
+    assert_eq!(new.client().value("pragma integrity_check"), "ok");
+    assert!(made["lsn"].as_u64().unwrap() > 0, "{made}");
+    new.client().run("insert into work values (99, 1, '')");
+}
+
+#[test]
+fn a_mirror_makes_backups_as_well() {
+    let pair = Pair::start();
+    create_table(&pair.principal);
+    let load = Workload::start(0, 4, &[&pair.principal]);
+    load.wait_progress(200);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    let file = file.to_str().unwrap();
+    pair.mirror.cli_ok(&["backup", file]);
+    let (confirmed, _failures) = load.stop();
+    let new = restored(file);
+    assert!(rows_on(&new).is_subset(&confirmed));
+    assert_eq!(new.client().value("pragma integrity_check"), "ok");
+}
+
+#[test]
+fn a_damaged_backup_is_refused_by_name_before_anything_is_written() {
+    let server = Server::start();
+    create_table(&server);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    server.cli_ok(&["backup", file.to_str().unwrap()]);
+    let good = std::fs::read(&file).unwrap();
+    let data = dir.path().join("data");
+    let restore = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        let (file, data) = (file.to_str().unwrap(), data.to_str().unwrap());
+        run_cli(None, &["restore", file, "--data", data, "--json"])
+    };
+    for at in (0..good.len()).step_by(good.len() / 16) {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        let failure = refused_with(restore(&bad), "BACKUP_DAMAGED");
+        assert!(failure["error"]["what"].as_str().unwrap().contains("all.backup"), "{failure}");
+        assert!(!data.exists(), "nothing was written");
+        refused_with(restore(&good[..at]), "BACKUP_DAMAGED");
+    }
+    restore(&good).expect_ok(&["restore"]);
+    refused_with(restore(&good), "NOT_EMPTY");
+}
+
+/// A principal with `mib` MiB, a backup of it, and 6,000 events on few pages since then.
+fn principal_with_backup(mib: u32, file: &str) -> Server {
+    let principal = Server::start();
+    create_table(&principal);
+    principal.client().run("create table much(id integer primary key, n integer, x blob)");
+    for _ in 0..mib {
+        principal.client().run(
+            "with recursive i(i) as (select 1 union all select i + 1 from i where i < 256)
+               insert into much(n, x) select 0, randomblob(4000) from i",
+        );
+    }
+    principal.cli_ok(&["backup", file]);
+    for _ in 0..6 {
+        principal.client().script(&"update much set n = n + 1 where id = 7;".repeat(1000));
+    }
+    principal
+}
+
+/// Has `mirror` join under load, and sees to it that few pages were sent.
+fn join_by_what_differs(principal: &Server, mirror: &Server, extra: &[&str]) {
+    let load = Workload::start(0, 2, &[principal]);
+    let (p, m) = (principal.url(), mirror.url());
+    let mut args = vec!["mirror", "start", "--principal", &p, "--mirror", &m, "--yes"];
+    args.extend(extra);
+    run_cli(None, &args).expect_ok(&args);
+    wait_synchronized(principal);
+    let (confirmed, failures) = load.stop();
+    assert_eq!(failures, [], "the principal never stopped");
+    assert_has_all(principal, &confirmed);
+    let status = principal.status();
+    let copies = status["copies"].as_array().unwrap().iter().filter(|c| c["backup"] == false);
+    let pages: Vec<u64> = copies.map(|copy| copy["pages"].as_u64().unwrap()).collect();
+    assert!(!pages.is_empty(), "it was a copy: {status}");
+    assert!(pages.iter().sum::<u64>() < 500, "only what differs was sent: {pages:?}");
+    wait_for("the mirror to serve reads", || {
+        (mirror.try_status().ok()?["serves_reads"] == true).then_some(())
+    });
+    assert_equal(principal, mirror);
+}
+
+#[test]
+fn a_restored_backup_joins_its_origin_by_what_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    let file = file.to_str().unwrap();
+    let principal = principal_with_backup(8, file);
+    let mirror = restored(file);
+    // What the restored server wrote by itself is its own: it is kept as orphans.
+    join_by_what_differs(&principal, &mirror, &[]);
+}
+
+#[test]
+fn an_empty_mirror_that_is_given_a_backup_gets_only_what_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    let file = file.to_str().unwrap();
+    let principal = principal_with_backup(8, file);
+    let mirror = Server::start();
+    join_by_what_differs(&principal, &mirror, &["--from-backup", file]);
+}
+
+#[test]
+fn an_empty_mirror_that_is_given_a_plain_sqlite_file_gets_only_what_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (backup, plain) = (dir.path().join("all.backup"), dir.path().join("main.db"));
+    let principal = principal_with_backup(8, backup.to_str().unwrap());
+    principal.cli_ok(&["db", "export", plain.to_str().unwrap()]);
+    principal.client().script(&"update much set n = n + 1 where id = 9;".repeat(100));
+    let mirror = Server::start();
+    join_by_what_differs(&principal, &mirror, &["--from-backup", plain.to_str().unwrap()]);
+}
+
+#[test]
+fn a_damaged_backup_is_refused_by_the_mirror_to_be_and_nothing_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    let principal = principal_with_backup(1, file.to_str().unwrap());
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&file, bytes).unwrap();
+    let mirror = Server::start();
+    let (p, m) = (principal.url(), mirror.url());
+    let mut args = vec!["mirror", "start", "--principal", &p, "--mirror", &m, "--yes", "--json"];
+    args.extend(["--from-backup", file.to_str().unwrap()]);
+    let failure = refused_with(run_cli(None, &args), "BACKUP_DAMAGED");
+    assert!(failure["error"]["what"].as_str().unwrap().contains("all.backup"), "{failure}");
+    assert_eq!(mirror.status()["role"], "standalone");
+    assert_eq!(principal.status()["role"], "standalone");
+    assert!(!mirror.data().join("spool").exists());
+}
