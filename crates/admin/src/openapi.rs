@@ -39,7 +39,7 @@ fn operation(route: &Route) -> Value {
         "responses": responses(route),
     });
     if route.request != Content::Nothing {
-        let required = route.request == Content::SqliteFile;
+        let required = matches!(route.request, Content::SqliteFile | Content::BackupFile);
         operation["requestBody"] =
             json!({ "required": required, "content": content(route.request) });
     }
@@ -54,6 +54,10 @@ fn parameters(route: &Route) -> Value {
     if route.endpoint == Endpoint::StopMirroring {
         let schema = json!({ "$ref": "#/components/schemas/ServerId" });
         return json!([{ "name": "partner", "in": "query", "required": false, "schema": schema }]);
+    }
+    if route.path.contains("{file}") {
+        let text = json!({ "type": "string", "description": "the file's name" });
+        return json!([{ "name": "file", "in": "path", "required": true, "schema": text }]);
     }
     if route.path.contains("{set}") {
         let text = json!({ "type": "string" });

@@ -48,7 +48,7 @@ fn all_calls(document: &Value) -> Vec<Call> {
         for (method, described) in methods.as_object().unwrap() {
             let operation = described["operationId"].as_str().unwrap().to_owned();
             let (query, body) = sample(&operation);
-            let body = if operation == "ImportDatabase" {
+            let body = if ["ImportDatabase", "TakeBackup"].contains(&operation.as_str()) {
                 b"SQLite format 3\0".to_vec()
             } else if body.is_null() {
                 Vec::new()
@@ -58,13 +58,17 @@ fn all_calls(document: &Value) -> Vec<Call> {
             calls.push(Call {
                 operation,
                 method: method.to_uppercase(),
-                path: path.replace("{name}", "main").replace("{set}", "1.2-5-6") + query,
+                path: path
+                    .replace("{name}", "main")
+                    .replace("{set}", "1.2-5-6")
+                    .replace("{file}", "main.db")
+                    + query,
                 body,
                 described: described.clone(),
             });
         }
     }
-    assert_eq!(calls.len(), 32);
+    assert_eq!(calls.len(), 34);
     calls
 }
 
@@ -94,7 +98,8 @@ fn every_documented_route_answers_with_the_documented_status_and_shape() {
         } else {
             assert!(
                 reply.head.contains("content-type: application/vnd.sqlite3")
-                    || reply.head.contains("content-type: application/sql"),
+                    || reply.head.contains("content-type: application/sql")
+                    || reply.head.contains("content-type: application/octet-stream"),
                 "{}",
                 call.operation
             );
@@ -180,9 +185,17 @@ fn every_operation_that_can_be_refused_passes_the_refusal_on() {
     api.fake.refuse(Refusal::new("DISK_FULL", "the disk is full", "free some space"));
     let mut refused = 0;
     for call in all_calls(&counterpart_admin::openapi_document()) {
-        let always =
-            ["Status", "OpenApi", "Health", "HealthPrincipal", "HealthMirror", "ListDatabases", "Scrub",
-             "StartScrub", "Checksums"];
+        let always = [
+            "Status",
+            "OpenApi",
+            "Health",
+            "HealthPrincipal",
+            "HealthMirror",
+            "ListDatabases",
+            "Scrub",
+            "StartScrub",
+            "Checksums",
+        ];
         if always.contains(&call.operation.as_str()) {
             continue;
         }
@@ -191,7 +204,7 @@ fn every_operation_that_can_be_refused_passes_the_refusal_on() {
         assert_eq!(reply.json()["error"]["remedy"], "free some space");
         refused += 1;
     }
-    assert_eq!(refused, 23);
+    assert_eq!(refused, 25);
 }
 
 #[test]

@@ -153,9 +153,10 @@ impl Receiver {
         let sink = self.sink.lock().expect("no holder of this lock panics").clone();
         let sink = sink.ok_or(ReceiveError::UnaskedSeed)?;
         match self.room(&sink).await {
-            Some(room) => Ok(room.send(SeedIn::Pages(pages))),
-            None => Err(ReceiveError::UnaskedSeed),
+            Some(room) => room.send(SeedIn::Pages(pages)),
+            None => return Err(ReceiveError::UnaskedSeed),
         }
+        Ok(())
     }
 
     async fn take_copy(&mut self, frame: Frame) -> Result<(), ReceiveError> {
@@ -163,9 +164,10 @@ impl Receiver {
         let sink = self.copies.lock().expect("no holder of this lock panics").clone();
         let sink = sink.ok_or(ReceiveError::UnaskedCopy)?;
         match self.room(&sink).await {
-            Some(room) => Ok(room.send(CopyIn::Frame(frame))),
-            None => Err(ReceiveError::UnaskedCopy),
+            Some(room) => room.send(CopyIn::Frame(frame)),
+            None => return Err(ReceiveError::UnaskedCopy),
         }
+        Ok(())
     }
 
     /// Waits for room. While the disk here is busy nothing is read, and that must not look like a partner's silence.
