@@ -5,7 +5,7 @@ mod support;
 use serde_json::Value;
 use support::{
     pair::{Pair, wait_role, wait_synchronized},
-    server::Server,
+    server::{Server, copy_tree},
     wait_for,
     workload::{Workload, assert_has_all, create_table},
 };
@@ -189,13 +189,13 @@ fn an_older_copy_of_a_data_directory_joins_by_what_differs() {
     pair.wait_synchronized();
     pair.mirror.terminate();
     let older = pair.mirror.data().with_file_name("older");
-    support::server::copy_tree(&pair.mirror.data(), &older);
+    copy_tree(&pair.mirror.data(), &older);
     pair.mirror.launch();
     many_events(&pair.principal, 6_000);
     pair.wait_synchronized();
     pair.mirror.terminate();
     std::fs::remove_dir_all(pair.mirror.data()).unwrap();
-    std::fs::rename(&older, pair.mirror.data()).unwrap();
+    copy_tree(&older, &pair.mirror.data());
     pair.mirror.launch();
     wait_synchronized(&pair.principal);
     wait_serves(&pair.mirror);

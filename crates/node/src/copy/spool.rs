@@ -351,3 +351,119 @@ fn note_pages(hashes: &mut Vec<u64>, sent: &SentPages, size: u32) {
         hashes[index] = page_hash(PageNo(number), image);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use counterpart_core::{
+        DatabaseId, Epoch, EpochHistory, ServerId, SessionId, UnixMicros,
+        copy::{Chosen, Whole},
+    };
+
+    use super::*;
+
+    fn page(fill: u8) -> Vec<u8> {
+        vec![fill; 512]
+    }
+
+    fn offer(size_in_pages: u32) -> Offer {
+        Offer {
+            database: DatabaseId(1),
+            name: DatabaseName::main(),
+            page_size: PageSize::from_bytes(512).unwrap(),
+            size_in_pages,
+            at: Lsn(5),
+            checksum: 7,
+            ranges: vec![7],
+        }
+    }
+
+    fn head(mark: u64) -> Item {
+        Item::Head(Box::new(Head {
+            build: String::new(),
+            server: ServerId(1),
+            session: SessionId(1),
+            epoch: Epoch::default(),
+            history: EpochHistory::default(),
+            made_at: UnixMicros(0),
+            mark: Lsn(mark),
+            catalog_lsn: Lsn(0),
+            next_database: DatabaseId(2),
+            databases: Vec::new(),
+        }))
+    }
+
+    fn pages(first: u32, fills: &[u8]) -> Item {
+        let numbers = (first..).map(PageNo).take(fills.len()).collect();
+        let bytes: Vec<u8> = fills.iter().flat_map(|&fill| page(fill)).collect();
+        let (database, page_size) = (DatabaseId(1), offer(1).page_size);
+        Item::Pages(SentPages { database, page_size, numbers, bytes: bytes.into() })
+    }
+
+    fn attempt(spool: &mut Spool, mark: u64, first: u32, fills: &[u8]) {
+        let pages_sent = u32::try_from(fills.len()).unwrap();
+        let database = DatabaseId(1);
+        for item in [
+            head(mark),
+            Item::Offer(offer(4)),
+            Item::Chosen(Chosen { database, pages: pages_sent }),
+            pages(first, fills),
+            Item::Whole(Whole { database, pages: pages_sent }),
+        ] {
+            spool.append_item(&item).unwrap();
+        }
+    }
+
+    fn held(spool: &Spool, files: Vec<u64>) -> Vec<u64> {
+        spool.over(&DatabaseName::main(), offer(1).page_size, files)
+    }
+
+    #[test]
+    fn what_earlier_attempts_brought_counts_as_held_and_later_pages_are_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(dir.path()).unwrap();
+        attempt(&mut spool, 1, 1, &[1, 2]);
+        attempt(&mut spool, 9, 2, &[3, 4]);
+        let hash = |number, fill| page_hash(PageNo(number), &page(fill));
+        let expected = vec![hash(1, 1), hash(2, 3), hash(3, 4), 44];
+        assert_eq!(held(&spool, vec![41, 42, 43, 44]), expected);
+        drop(spool);
+        let spool = Spool::open(dir.path()).unwrap();
+        assert_eq!(held(&spool, vec![41, 42, 43, 44]), expected, "after a restart, too");
+        let newest = spool.attempt().unwrap();
+        assert_eq!((newest.head.mark, newest.earlier), (Lsn(9), 1));
+        assert!(!newest.is_whole(), "its end has not come");
+    }
+
+    #[test]
+    fn a_spool_torn_anywhere_is_kept_up_to_there_and_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(dir.path()).unwrap();
+        attempt(&mut spool, 1, 1, &[1, 2, 3, 4]);
+        drop(spool);
+        let whole = std::fs::read(file_path(dir.path())).unwrap();
+        for length in (0..whole.len()).step_by(37) {
+            std::fs::write(file_path(dir.path()), &whole[..length]).unwrap();
+            let mut spool = Spool::open(dir.path()).unwrap();
+            assert!(spool.length() <= (length as u64).max(8));
+            attempt(&mut spool, 2, 1, &[9]);
+            let first = held(&spool, Vec::new())[0];
+            assert_eq!(first, page_hash(PageNo(1), &page(9)), "{length} bytes were left");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_ends_what_is_believed_of_a_spool() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(dir.path()).unwrap();
+        attempt(&mut spool, 1, 1, &[1, 2, 3, 4]);
+        let length = spool.length();
+        drop(spool);
+        let whole = std::fs::read(file_path(dir.path())).unwrap();
+        for at in (0..whole.len()).step_by(11) {
+            let mut bad = whole.clone();
+            bad[at] ^= 16;
+            std::fs::write(file_path(dir.path()), bad).unwrap();
+            assert!(Spool::open(dir.path()).unwrap().length() < length, "byte {at}");
+        }
+    }
+}
