@@ -187,6 +187,11 @@ fn an_older_copy_of_a_data_directory_joins_by_what_differs() {
     much_data(&pair.principal, 6);
     few_rows(&pair.principal);
     pair.wait_synchronized();
+    let filled = number(&pair.principal.status()["journal"], "last");
+    wait_for("the mirror's files to hold the data", || {
+        pair.principal.client().run("update few set x = randomblob(20000)");
+        (number(&pair.mirror.status()["journal"], "redo_after") >= filled).then_some(())
+    });
     pair.mirror.terminate();
     let older = pair.mirror.data().with_file_name("older");
     copy_tree(&pair.mirror.data(), &older);
