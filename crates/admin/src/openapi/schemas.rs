@@ -211,6 +211,7 @@ fn status() -> Value {
             "applied": count,
             "readers": { "type": "array", "items": { "type": "object" } },
             "integrity": { "type": "object" },
+            "copies": { "type": "array", "items": { "type": "object" } },
             "mirroring": mirroring(),
         },
     })
