@@ -301,7 +301,8 @@ impl Database {
         };
         frames.each_page(buffer, &newest, size, &mut take)?;
         for number in missing {
-            let image = pages::read_page(&self.keeper(), number).map_err(CaptureError::Sqlite)?;
+            let image = self.keeper().and_then(|keeper| pages::read_page(&keeper, number));
+            let image = image.map_err(CaptureError::Sqlite)?;
             take(number, &image).map_err(CaptureError::Sink)?;
         }
         // Nobody else changes the database while the permit is held, so what is computed now still holds below.
@@ -341,7 +342,7 @@ impl Database {
     /// What SQLite or the file system says.
     pub fn rebase_capture(&self) -> Result<(), SqlError> {
         let mut state = self.lock_capture();
-        let keeper = self.keeper();
+        let keeper = self.keeper()?;
         let (frames, _) = wal_checkpoint(&keeper, ffi::SQLITE_CHECKPOINT_NOOP)?;
         let pages: u32 = keeper.query_row("PRAGMA page_count", [], |row| row.get(0))?;
         *state = CaptureState { next: frames, ..CaptureState::default() };

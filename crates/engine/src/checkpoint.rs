@@ -49,7 +49,7 @@ impl Database {
     /// # Errors
     /// [`CheckpointError`].
     pub fn checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
-        let keeper = self.keeper();
+        let keeper = self.keeper()?;
         let (wal_frames, copied_frames) = wal_checkpoint(&keeper, ffi::SQLITE_CHECKPOINT_PASSIVE)?;
         sync_file(&keeper)?;
         let complete = wal_frames == copied_frames;
@@ -68,7 +68,8 @@ impl Database {
     /// # Errors
     /// [`CheckpointError`].
     pub fn truncate_wal(&self) -> Result<bool, CheckpointError> {
-        match wal_checkpoint(&self.keeper(), ffi::SQLITE_CHECKPOINT_TRUNCATE) {
+        let keeper = self.keeper()?;
+        match wal_checkpoint(&keeper, ffi::SQLITE_CHECKPOINT_TRUNCATE) {
             Ok(_) => self.fold_map().map(|()| true).map_err(CheckpointError::from),
             Err(error) if error.code.starts_with("SQLITE_BUSY") => Ok(false),
             Err(error) => Err(error.into()),
@@ -77,7 +78,7 @@ impl Database {
 }
 
 /// Syncs the main database file through SQLite's own descriptor.
-fn sync_file(db: &rusqlite::Connection) -> Result<(), SqlError> {
+pub(crate) fn sync_file(db: &rusqlite::Connection) -> Result<(), SqlError> {
     let mut file: *mut ffi::sqlite3_file = std::ptr::null_mut();
     // SAFETY: the connection is open and this thread has it; SQLite stores a pointer to its own file object,
     // which lives as long as the connection, and whose methods are those of the VFS.

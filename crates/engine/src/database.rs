@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU32,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
 };
 
@@ -107,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) readers: Readers,
     pub(crate) read_only: AtomicBool,
+    /// No connection is opened any more.
+    pub(crate) is_shut: AtomicBool,
     /// The size after the last captured commit, or at opening; for estimates.
     pub(crate) size_in_pages: AtomicU32,
 }
@@ -119,6 +124,9 @@ impl Shared {
 
     /// A connection set up as every connection of a served database must be, but without a guard.
     pub(crate) fn open_connection(&self) -> Result<rusqlite::Connection, SqlError> {
+        if self.is_shut.load(SeqCst) {
+            return Err(shut());
+        }
         let db = open_raw(&self.path, &format!("PRAGMA cache_size=-{}", self.options.cache_kib))?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, self.options.foreign_keys)?;
         Ok(db)
@@ -163,8 +171,8 @@ pub struct Database {
     id: DatabaseId,
     pub(crate) shared: Arc<Shared>,
     idle: Mutex<Vec<Connection>>,
-    /// For what the server does itself: checkpoints and questions. Never used for clients.
-    keeper: Mutex<rusqlite::Connection>,
+    /// For what the server does itself: checkpoints and questions. Never used for clients. `None` once it is shut.
+    keeper: Mutex<Option<rusqlite::Connection>>,
     pub(crate) capture: Mutex<CaptureState>,
 }
 
@@ -184,6 +192,7 @@ impl Database {
             page_size,
             map,
             read_only: AtomicBool::new(options.read_only),
+            is_shut: AtomicBool::new(false),
             options,
             readers: Readers::default(),
             size_in_pages: AtomicU32::new(size_in_pages),
@@ -192,7 +201,7 @@ impl Database {
             id,
             shared,
             idle: Mutex::default(),
-            keeper: Mutex::new(keeper),
+            keeper: Mutex::new(Some(keeper)),
             capture: Mutex::default(),
         };
         database.rebase_capture().map_err(|cause| OpenError::sqlite(path, cause))?;
@@ -270,6 +279,9 @@ impl Database {
     /// # Errors
     /// What SQLite says when a new one cannot be opened.
     pub fn checkout(&self) -> Result<Connection, SqlError> {
+        if self.shared.is_shut.load(SeqCst) {
+            return Err(shut());
+        }
         match self.lock_idle().pop() {
             Some(connection) => Ok(connection),
             None => Connection::open(&self.shared),
@@ -282,7 +294,7 @@ impl Database {
             Arc::ptr_eq(&connection.shared, &self.shared),
             "a connection goes back to the database it came from"
         );
-        if !connection.reset() {
+        if !connection.reset() || self.shared.is_shut.load(SeqCst) {
             return;
         }
         let mut idle = self.lock_idle();
@@ -294,6 +306,24 @@ impl Database {
     /// Closes all idle connections, to free their memory.
     pub fn close_idle(&self) {
         self.lock_idle().clear();
+    }
+
+    /// Opens no connection any more and closes those that nobody uses. SQLite has let go of the files when the map
+    /// [has no open file](crate::DatabaseMap::open_files): then they may be changed, or opened as another database.
+    pub fn shut(&self) {
+        self.shared.is_shut.store(true, SeqCst);
+        self.close_idle();
+        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Makes durable what SQLite has written to the database file. Not with another descriptor of it: closing that
+    /// would drop SQLite's locks.
+    ///
+    /// # Errors
+    /// What SQLite says. After that nothing is known about the file: never try again, recover.
+    pub fn sync(&self) -> Result<(), SqlError> {
+        let keeper = self.keeper()?;
+        crate::checkpoint::sync_file(&keeper)
     }
 
     /// The connections with an open transaction, oldest first.
@@ -320,9 +350,27 @@ impl Database {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn keeper(&self) -> MutexGuard<'_, rusqlite::Connection> {
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    /// # Errors
+    /// When the database is shut.
+    pub(crate) fn keeper(&self) -> Result<Keeper<'_>, SqlError> {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        if keeper.is_some() { Ok(Keeper(keeper)) } else { Err(shut()) }
     }
+}
+
+/// The server's own connection, locked.
+pub(crate) struct Keeper<'a>(MutexGuard<'a, Option<rusqlite::Connection>>);
+
+impl std::ops::Deref for Keeper<'_> {
+    type Target = rusqlite::Connection;
+
+    fn deref(&self) -> &rusqlite::Connection {
+        self.0.as_ref().expect("it was there when it was locked, and is taken only with the lock")
+    }
+}
+
+fn shut() -> SqlError {
+    SqlError::new("SQLITE_MISUSE", "the database is shut on this server")
 }
 
 /// The file that SQLite keeps beside the database under this suffix.

@@ -17,7 +17,10 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use counterpart_core::{
@@ -62,6 +65,8 @@ pub struct DatabaseMap {
     /// The map's file. Locked by whoever saves, so that an older block never overwrites a newer one.
     saved: Mutex<Option<File>>,
     repairer: RwLock<Option<Arc<dyn Repairer>>>,
+    /// How many times SQLite has the database file open.
+    open_files: AtomicUsize,
 }
 
 impl std::fmt::Debug for DatabaseMap {
@@ -126,6 +131,7 @@ impl DatabaseMap {
             state: Mutex::new(State::new(file, at, loaded.why.is_some())),
             saved: Mutex::default(),
             repairer: RwLock::default(),
+            open_files: AtomicUsize::new(0),
         });
         registry().insert(map.path.clone(), Arc::downgrade(&map));
         Ok((map, loaded))
@@ -177,6 +183,20 @@ impl DatabaseMap {
     /// The same for a path that is canonical already.
     pub(crate) fn registered(path: &Path) -> Option<Arc<DatabaseMap>> {
         registry().get(path)?.upgrade()
+    }
+
+    /// How many times SQLite has the database file open: once for each connection.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        self.open_files.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn file_opened(&self) {
+        self.open_files.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn file_closed(&self) {
+        self.open_files.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Whose map it is.

@@ -79,6 +79,7 @@ unsafe extern "C" fn open(
         (*inner).pMethods = ptr::null();
         let result = open(unix, name, inner, flags, out_flags);
         if result == ffi::SQLITE_OK {
+            map.file_opened();
             (*file.cast::<ShimFile>()).map = Arc::into_raw(map);
             (*file).pMethods = &METHODS;
         } else if !(*inner).pMethods.is_null() {
@@ -132,7 +133,9 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
         let (_, inner, unix) = parts(file);
         let result = unix.xClose.expect("a file can be closed")(inner);
         (*file).pMethods = ptr::null();
-        drop(Arc::from_raw((*file.cast::<ShimFile>()).map));
+        let map = Arc::from_raw((*file.cast::<ShimFile>()).map);
+        map.file_closed();
+        drop(map);
         result
     }
 }

@@ -27,3 +27,8 @@ pub fn uptime() -> Duration {
 pub fn runtime_now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
+
+/// Lets time pass on a thread that may block, where there is nothing that could be waited for.
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -15,7 +15,7 @@ use std::{
 };
 
 use counterpart_core::{
-    Lsn, ServerId,
+    DatabaseId, Lsn, ServerId,
     message::{Message, SeedDatabase},
     record::Record,
     session::{
@@ -76,6 +76,10 @@ pub struct Driver {
     /// Ends the checkpoints of an acting principal.
     checkpoints: Option<Arc<Notify>>,
     saver: perform::Saver,
+    /// Where single databases are asked for, on a principal's links.
+    heals: HashMap<LinkId, mpsc::UnboundedSender<DatabaseId>>,
+    /// Links on which this mirror receives single databases.
+    healing: BTreeSet<LinkId>,
     /// Positions from which each link's stream or seed still needs the journal.
     seed_marks: HashMap<LinkId, Lsn>,
     /// When the journal is to hear again what may go, as an uptime.
@@ -118,6 +122,8 @@ impl Driver {
             changing: None,
             checkpoints: None,
             saver,
+            heals: HashMap::new(),
+            healing: BTreeSet::new(),
             seed_marks: HashMap::new(),
             retain_at: Duration::ZERO,
         }
@@ -262,6 +268,8 @@ impl Driver {
     fn drop_link(&mut self, id: LinkId, why: &str) {
         self.announced.remove(&id);
         self.seed_marks.remove(&id);
+        self.heals.remove(&id);
+        self.healing.remove(&id);
         if let Some(link) = self.links.remove(&id) {
             tracing::debug!(link = id.0, peer = %link.peer, why, "a link ended");
             link.close(&self.shared);

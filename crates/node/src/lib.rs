@@ -23,6 +23,7 @@ mod ops;
 pub mod orphans;
 mod probe;
 mod quarantine;
+mod quiet;
 mod random;
 mod refusal;
 mod repair;

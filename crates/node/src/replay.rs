@@ -404,7 +404,9 @@ impl Replay {
         crate::checkpoint::note_final(&self.shared, self.shared.applied())?;
         let (mut complete, applied) = (true, self.shared.applied());
         for hosted in self.shared.databases.all() {
-            if hosted.is_dirty() && !self.runs.contains_key(&hosted.id) {
+            // A file that a copy is compared with stays as it is.
+            let is_ill = self.shared.databases.quarantine.get(hosted.id).is_some();
+            if hosted.is_dirty() && !is_ill && !self.runs.contains_key(&hosted.id) {
                 match crate::checkpoint::copy_wal(&hosted, applied) {
                     Ok(copied) => complete &= copied,
                     Err(error) if error.is_full() => {

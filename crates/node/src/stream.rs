@@ -317,7 +317,7 @@ fn work<J: Job>(
     }
     slot.touch();
     slot.note_transaction(held.in_transaction());
-    if held.in_transaction() {
+    if held.connection.is_some() {
         shared.transactions.note(slot);
     }
     (job, held, outcome)

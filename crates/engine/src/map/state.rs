@@ -169,6 +169,12 @@ impl State {
         self.dirty.extend(blocks);
     }
 
+    /// What was over the file is gone.
+    pub(crate) fn drop_overlay(&mut self) {
+        self.overlay.clear();
+        self.settle();
+    }
+
     /// Everything in the WAL is in the file: a complete checkpoint has just ended.
     pub(crate) fn fold(&mut self) -> Result<(), FoldError> {
         let (expected, was_known) = (self.live_xor, self.live_known);

@@ -29,7 +29,7 @@ use crate::{
     boot::{self, BootError},
     control::CatalogEntry,
     databases::file_path,
-    maps,
+    maps, quiet,
     replay::Replayer,
     shared::Shared,
 };
@@ -50,6 +50,8 @@ pub(crate) enum AdoptError {
     Io { path: PathBuf, cause: io::Error },
     #[error(transparent)]
     Boot(#[from] BootError),
+    #[error(transparent)]
+    StillOpen(#[from] quiet::StillOpen),
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error("the journal can't begin anew: {0}")]
@@ -122,7 +124,10 @@ pub(crate) fn discard_served(shared: &Shared) {
 }
 
 fn adopt(shared: &Arc<Shared>, mark: Lsn, end: Lsn) -> Result<(), AdoptError> {
+    let before = shared.databases.all();
     shared.databases.close_all(boot::not_seeded());
+    quiet::close_all(shared, &before)?;
+    drop(before);
     shared.note_runs(&BTreeMap::new());
     let mut spool = Spool::open(&shared.settings.data)?;
     let attempt = spool.attempt().cloned().filter(|attempt| {
@@ -204,7 +209,7 @@ impl Files {
 }
 
 /// The file of an offered database, with a map that knows all of its pages.
-fn open_file(shared: &Shared, offer: &Offer) -> Result<Arc<DatabaseMap>, AdoptError> {
+pub(super) fn open_file(shared: &Shared, offer: &Offer) -> Result<Arc<DatabaseMap>, AdoptError> {
     let path = file_path(&shared.settings.data, offer.database);
     let map_path = maps::map_path(&shared.settings.data, offer.database);
     let failed = |cause| AdoptError::Io { path: path.clone(), cause };
@@ -227,7 +232,7 @@ fn open_file(shared: &Shared, offer: &Offer) -> Result<Arc<DatabaseMap>, AdoptEr
     Ok(map)
 }
 
-fn write_pages(offer: &Offer, map: &DatabaseMap, sent: &SentPages) -> Result<(), AdoptError> {
+pub(super) fn write_pages(offer: &Offer, map: &DatabaseMap, sent: &SentPages) -> Result<(), AdoptError> {
     if sent.page_size != offer.page_size {
         return Ok(());
     }

@@ -67,7 +67,7 @@ pub(crate) fn make_durable(shared: &Arc<Shared>) -> std::io::Result<()> {
     let at = shared.control.read().redo_after;
     for hosted in shared.databases.all() {
         if let Some(map) = DatabaseMap::of(hosted.engine.path()) {
-            sync_file(hosted.engine.path())?;
+            hosted.engine.sync().map_err(std::io::Error::other)?;
             sync_file(map.save(at)?)?;
         }
     }

@@ -58,22 +58,22 @@ pub(crate) enum ReceiveError {
 }
 
 /// A database that is being received.
-struct Current {
+pub(super) struct Current {
     offer: Offer,
     /// What this server's file held when it was offered.
     files: Vec<u64>,
 }
 
-struct Receiver {
-    shared: Arc<Shared>,
-    link: LinkId,
-    out: mpsc::Sender<SeedOut>,
-    mark: Lsn,
-    since: Option<Lsn>,
-    spool: Spool,
-    current: Option<Current>,
-    meter: Arc<Meter>,
-    undurable: u64,
+pub(super) struct Receiver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) link: LinkId,
+    pub(super) out: mpsc::Sender<SeedOut>,
+    pub(super) mark: Lsn,
+    pub(super) since: Option<Lsn>,
+    pub(super) spool: Spool,
+    pub(super) current: Option<Current>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) undurable: u64,
 }
 
 /// Starts a thread that spools what arrives; the way to it. It says `PagesSpooled` at the end, or `SeedFailed`.
@@ -128,7 +128,8 @@ impl Receiver {
         Ok(None)
     }
 
-    fn take(&mut self, frame: Frame) -> Result<(), ReceiveError> {
+    /// Takes a frame that has come.
+    pub(super) fn take(&mut self, frame: Frame) -> Result<(), ReceiveError> {
         let item = Item::decode(&frame, self.spool.length())?;
         let item = item.ok_or(ReceiveError::Sense("a frame of another kind is within it"))?;
         self.meter.sent(frame.payload.len());
@@ -268,7 +269,7 @@ impl Receiver {
         }
         // What came is of no use by position, or not at all: next time everything is compared, without it.
         self.shared.still.distrust();
-        super::spool::discard(&self.shared.settings.data)?;
+        self.spool.delete()?;
         Err(ReceiveError::Differs { name: offer.name.to_string(), wanted: offer.checksum, found })
     }
 

@@ -135,10 +135,28 @@ impl Sender<'_> {
         let records = self.send_tail(end).await?;
         let end_of_copy = End { end, databases: sent, pages, records };
         self.frame(FrameType::CopyEnd, end_of_copy.encode()).await?;
+        self.flush().await?;
+        Ok(end)
+    }
+
+    /// Sends one database, with a head before it; what the copy shows, once the network has it all. Nothing if the
+    /// database has been dropped.
+    pub(crate) async fn send_one(&mut self, hosted: &Arc<Hosted>) -> Result<Option<Lsn>, SendError> {
+        let head = self.head().await?;
+        self.frame(FrameType::CopyHead, head.encode()).await?;
+        let Some(snapshot) = Snapshot::take(self.shared, hosted, self.mark).await? else {
+            return Ok(None);
+        };
+        let at = snapshot.offer.at;
+        self.send_database(snapshot).await?;
+        self.flush().await?;
+        Ok(Some(at))
+    }
+
+    async fn flush(&self) -> Result<(), SendError> {
         let (told, flushed) = oneshot::channel();
         self.out.send(SeedOut::Flushed(told)).await.map_err(|_| SendError::Ended)?;
-        flushed.await.map_err(|_| SendError::Ended)?;
-        Ok(end)
+        flushed.await.map_err(|_| SendError::Ended)
     }
 
     async fn head(&self) -> Result<Head, SendError> {

@@ -207,6 +207,18 @@ impl Spool {
             .map_err(|cause| SpoolError::Io { path: self.path.clone(), cause })
     }
 
+    /// Deletes it, with its directory.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn delete(&self) -> io::Result<()> {
+        let directory = self.path.parent().expect("the spool has a directory");
+        match std::fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Bytes in the file.
     #[must_use]
     pub fn length(&self) -> u64 {

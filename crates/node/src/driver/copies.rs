@@ -1,7 +1,7 @@
 //! Performing what the core asks about copies. Whatever takes time runs in [`crate::copy`] and answers as an event.
 
 use counterpart_core::{
-    Lsn,
+    DatabaseId, Lsn,
     session::{Action, Event, LinkId},
 };
 use tokio::task::spawn_blocking;
@@ -39,7 +39,32 @@ impl Driver {
                 (self.adopting, self.seed_end) = (true, None);
                 copy::adopt::start(&self.shared, mark, end, self.replayer.take());
             }
+            Action::SendHeal(link, database) => self.send_heal(link, database),
+            Action::ReceiveHeal(link, _) => {
+                if let Some(partner) = self.links.get(&link)
+                    && self.healing.insert(link)
+                {
+                    let out = partner.seeds();
+                    partner
+                        .deliver_copies_to(copy::heal::start_receiving(&self.shared, link, out));
+                }
+            }
+            Action::FinishHeal { database, at } => copy::heal::finish(&self.shared, database, at),
             other => unreachable!("{other:?} has nothing to do with copies"),
+        }
+    }
+
+    fn send_heal(&mut self, link: LinkId, database: DatabaseId) {
+        let Some(partner) = self.links.get(&link) else { return };
+        let wanted = self.heals.entry(link).or_insert_with(|| {
+            let (wanted, sink) =
+                copy::heal::start_sending(&self.shared, link, partner.seeds());
+            partner.deliver_copies_to(sink);
+            wanted
+        });
+        if wanted.send(database).is_err() {
+            let why = "the principal sends no more on this connection".to_owned();
+            self.shared.inputs.event(Event::HealNotSent { link, database, why });
         }
     }
 

@@ -37,10 +37,10 @@ impl Driver {
                 | Action::SendPages { .. }
                 | Action::ReceivePages { .. }
                 | Action::FinishPages(..)
-                | Action::AdoptPages { .. } => self.perform_copy(action),
-                Action::SendHeal(..) | Action::ReceiveHeal(..) | Action::FinishHeal { .. } => {
-                    self.cannot_yet(action)
-                }
+                | Action::AdoptPages { .. }
+                | Action::SendHeal(..)
+                | Action::ReceiveHeal(..)
+                | Action::FinishHeal { .. } => self.perform_copy(action),
                 Action::SaveOrphans { common, end } => self.save_orphans(common, end),
                 Action::ProvidePage { link, database, page, hash } => {
                     self.provide_page(link, database, page, hash)
@@ -173,24 +173,6 @@ impl Driver {
                 }
             }
             other => unreachable!("{other:?} has nothing to do with seeds"),
-        }
-    }
-
-    /// Answers what this server cannot do yet, so that nobody waits for it: it says so, and the link fails.
-    fn cannot_yet(&self, action: Action) {
-        tracing::warn!(?action, "this server cannot do that yet");
-        let inputs = &self.shared.inputs;
-        let why = || "this server cannot do that yet".to_owned();
-        match action {
-            Action::SendHeal(link, database) => {
-                inputs.event(Event::HealNotSent { link, database, why: why() });
-            }
-            Action::FinishHeal { database, .. } => {
-                inputs.event(Event::HealFailed { database, why: why() });
-            }
-            // Nothing comes that would have to be received.
-            Action::ReceiveHeal(..) => {}
-            other => unreachable!("{other:?} is performed elsewhere"),
         }
     }
 

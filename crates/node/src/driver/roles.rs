@@ -344,7 +344,7 @@ async fn evict(shared: &Arc<Shared>, hosted: &Hosted) {
             let why = Refusal::stream_expired(
                 "the server is handing over to its partner and ended the transaction",
             );
-            if slot.hosted.id == hosted.id {
+            if slot.hosted.id == hosted.id && held.in_transaction() {
                 // Rolling back may take a moment; only this database's writers wait for it.
                 let ended = spawn_blocking(move || held.expire(why)).await;
                 if ended.is_err() {

@@ -14,7 +14,8 @@ pub(super) async fn reap(shared: Arc<Shared>) {
         tokio::time::sleep(pause).await;
         interrupt_old_readers(&shared);
         for (slot, mut held) in shared.transactions.resting() {
-            let Some(why) = too_long(&shared, &slot) else { continue };
+            let open = held.in_transaction();
+            let Some(why) = too_long(&shared, &slot).filter(|_| open) else { continue };
             let why = Refusal::stream_expired(&why);
             if spawn_blocking(move || held.expire(why)).await.is_err() {
                 tracing::error!(database = %slot.hosted.name, "rolling back an idle transaction panicked");

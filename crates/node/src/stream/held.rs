@@ -163,12 +163,12 @@ impl Held {
     }
 }
 
-/// All streams that have a transaction open.
+/// All streams that keep a connection: for an open transaction, or for what is marked on it.
 #[derive(Default)]
 pub struct OpenTransactions(std::sync::Mutex<Vec<Weak<Slot>>>);
 
 impl OpenTransactions {
-    /// Notes that a stream has a transaction open. Noting it again does no harm.
+    /// Notes that a stream keeps a connection. Noting it again does no harm.
     pub fn note(&self, slot: &Arc<Slot>) {
         let mut open = self.lock();
         if !open.iter().any(|known| Weak::as_ptr(known) == Arc::as_ptr(slot)) {
@@ -176,18 +176,18 @@ impl OpenTransactions {
         }
     }
 
-    /// The streams with an open transaction that no request is using, locked. Forgets those without one.
+    /// The streams with a connection that no request is using, locked. Forgets those without one.
     #[must_use]
     pub fn resting(&self) -> Vec<(Arc<Slot>, HeldGuard)> {
         let mut resting = Vec::new();
         self.lock().retain(|known| {
             let Some(slot) = known.upgrade() else { return false };
             let Some(held) = slot.try_lock() else { return true };
-            let open = held.in_transaction();
-            if open {
+            let keeps = held.connection.is_some();
+            if keeps {
                 resting.push((slot, held));
             }
-            open
+            keeps
         });
         resting
     }

@@ -1,0 +1,285 @@
+//! Healing one database of a mirror while all others go on: the principal sends what differs, and the database, which
+//! is out of use, is put in place as it was at the position of that copy.
+//!
+//! On the way it lies in `heal/<number>/`, a spool like any other. Nothing of it is written into the database's file
+//! before all of it is there and proven.
+
+use std::{path::PathBuf, sync::Arc};
+
+use counterpart_core::{
+    DatabaseId, Lsn,
+    copy::{CopyError, Item, Offer},
+    frame::Frame,
+    session::{Event, LinkId},
+};
+use counterpart_engine::{DatabaseMap, OpenError};
+use counterpart_journal::{ControlError, sync_file};
+use tokio::{sync::mpsc, task::JoinError};
+
+use super::{
+    adopt::{self, AdoptError},
+    meter::Purpose,
+    receive::{ReceiveError, Receiver, checksum_over},
+    send::{SendError, Sender},
+    snapshot::hashes,
+    spool::{Spool, SpoolError},
+};
+use crate::{
+    databases::file_path,
+    link::{CopyIn, SeedOut},
+    maps,
+    quarantine::Ill,
+    quiet,
+    shared::Shared,
+};
+
+/// Frames that may wait for the disk.
+const WAITING: usize = 8;
+
+fn directory(shared: &Shared, id: DatabaseId) -> PathBuf {
+    shared.settings.data.join("heal").join(id.to_string())
+}
+
+// The principal's side.
+
+/// Sends databases on a link, one after the other, as they are asked for: where to ask, and the way in for answers.
+pub(crate) fn start_sending(
+    shared: &Arc<Shared>,
+    link: LinkId,
+    out: mpsc::Sender<SeedOut>,
+) -> (mpsc::UnboundedSender<DatabaseId>, mpsc::Sender<CopyIn>) {
+    let (wanted, mut queue) = mpsc::unbounded_channel();
+    let (sink, answers) = mpsc::channel(WAITING);
+    let shared = Arc::clone(shared);
+    let io = shared.io.clone();
+    io.spawn(async move {
+        let meter = shared.copies.begin(Purpose::Sending);
+        let mark = shared.control.read().redo_after;
+        let answers = Some(answers);
+        let mut sender = Sender { shared: &shared, out, answers, meter: &meter, mark };
+        while let Some(database) = queue.recv().await {
+            let event = match send(&mut sender, database).await {
+                Ok(at) => Event::HealSent { link, database, at },
+                Err(why) => Event::HealNotSent { link, database, why },
+            };
+            shared.inputs.event(event);
+        }
+        meter.end();
+    });
+    (wanted, sink)
+}
+
+async fn send(sender: &mut Sender<'_>, database: DatabaseId) -> Result<Lsn, String> {
+    let gone = || "the principal has no such database, or can't read it".to_owned();
+    let hosted = sender.shared.databases.numbered(database).ok_or_else(gone)?;
+    let sent = sender.send_one(&hosted).await;
+    sent.map_err(|error: SendError| error.to_string())?.ok_or_else(gone)
+}
+
+// The mirror's side.
+
+/// Receives copies of single databases on a link; the way in for their frames.
+pub(crate) fn start_receiving(
+    shared: &Arc<Shared>,
+    link: LinkId,
+    out: mpsc::Sender<SeedOut>,
+) -> mpsc::Sender<CopyIn> {
+    let (sink, frames) = mpsc::channel(WAITING);
+    let shared = Arc::clone(shared);
+    let body = move || receive_all(&shared, link, &out, frames);
+    let thread = std::thread::Builder::new().name("heal".to_owned()).spawn(body);
+    drop(thread.expect("the system gives a thread"));
+    sink
+}
+
+fn receive_all(
+    shared: &Arc<Shared>,
+    link: LinkId,
+    out: &mpsc::Sender<SeedOut>,
+    mut frames: mpsc::Receiver<CopyIn>,
+) {
+    let (mut head, mut current) = (None, None);
+    while let Some(CopyIn::Frame(frame)) = frames.blocking_recv() {
+        let item = match Item::decode(&frame, 0) {
+            Ok(Some(item)) => item,
+            // The next head begins anew.
+            Ok(None) | Err(_) => {
+                current = None;
+                continue;
+            }
+        };
+        let taken = match &item {
+            Item::Head(_) => {
+                (head, current) = (Some(frame), None);
+                Ok(())
+            }
+            Item::Offer(offer) => {
+                begin(shared, link, out, head.take(), offer).and_then(|receiver| {
+                    let (id, receiver) = current.insert((offer.database, receiver));
+                    receiver.take(frame).map_err(|error| (*id, error))
+                })
+            }
+            _ => match &mut current {
+                Some((id, receiver)) => receiver.take(frame).map_err(|error| (*id, error)),
+                None => Ok(()),
+            },
+        };
+        if let Err((database, error)) = taken {
+            current = None;
+            shared.inputs.event(Event::HealFailed { database, why: error.to_string() });
+        }
+    }
+}
+
+/// Makes ready for a database, whose damaged pages are found first: a page map says what a file should hold.
+fn begin(
+    shared: &Arc<Shared>,
+    link: LinkId,
+    out: &mpsc::Sender<SeedOut>,
+    head: Option<Frame>,
+    offer: &Offer,
+) -> Result<Receiver, (DatabaseId, ReceiveError)> {
+    let id = offer.database;
+    let failed = |error: ReceiveError| (id, error);
+    let head = head.ok_or_else(|| failed(ReceiveError::Sense("it has no head")))?;
+    let mark = match Item::decode(&head, 0) {
+        Ok(Some(Item::Head(head))) => head.mark,
+        Ok(_) => return Err(failed(ReceiveError::Sense("it has no head"))),
+        Err(error) => return Err(failed(CopyError::into(error))),
+    };
+    if let Some(map) = DatabaseMap::of(&file_path(&shared.settings.data, id)) {
+        forget_damaged(&map).map_err(|error| failed(error.into()))?;
+    }
+    let spool = Spool::open(&directory(shared, id)).map_err(|error| failed(error.into()))?;
+    let (meter, current, undurable) = (shared.copies.begin(Purpose::Receiving), None, 0);
+    let mut receiver = Receiver {
+        shared: Arc::clone(shared),
+        link,
+        out: out.clone(),
+        mark,
+        since: None,
+        spool,
+        current,
+        meter,
+        undurable,
+    };
+    receiver.take(head).map_err(failed)?;
+    Ok(receiver)
+}
+
+/// Reads the whole file back; pages that do not hold what they should count as unknown, so that they are asked for.
+fn forget_damaged(map: &DatabaseMap) -> std::io::Result<()> {
+    const STEP: usize = 4 << 20;
+    let mut next = Some(counterpart_core::PageNo(1));
+    while let Some(from) = next {
+        let step = map.scrub(from, STEP)?;
+        for damaged in step.bad {
+            map.forget(damaged.page);
+        }
+        next = step.next;
+    }
+    Ok(())
+}
+
+/// Why a database was not put in place. It stays out of use, and is asked for again.
+#[derive(Debug, thiserror::Error)]
+enum HealError {
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
+    #[error("the copy at {0} is not here, or is not what was offered")]
+    NotWhole(Lsn),
+    #[error(transparent)]
+    StillOpen(#[from] quiet::StillOpen),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("a task panicked: {0}")]
+    Panicked(#[from] JoinError),
+}
+
+/// Puts the copy of a database in place; says `Healed` or `HealFailed`.
+pub(crate) fn finish(shared: &Arc<Shared>, database: DatabaseId, at: Lsn) {
+    let shared = Arc::clone(shared);
+    let io = shared.io.clone();
+    io.spawn(async move {
+        let healing = Arc::clone(&shared);
+        let healed = tokio::task::spawn_blocking(move || put_in_place(&healing, database, at));
+        let event = match healed.await.map_err(HealError::from).and_then(|healed| healed) {
+            Ok(()) => Event::Healed { database },
+            Err(error) => Event::HealFailed { database, why: error.to_string() },
+        };
+        shared.inputs.event(event);
+    });
+}
+
+fn put_in_place(shared: &Arc<Shared>, id: DatabaseId, at: Lsn) -> Result<(), HealError> {
+    // Nobody replays anything meanwhile, a drop of this database least of all.
+    let _applying = shared.applying.lock().expect("replay does not panic with the lock");
+    // Dropped meanwhile, or all was replaced.
+    let Some(ill) = shared.databases.quarantine.get(id) else { return Ok(()) };
+    let mut spool = Spool::open(&directory(shared, id))?;
+    let part = spool.attempt().and_then(|attempt| attempt.parts.last()).cloned();
+    let part = part.filter(|part| part.whole && part.offer.database == id && part.offer.at == at);
+    let offer = part.ok_or(HealError::NotWhole(at))?.offer;
+    if let Some(hosted) = shared.databases.remove(id) {
+        quiet::close(shared, &hosted)?;
+    }
+    write(shared, &mut spool, &offer)?;
+    open(shared, &ill, &offer)?;
+    // It has served; should it stay, it is compared like any other.
+    if let Err(error) = spool.delete() {
+        tracing::warn!(%error, "the copy of a healed database takes space; delete the directory `heal`");
+    }
+    Ok(())
+}
+
+fn write(shared: &Shared, spool: &mut Spool, offer: &Offer) -> Result<(), HealError> {
+    let path = file_path(&shared.settings.data, offer.database);
+    let known = DatabaseMap::of(&path).filter(|map| map.page_size() == offer.page_size);
+    let map = match known {
+        Some(map) => {
+            counterpart_engine::Database::discard_wal(&path)?;
+            map.forget_wal();
+            map
+        }
+        None => adopt::open_file(shared, offer)?,
+    };
+    if checksum_over(spool, offer, hashes(&map.file_snapshot())) != offer.checksum {
+        return Err(HealError::NotWhole(offer.at));
+    }
+    map.resize_raw(offer.size_in_pages)?;
+    spool.read_again(|item| match item {
+        Item::Pages(sent) if sent.database == offer.database => {
+            adopt::write_pages(offer, &map, &sent).map_err(HealError::from)
+        }
+        _ => Ok(()),
+    })?;
+    let file = map.file_snapshot();
+    if file.size() != offer.size_in_pages || file.checksum() != offer.checksum {
+        return Err(HealError::NotWhole(offer.at));
+    }
+    sync_file(&path)?;
+    maps::save(&map, offer.at)?;
+    // The file shows events up to there, and they are final.
+    shared.control.update(|control| {
+        control.commit_lsn = control.commit_lsn.max(offer.at);
+        control.checksums.insert(offer.database, offer.checksum);
+    })?;
+    Ok(())
+}
+
+fn open(shared: &Arc<Shared>, ill: &Ill, offer: &Offer) -> Result<(), HealError> {
+    let hosted = shared.open_database(&ill.entry)?;
+    hosted.engine.set_read_only(true);
+    hosted.note_change(offer.at);
+    hosted.note_clean();
+    shared.databases.insert(hosted);
+    // What replay brings up to there is in it already.
+    shared.databases.quarantine.healed(ill.entry.id, offer.at);
+    Ok(())
+}
