@@ -1,0 +1,240 @@
+//! Damage under a running pair, and found at a start: nothing wrong is served, and what a partner has is repaired.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::{os::unix::fs::FileExt, path::Path};
+
+use serde_json::{Value, json};
+use support::{
+    client::send_json,
+    pair::{Pair, wait_applied, wait_synchronized},
+    server::{Server, refused_with},
+    wait_for,
+};
+
+const QUICK: [&str; 4] = ["--partner-timeout", "1s", "--checkpoint-bytes", "1MiB"];
+const PAGE: u64 = 4096;
+
+/// Rows that fill a few hundred pages, and one more table.
+fn filled() -> Pair {
+    let pair = Pair::start_with(&QUICK, &[]);
+    pair.principal.client().script(
+        "create table t(id integer primary key, v text);
+         with recursive n(i) as (select 1 union all select i + 1 from n where i < 4000)
+         insert into t select i, hex(randomblob(250)) from n",
+    );
+    pair.assert_equal();
+    for server in [&pair.principal, &pair.mirror] {
+        wait_checkpointed(server);
+    }
+    pair
+}
+
+/// Waits until everything is in the files: the WAL is of no use to whoever looks for damage there.
+fn wait_checkpointed(server: &Server) {
+    // More than a checkpoint's worth of journal has one follow.
+    wait_for("a checkpoint", || {
+        let status = server.status();
+        (status["journal"]["redo_after"].as_u64()? > 4).then_some(())
+    });
+}
+
+/// The file of database `main`.
+fn file(server: &Server) -> std::path::PathBuf {
+    server.data().join("1.db")
+}
+
+fn pages(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().len() / PAGE
+}
+
+/// Flips a bit in the middle of a page, as a disk would. Page 1 is number 1.
+fn flip(path: &Path, page: u64) {
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let at = (page - 1) * PAGE + 2000;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 16], at).unwrap();
+}
+
+fn count(server: &Server) -> Result<Value, String> {
+    let rows = server.client().execute("select count(*), sum(length(v)) from t", &[]);
+    rows.map(|result| result["rows"].clone()).map_err(|failure| failure.code)
+}
+
+fn integrity(server: &Server) -> Value {
+    server.status()["integrity"].clone()
+}
+
+/// Reads everything back on both and compares; the outcome as JSON.
+fn verify(server: &Server) -> (bool, Value) {
+    let outcome = server.cli(&["verify", "--deep", "--json"]);
+    let text = outcome.stdout.trim();
+    let value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    (outcome.code == Some(0), value)
+}
+
+#[test]
+fn a_pair_verifies_by_checksum_and_by_reading_everything_back() {
+    let pair = filled();
+    let words = pair.principal.cli_ok(&["verify"]);
+    assert!(words.contains("equal, page by page"), "{words}");
+    // From the mirror, too, and while writes go on.
+    pair.principal.client().run("insert into t values (5001, 'more')");
+    let words = pair.mirror.cli_ok(&["verify", "--deep"]);
+    assert!(words.contains("all good"), "{words}");
+    assert!(words.contains("equal, page by page"), "{words}");
+}
+
+#[test]
+fn a_page_that_is_damaged_at_rest_is_repaired_on_either_side_before_it_is_read() {
+    let mut pair = filled();
+    let right = count(&pair.principal).unwrap();
+    for turn in 0..2 {
+        let server = if turn == 0 { &mut pair.mirror } else { &mut pair.principal };
+        server.terminate();
+        let path = file(server);
+        for page in [2, 3, pages(&path) / 2, pages(&path)] {
+            flip(&path, page);
+        }
+        server.launch();
+        pair.wait_synchronized();
+        let server = if turn == 0 { &pair.mirror } else { &pair.principal };
+        wait_for("the damaged pages to be repaired by whoever reads them", || {
+            (count(server).ok()? == right).then_some(())
+        });
+        let damage = integrity(server)["damage"].clone();
+        assert!(damage["repaired"].as_u64().unwrap() >= 3, "{damage}");
+        let (good, outcome) = verify(server);
+        assert!(good, "{outcome}");
+    }
+    pair.assert_equal();
+}
+
+#[test]
+fn without_a_partner_a_damaged_page_is_refused_by_name_and_the_others_are_served() {
+    let mut pair = filled();
+    pair.mirror.terminate();
+    pair.principal.terminate();
+    let path = file(&pair.principal);
+    flip(&path, pages(&path) / 2);
+    pair.principal.launch();
+    assert_eq!(count(&pair.principal), Err("DATA_DAMAGED".to_owned()));
+    let first = pair.principal.client().value("select length(v) from t where id = 1");
+    assert_eq!(first, 500, "a page that is not damaged");
+    let outcome = pair.principal.cli(&["verify", "--deep", "--json"]);
+    assert_ne!(outcome.code, Some(0));
+    // As soon as the mirror is there again, it is repaired.
+    pair.mirror.launch();
+    pair.wait_synchronized();
+    wait_for("the page to be repaired", || count(&pair.principal).ok());
+    let (good, outcome) = verify(&pair.principal);
+    assert!(good, "{outcome}");
+}
+
+#[test]
+fn a_scrub_finds_and_repairs_what_nobody_reads_while_both_serve() {
+    let pair = filled();
+    for server in [&pair.mirror, &pair.principal] {
+        let path = file(server);
+        let last = pages(&path);
+        // Beneath SQLite, which has these pages in no cache after the files were copied.
+        for page in [last - 3, last - 2, last - 1] {
+            flip(&path, page);
+        }
+        let (good, outcome) = verify(server);
+        assert!(good, "{outcome}");
+        let found = outcome["scrubs"].as_array().unwrap();
+        let sum = |name: &str| found.iter().map(|s| s[name].as_u64().unwrap()).sum::<u64>();
+        assert_eq!((sum("damaged_pages"), sum("repaired_pages")), (3, 3), "{outcome}");
+    }
+    pair.assert_equal();
+}
+
+#[test]
+fn a_damaged_segment_of_the_journal_is_mended_from_the_partner() {
+    let pair = filled();
+    let mut segments: Vec<_> = std::fs::read_dir(pair.mirror.data().join("journal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| !path.to_str().unwrap().contains("spare"))
+        .collect();
+    segments.sort();
+    flip(&segments[0], 3);
+    let (good, outcome) = verify(&pair.principal);
+    assert!(good, "{outcome}");
+    let mended = |s: &Value| s["repaired_segments"] == 1;
+    assert!(outcome["scrubs"].as_array().unwrap().iter().any(mended), "{outcome}");
+    assert_eq!(verify(&pair.principal).1["scrubs"][0]["damaged_segments"], 0);
+    pair.assert_equal();
+}
+
+#[test]
+fn a_file_cut_short_or_gone_is_whole_again_on_the_mirror() {
+    let mut pair = filled();
+    let right = count(&pair.principal).unwrap();
+    for gone in [false, true] {
+        pair.mirror.terminate();
+        let path = file(&pair.mirror);
+        if gone {
+            std::fs::remove_file(&path).unwrap();
+        } else {
+            let half = std::fs::metadata(&path).unwrap().len() / 2;
+            std::fs::File::options().write(true).open(&path).unwrap().set_len(half).unwrap();
+        }
+        pair.mirror.launch();
+        wait_for("the mirror to be whole", || (count(&pair.mirror).ok()? == right).then_some(()));
+        wait_synchronized(&pair.principal);
+        let (good, outcome) = verify(&pair.principal);
+        assert!(good, "{outcome}");
+    }
+    pair.assert_equal();
+}
+
+#[test]
+fn a_mirror_whose_database_is_another_one_is_healed_while_the_others_go_on() {
+    let mut pair = filled();
+    pair.principal.cli_ok(&["db", "create", "other"]);
+    pair.assert_equal();
+    pair.mirror.terminate();
+    // An older file with its own map: each page is what its map says, and the whole is not what the journal says.
+    let path = file(&pair.mirror);
+    let old = (std::fs::read(&path).unwrap(), std::fs::read(path.with_extension("map")).unwrap());
+    pair.mirror.launch();
+    pair.wait_synchronized();
+    pair.principal.client().script("update t set v = hex(randomblob(200)) where id % 3 = 0");
+    pair.assert_equal();
+    wait_for("a checkpoint of the update", || {
+        let status = pair.mirror.status();
+        (status["journal"]["redo_after"].as_u64()? + 2 >= status["applied"].as_u64()?).then_some(())
+    });
+    pair.mirror.terminate();
+    std::fs::write(&path, &old.0).unwrap();
+    std::fs::write(path.with_extension("map"), &old.1).unwrap();
+    pair.mirror.launch();
+    let other = pair.principal.client().database("other");
+    other.script("create table o(x); insert into o values (1)");
+    wait_applied(&pair.principal, &pair.mirror);
+    wait_for("the database to be healed", || {
+        let (good, _) = verify(&pair.principal);
+        good.then_some(())
+    });
+    assert_eq!(count(&pair.mirror).unwrap(), count(&pair.principal).unwrap());
+    pair.principal.client().run("insert into t values (6001, 'after')");
+    pair.assert_equal();
+    let evidence = std::fs::read_dir(pair.mirror.data().join("damage")).unwrap().count();
+    assert!(evidence > 0, "what was found is kept");
+}
+
+#[test]
+fn what_is_asked_of_a_comparison_must_make_sense() {
+    let server = Server::start();
+    let url = format!("{}/api/v1/checksums/compare", server.url());
+    let (status, answer) = send_json("POST", &url, &json!({ "databases": [{ "id": "x" }] }));
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("INVALID_BODY")), "{answer}");
+    let nobody = json!([{ "id": 77, "name": "nobody", "lsn": 1, "checksum": null }]);
+    let (_, answer) = send_json("POST", &url, &json!({ "databases": nobody }));
+    assert_eq!(answer["databases"][0]["verdict"], "missing", "{answer}");
+    refused_with(server.cli(&["orphans", "show", "../../etc", "--json"]), "ORPHANS_NOT_FOUND");
+}
