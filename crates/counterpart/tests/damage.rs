@@ -8,8 +8,9 @@ use std::{os::unix::fs::FileExt, path::Path};
 use serde_json::{Value, json};
 use support::{
     client::send_json,
-    pair::{Pair, wait_applied, wait_synchronized},
+    pair::{Pair, start_mirroring, wait_applied, wait_synchronized},
     server::{Server, refused_with},
+    stream::Stream,
     wait_for,
 };
 
@@ -225,6 +226,25 @@ fn a_mirror_whose_database_is_another_one_is_healed_while_the_others_go_on() {
     pair.assert_equal();
     let evidence = std::fs::read_dir(pair.mirror.data().join("damage")).unwrap().count();
     assert!(evidence > 0, "what was found is kept");
+}
+
+#[test]
+fn a_mirror_is_seeded_anew_although_clients_have_it_open() {
+    let pair = filled();
+    let mut reading = Stream::on(&pair.mirror.client());
+    reading.run("begin");
+    assert_eq!(reading.value("select count(*) from t"), 4000);
+    let mut marked = Stream::on(&pair.mirror.client());
+    marked.run("create temp table mine(x)");
+    pair.principal.client().run("insert into t values (7001, 'new')");
+    start_mirroring(&pair.principal, &pair.mirror, &["--replace"]);
+    pair.wait_synchronized();
+    pair.assert_equal();
+    for stream in [&mut reading, &mut marked] {
+        assert_eq!(stream.code("select count(*) from t"), "STREAM_EXPIRED");
+    }
+    let (good, outcome) = verify(&pair.principal);
+    assert!(good, "{outcome}");
 }
 
 #[test]

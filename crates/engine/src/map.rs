@@ -15,7 +15,7 @@ use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
@@ -182,7 +182,18 @@ impl DatabaseMap {
 
     /// The same for a path that is canonical already.
     pub(crate) fn registered(path: &Path) -> Option<Arc<DatabaseMap>> {
-        registry().get(path)?.upgrade()
+        let map = registry().get(path)?.upgrade()?;
+        // Somebody may still hold the map of a file that was deleted; another one has its name now.
+        map.is_of(path).then_some(map)
+    }
+
+    /// Whether this path leads to the very file that this is the map of.
+    fn is_of(&self, path: &Path) -> bool {
+        let identity = |file: std::fs::Metadata| (file.dev(), file.ino());
+        match (std::fs::metadata(path), self.raw.metadata()) {
+            (Ok(there), Ok(here)) => identity(there) == identity(here),
+            _ => false,
+        }
     }
 
     /// How many times SQLite has the database file open: once for each connection.

@@ -289,3 +289,34 @@ fn an_import_in_another_encoding_with_auto_vacuum_is_mapped_and_mirrored() {
         assert_map_is_true(&Database::open(&copy, ID, Options::default()).unwrap());
     }
 }
+
+/// A mirror that is seeded anew deletes the file while a stream may still have it: what came was written into the
+/// deleted one, because its map was found under the name.
+#[test]
+fn the_map_of_a_deleted_file_is_not_taken_for_that_of_its_successor() {
+    let (_directory, path) = saved();
+    let (old, _) = reopen(&path);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, vec![0; 4096]).unwrap();
+    assert!(DatabaseMap::of(&path).is_none());
+    let (new, _) = reopen(&path);
+    new.write_raw(PageNo(1), &vec![7; 4096], Lsn(1)).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap()[0], 7);
+    drop(old);
+    assert!(Arc::ptr_eq(&DatabaseMap::of(&path).unwrap(), &new));
+}
+
+#[test]
+fn a_database_that_is_shut_lets_go_of_its_file_once_nobody_uses_a_connection() {
+    let mut principal = Principal::new();
+    principal.sql("CREATE TABLE t(v)");
+    let map = Arc::clone(principal.database.map().unwrap());
+    let used = principal.database.checkout().unwrap();
+    principal.database.shut();
+    assert_eq!(map.open_files(), 1, "the one in use");
+    assert_eq!(principal.database.checkout().unwrap_err().code, "SQLITE_MISUSE");
+    assert!(principal.database.snapshot(counterpart_core::UnixMicros(0)).is_err());
+    assert!(principal.database.checkpoint().is_err());
+    principal.database.give_back(used);
+    assert_eq!(map.open_files(), 0);
+}

@@ -16,6 +16,7 @@ use crate::{
     control::CatalogEntry,
     databases::file_path,
     quarantine::{self, Evidence, Ill, keep_evidence},
+    quiet,
     refusal::Refusal,
     shared::Shared,
 };
@@ -54,6 +55,9 @@ pub enum BootError {
     /// A record does not fit its database.
     #[error("database {0}: {1}")]
     Apply(counterpart_core::DatabaseId, ApplyError),
+    /// Somebody does not let go of a database.
+    #[error(transparent)]
+    StillOpen(#[from] quiet::StillOpen),
     /// SQLite can't open a database.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -89,6 +93,7 @@ impl BootError {
             BootError::Io { .. }
             | BootError::Journal(_)
             | BootError::Flush(_)
+            | BootError::StillOpen(_)
             | BootError::Control(_) => false,
         }
     }
@@ -116,12 +121,22 @@ pub fn not_seeded() -> Refusal {
     )
 }
 
+/// Closes all databases for good, so that their files can be changed or replaced. Clients are told why.
+///
+/// # Errors
+/// [`BootError::StillOpen`].
+pub fn close_databases(shared: &Shared, why: Refusal) -> Result<(), BootError> {
+    let before = shared.databases.all();
+    shared.databases.close_all(why);
+    Ok(quiet::close_all(shared, &before)?)
+}
+
 /// Brings all databases to `up_to`, which must be final and in the journal, and opens them.
 ///
 /// # Errors
 /// Why that is not possible. Trying again is harmless.
 pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
-    shared.databases.close_all(not_seeded());
+    close_databases(shared, not_seeded())?;
     // The maps live until SQLite has the files open, and with them the maps.
     let redo::Redone { maps, mut ill } = redo::redo(shared, up_to)?;
     let entries: Vec<CatalogEntry> = shared.control.read().databases.clone();
@@ -188,7 +203,7 @@ fn isolate(
 /// # Errors
 /// What the file system or the control file says.
 pub fn discard_data(shared: &Shared) -> Result<(), BootError> {
-    shared.databases.close_all(not_seeded());
+    close_databases(shared, not_seeded())?;
     let end = shared.journal.last();
     shared.note_runs(&BTreeMap::new());
     // Redo starts here from now on, so nothing up to here may be written anew under the same numbers.

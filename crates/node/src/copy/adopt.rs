@@ -29,7 +29,7 @@ use crate::{
     boot::{self, BootError},
     control::CatalogEntry,
     databases::file_path,
-    maps, quiet,
+    maps,
     replay::Replayer,
     shared::Shared,
 };
@@ -50,8 +50,6 @@ pub(crate) enum AdoptError {
     Io { path: PathBuf, cause: io::Error },
     #[error(transparent)]
     Boot(#[from] BootError),
-    #[error(transparent)]
-    StillOpen(#[from] quiet::StillOpen),
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error("the journal can't begin anew: {0}")]
@@ -124,10 +122,7 @@ pub(crate) fn discard_served(shared: &Shared) {
 }
 
 fn adopt(shared: &Arc<Shared>, mark: Lsn, end: Lsn) -> Result<(), AdoptError> {
-    let before = shared.databases.all();
-    shared.databases.close_all(boot::not_seeded());
-    quiet::close_all(shared, &before)?;
-    drop(before);
+    boot::close_databases(shared, boot::not_seeded())?;
     shared.note_runs(&BTreeMap::new());
     let mut spool = Spool::open(&shared.settings.data)?;
     let attempt = spool.attempt().cloned().filter(|attempt| {

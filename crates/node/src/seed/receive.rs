@@ -108,7 +108,7 @@ impl Receiver {
 
     /// Closes whatever is open. A seed that begins anew also empties the directory and takes over the catalog.
     fn make_room(&self) -> Result<(), ReceiveError> {
-        self.shared.databases.close_all(boot::not_seeded());
+        boot::close_databases(&self.shared, boot::not_seeded())?;
         let p = &self.progress;
         if !p.done.is_empty() || p.database.is_some() {
             return Ok(());
