@@ -96,7 +96,7 @@ fn a_page_that_is_damaged_at_rest_is_repaired_on_either_side_before_it_is_read()
         let server = if turn == 0 { &mut pair.mirror } else { &mut pair.principal };
         server.terminate();
         let path = file(server);
-        for page in [2, 3, pages(&path) / 2, pages(&path)] {
+        for page in [1, 2, 3, pages(&path) / 2, pages(&path)] {
             flip(&path, page);
         }
         server.launch();
@@ -106,7 +106,8 @@ fn a_page_that_is_damaged_at_rest_is_repaired_on_either_side_before_it_is_read()
             (count(server).ok()? == right).then_some(())
         });
         let damage = integrity(server)["damage"].clone();
-        assert!(damage["repaired"].as_u64().unwrap() >= 3, "{damage}");
+        // Without page 1 a database can't be opened: all of it is mended then, instead of page by page.
+        assert!(damage["found"].as_u64().unwrap() >= 1, "{damage}");
         let (good, outcome) = verify(server);
         assert!(good, "{outcome}");
     }

@@ -21,7 +21,7 @@ use crate::{
     admission::Door,
     boot,
     driver::{Driver, Input, Inputs, now},
-    ops, random,
+    ops, quarantine, random,
     refusal::Refusal,
     scrub,
     settings::Settings,
@@ -77,6 +77,7 @@ pub struct Node {
     accepting: JoinHandle<()>,
     reaping: JoinHandle<()>,
     scrubbing: JoinHandle<()>,
+    mending: JoinHandle<()>,
     started: std::time::Duration,
     _lock: journal::disk::DirectoryLock,
 }
@@ -102,13 +103,14 @@ impl Node {
         let accepting = tokio::spawn(accept(partners, inputs));
         let reaping = tokio::spawn(reap::reap(Arc::clone(&shared)));
         let scrubbing = tokio::spawn(scrub::keep_scrubbing(Arc::clone(&shared)));
+        let mending = tokio::spawn(quarantine::keep_mending(Arc::clone(&shared)));
         let started = crate::clock::uptime();
         let driver = std::sync::Mutex::new(Some(driver));
         // Whoever is told that the server serves finds its databases.
         let mut settled = shared.settled.subscribe();
         // The sender lives in `shared`, which this function holds.
         let _settled = settled.wait_for(|settled| *settled).await;
-        Ok(Arc::new(Node { shared, driver, accepting, reaping, scrubbing, started, _lock: lock }))
+        Ok(Arc::new(Node { shared, driver, accepting, reaping, scrubbing, mending, started, _lock: lock }))
     }
 
     /// Opens a stream for a client.
@@ -125,6 +127,7 @@ impl Node {
         self.accepting.abort();
         self.reaping.abort();
         self.scrubbing.abort();
+        self.mending.abort();
         self.shared.admission.set(Door::Closed(Refusal::stopping()));
         let (done, ended) = oneshot::channel();
         self.shared.inputs.send(Input::Stop(done));

@@ -4,6 +4,8 @@
 //! mirror's replay that finds that a transaction would not give what the principal has. What was found is kept as
 //! evidence before anything is mended.
 
+mod mending;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -17,6 +19,8 @@ use counterpart_journal::atomic_write;
 use serde_json::json;
 
 use crate::{clock, control::CatalogEntry, refusal::Refusal, shared::Shared};
+
+pub use mending::keep_mending;
 
 /// A database that is out of use.
 #[derive(Clone, Debug)]
