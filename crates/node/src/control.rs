@@ -87,6 +87,13 @@ impl Control {
     pub fn is_whole(&self) -> bool {
         !self.session.empty && self.session.seeding.is_none()
     }
+
+    /// Whether the journal is the one that these databases go on with. Once a seed has begun to replace them it may have
+    /// been emptied, to begin above where their redo would start; until then the operator may still call the join off.
+    #[must_use]
+    pub fn may_be_redone(&self) -> bool {
+        self.is_whole() || (self.session.seeding.is_none() && self.session.before_join.is_some())
+    }
 }
 
 /// The control file and its content, changed together.

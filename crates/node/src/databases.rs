@@ -178,6 +178,12 @@ impl Databases {
         self.read().by_name.get(name).cloned()
     }
 
+    /// Whether there is a database of this name, open or out of use.
+    #[must_use]
+    pub fn exists(&self, name: &DatabaseName) -> bool {
+        self.present(name).is_some() || self.quarantine.has(name)
+    }
+
     /// All open databases, by name.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Hosted>> {

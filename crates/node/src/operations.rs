@@ -190,8 +190,12 @@ pub trait Operations: Send + Sync + 'static {
     ) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
     /// On a disconnected mirror: what a promotion would mean, in numbers and words.
     fn assess_promotion(&self) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
-    /// On a disconnected mirror: makes it the principal. Returns once it serves.
-    fn promote(&self) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
+    /// On a disconnected mirror: makes it the principal, with `force` also where the operator must know better. Returns
+    /// once it serves.
+    fn promote(
+        &self,
+        force: bool,
+    ) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
     /// On the principal: suspends a mirror (`partner`, or all).
     fn suspend(
         &self,

@@ -62,6 +62,11 @@ impl Quarantine {
         }
     }
 
+    /// Nothing is replayed any more, so nothing need be passed over.
+    pub fn forget_healed(&self) {
+        self.lock().retain(|_, ill| ill.healed_at.is_none());
+    }
+
     /// Nothing is out of use any more: everything was replaced.
     pub fn clear(&self) {
         self.lock().clear();
@@ -71,6 +76,12 @@ impl Quarantine {
     #[must_use]
     pub fn get(&self, id: DatabaseId) -> Option<Ill> {
         self.lock().get(&id).filter(|ill| ill.healed_at.is_none()).cloned()
+    }
+
+    /// Whether the database of this name is out of use, or was a moment ago.
+    #[must_use]
+    pub fn has(&self, name: &DatabaseName) -> bool {
+        self.lock().values().any(|ill| ill.entry.name == *name)
     }
 
     /// Why a client can't read the database of this name, if it can't.

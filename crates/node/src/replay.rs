@@ -439,6 +439,7 @@ impl Replay {
 /// What the control file or the file system says.
 pub fn forget_database(shared: &Shared, id: DatabaseId, lsn: Lsn) -> Result<(), ReplayError> {
     shared.databases.remove(id);
+    shared.databases.quarantine.release(id);
     let commit = shared.confirmations.commit_lsn().min(lsn);
     shared.control.update(|control| {
         control.note_dropped(id, lsn);

@@ -36,7 +36,8 @@ impl Driver {
                 }
             }
             Action::AdoptPages { mark, end } => {
-                (self.adopting, self.seed_end) = (true, None);
+                // What could not be shown is gone with this; what takes its place is final.
+                (self.adopting, self.seed_end, self.unfinal) = (true, None, None);
                 copy::adopt::start(&self.shared, mark, end, self.replayer.take());
             }
             Action::SendHeal(link, database) => self.send_heal(link, database),

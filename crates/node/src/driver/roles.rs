@@ -108,7 +108,7 @@ impl Driver {
 
     /// Clients of a mirror that was the principal may read once all that it shows is final.
     pub(super) fn show_what_is_final(&mut self) {
-        if self.unfinal.is_some_and(|shown| shown <= self.core.commit_lsn()) {
+        if self.unfinal.is_some_and(|shown| self.core.shows_only_final(shown)) {
             self.unfinal = None;
             self.shared.databases.set_unavailable(None);
         }
@@ -257,6 +257,7 @@ async fn act(
             hosted.visibility.reset(end);
             hosted.engine.set_read_only(false);
         }
+        preparing.databases.quarantine.forget_healed();
         preparing.journal.set_epoch(epoch);
         Ok(())
     })

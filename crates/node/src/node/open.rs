@@ -67,8 +67,10 @@ pub(super) fn open(
     });
     shared.confirmations.begin(commit);
     shared.hardened.send_replace(recovery.end);
+    let redoable = shared.control.read().may_be_redone();
     let applied = match &durable.seeding {
         Some(seed) => seed.mark,
+        None if !redoable => commit,
         None => {
             boot::remove_strays(&shared)?;
             boot::reload(&shared, commit)?;

@@ -178,7 +178,7 @@ impl Operations for Node {
         }
     }
 
-    async fn promote(&self) -> Result<serde_json::Value, Refusal> {
+    async fn promote(&self, force: bool) -> Result<serde_json::Value, Refusal> {
         if let Some(failure) = self.look().await?.apply_failure {
             return Err(Refusal::new(
                 "APPLY_FAILED",
@@ -186,9 +186,7 @@ impl Operations for Node {
                 "restart it and promote it then, or promote another mirror",
             ));
         }
-        self.command(Command::Promote { force: true })
-            .await
-            .map(|outcome| status::outcome(&outcome))
+        self.command(Command::Promote { force }).await.map(|outcome| status::outcome(&outcome))
     }
 
     async fn suspend(&self, partner: Option<ServerId>) -> Result<(), Refusal> {

@@ -49,7 +49,7 @@ pub(crate) async fn create_database(
     name: &DatabaseName,
 ) -> Result<Arc<Hosted>, Refusal> {
     let _changes = admitted_changes(shared).await?;
-    if shared.databases.present(name).is_some() {
+    if shared.databases.exists(name) {
         return Err(exists(name));
     }
     let (making, name) = (Arc::clone(shared), name.clone());
@@ -74,7 +74,8 @@ pub(crate) async fn admitted_changes(shared: &Shared) -> Result<MutexGuard<'_, (
 /// Makes `main` if it is not there, on a server that has just begun to act. Does not wait until it is final.
 pub(crate) async fn ensure_main(shared: &Arc<Shared>) -> Result<(), Refusal> {
     let _changes = shared.databases.changes.lock().await;
-    if shared.databases.all().iter().any(|hosted| hosted.name == DatabaseName::main()) {
+    // It may exist and be out of use: another one in its place would have it forgotten.
+    if shared.databases.exists(&DatabaseName::main()) {
         return Ok(());
     }
     make_main(shared).await
@@ -161,7 +162,9 @@ pub(crate) async fn drop_database(
         ));
     }
     let _changes = admitted_changes(shared).await?;
-    let hosted = shared.databases.present(name).ok_or_else(|| not_found(name))?;
+    let ill = || shared.databases.quarantine.refusal(name);
+    let hosted = shared.databases.present(name);
+    let hosted = hosted.ok_or_else(|| ill().unwrap_or_else(|| not_found(name)))?;
     drop_hosted(shared, &hosted).await
 }
 

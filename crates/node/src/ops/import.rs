@@ -57,7 +57,7 @@ pub(crate) fn staging_path(
         return Err(refusal);
     }
     // Whether `main` is empty is seen when the file is there.
-    if *name != DatabaseName::main() && shared.databases.present(name).is_some() {
+    if *name != DatabaseName::main() && shared.databases.exists(name) {
         return Err(exists(name));
     }
     staged(shared, bytes)
@@ -107,6 +107,8 @@ pub(crate) async fn import(
         }
         require_space(shared, 0)?;
         drop_hosted(shared, &hosted).await?;
+    } else if shared.databases.exists(name) {
+        return Err(exists(name));
     }
     let (taking, called) = (Arc::clone(shared), name.clone());
     let taken =
