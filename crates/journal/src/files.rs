@@ -8,6 +8,7 @@ use std::{
 use counterpart_core::{Epoch, Lsn, SessionId, record::Record};
 
 use crate::{
+    crash::crash_point,
     disk::{DiskFile, remove_if_there},
     error::PoisonError,
     lock,
@@ -126,6 +127,7 @@ impl Files {
         let header = SegmentHeader { session: self.session, epoch, first };
         let segment = install(&*shared.disk, &shared.dir, &spare, header)
             .map_err(PoisonError::new("create a journal segment in", &shared.dir))?;
+        crash_point("journal.segment_begun");
         self.file = spare.file;
         self.enter(&segment);
         let mut table = lock(&shared.table);

@@ -8,6 +8,7 @@
 use std::sync::{Mutex, MutexGuard};
 
 pub mod control;
+mod crash;
 pub mod disk;
 mod error;
 mod files;
@@ -26,6 +27,7 @@ mod verify;
 mod writer;
 
 pub use control::{ControlError, ControlFile};
+pub use crash::{CRASH_AT, CRASH_POINTS, crash_point};
 pub use disk::{
     Disk, DiskFile, RealDisk, atomic_write, free_bytes, lock_directory, rename_durably, sync_dir,
     sync_file,

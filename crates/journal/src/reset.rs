@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     control::ControlFile,
+    crash::crash_point,
     disk::{Disk, DiskFile, is_full, remove_if_there},
     error::OpenError,
     segment::{SegmentHeader, first_from_name, spare_name},
@@ -71,6 +72,7 @@ impl Place<'_> {
         self.disk.create_dir(self.dir).map_err(OpenError::io("create the directory", self.dir))?;
         let mark = ResetMark { after, session };
         self.mark().save(&mark)?;
+        crash_point("journal.reset_announced");
         self.finish_reset(&mark, epoch)
     }
 
@@ -80,6 +82,7 @@ impl Place<'_> {
             let path = self.dir.join(name);
             self.disk.remove(&path).map_err(OpenError::io("remove", &path))?;
         }
+        crash_point("journal.reset_removed");
         // Making the new segment syncs the directory, so the old ones are gone for good before the mark is.
         let segment = self.create_first(mark.after.next(), mark.session, epoch)?;
         let path = self.dir.join(RESET_MARK);

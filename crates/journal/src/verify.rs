@@ -6,6 +6,7 @@
 use counterpart_core::{Epoch, Lsn, record::Record};
 
 use crate::{
+    crash::crash_point,
     disk::{DiskFile, remove_if_there},
     error::{ChangeError, ReadError},
     journal::Journal,
@@ -167,7 +168,9 @@ impl Journal {
             remove_if_there(disk, &part)?;
             return Err(MendError::Gone);
         };
+        crash_point("journal.before_mend");
         disk.rename(&part, &old.path)?;
+        crash_point("journal.after_mend");
         disk.sync_dir(&self.shared.dir)?;
         *place = mended;
         table.generation += 1;

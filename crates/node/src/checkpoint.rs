@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use counterpart_core::{DatabaseId, Lsn, record::Draft};
 use counterpart_engine::{FoldError, SqlError};
-use counterpart_journal::{AppendError, ControlError};
+use counterpart_journal::{AppendError, ControlError, crash_point};
 use tokio::{sync::Notify, task::spawn_blocking, time::sleep};
 
 use crate::{clock, databases::Hosted, maps, refusal::Refusal, shared::Shared};
@@ -134,6 +134,7 @@ pub async fn checkpoint(shared: &Arc<Shared>) -> Result<Option<Lsn>, CheckpointE
     // A database that comes or goes meanwhile would be missed, and redo starts after it.
     let _changes = shared.databases.changes.lock().await;
     let mark = write_mark(shared).await?;
+    crash_point("checkpoint.marked");
     let mut complete = true;
     for hosted in shared.databases.all() {
         if hosted.is_dirty() {
@@ -202,10 +203,12 @@ pub fn copy_wal(hosted: &Hosted, newest: Lsn) -> Result<bool, CheckpointError> {
     if !checkpoint.complete {
         return Ok(false);
     }
+    crash_point("checkpoint.wal_copied");
     if let Some(map) = hosted.engine.map() {
         maps::save(map, newest)
             .map_err(|cause| CheckpointError::Map { database: database(), cause })?;
     }
+    crash_point("checkpoint.map_saved");
     hosted.note_clean();
     Ok(true)
 }
@@ -226,11 +229,13 @@ pub fn note_final(shared: &Shared, lsn: Lsn) -> Result<(), ControlError> {
 pub fn advance_redo(shared: &Shared, mark: Lsn) -> Result<(), ControlError> {
     let commit = shared.confirmations.commit_lsn();
     let checksums = file_checksums(shared);
+    crash_point("checkpoint.before_control");
     shared.control.update(|control| {
         control.redo_after = control.redo_after.max(mark);
         control.commit_lsn = control.commit_lsn.max(commit);
         control.checksums = checksums;
     })?;
+    crash_point("checkpoint.after_control");
     shared.inputs.redo_advanced();
     Ok(())
 }

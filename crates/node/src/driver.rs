@@ -7,6 +7,7 @@ mod care;
 mod copies;
 mod inputs;
 mod perform;
+mod points;
 mod roles;
 
 use std::{

@@ -20,6 +20,7 @@ use counterpart_core::{
     session::Event,
 };
 use counterpart_engine::{DamagedPage, RepairOutcome, Repairer};
+use counterpart_journal::crash_point;
 use serde::Serialize;
 
 use crate::{clock, driver::Inputs};
@@ -157,7 +158,9 @@ impl Repairs {
 
 impl Repairer for Repairs {
     fn fetch(&self, database: DatabaseId, page: PageNo, hash: u64) -> Option<Bytes> {
-        self.ask(Key::Page(database, page, hash), PATIENCE)
+        let page = self.ask(Key::Page(database, page, hash), PATIENCE)?;
+        crash_point("repair.fetched");
+        Some(page)
     }
 
     fn damaged(&self, page: DamagedPage, outcome: &RepairOutcome) {
@@ -169,7 +172,8 @@ impl Repairer for Repairs {
         let DamagedPage { database, page, expected, found } = page;
         match &why {
             None => {
-                tracing::warn!(%database, %page, "a damaged page was repaired from the partner")
+                crash_point("repair.written");
+                tracing::warn!(%database, %page, "a damaged page was repaired from the partner");
             }
             Some(why) => {
                 tracing::error!(%database, %page, why, "a page is damaged and can't be repaired now; nothing wrong is served");

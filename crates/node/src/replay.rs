@@ -16,7 +16,7 @@ use counterpart_core::{
     session::Event,
 };
 use counterpart_engine::{Applier, ApplyError, Database, OpenError};
-use counterpart_journal::{ControlError, ReadError};
+use counterpart_journal::{ControlError, ReadError, crash_point};
 pub use thread::Replayer;
 
 use crate::{
@@ -185,6 +185,7 @@ impl Replay {
             self.since_checkpoint += record.bytes().len() as u64;
         }
         self.commit(&touched)?;
+        crash_point("replay.committed");
         Ok(reached)
     }
 
@@ -368,6 +369,7 @@ impl Replay {
         hosted.note_change(record.lsn());
         self.shared.databases.insert(hosted);
         let commit = self.shared.confirmations.commit_lsn().min(record.lsn());
+        crash_point("replay.created");
         self.shared.control.update(|control| {
             control.note_created(entry, record.lsn());
             // A restart that took the creation for something that can be cut would keep a ghost in the catalog.
@@ -446,6 +448,7 @@ pub fn forget_database(shared: &Shared, id: DatabaseId, lsn: Lsn) -> Result<(), 
         // The file goes: a restart must not take the drop for something that can be cut.
         control.commit_lsn = control.commit_lsn.max(commit);
     })?;
+    crash_point("drop.forgotten");
     remove_files(shared, id)
 }
 

@@ -11,7 +11,7 @@ use counterpart_core::{
     record::{Kind, Record},
 };
 use counterpart_engine::{ApplyError, Database, DatabaseMap, RedoFile};
-use counterpart_journal::{sync_dir, sync_file};
+use counterpart_journal::{crash_point, sync_dir, sync_file};
 
 use super::{BootError, io_error};
 use crate::{
@@ -82,6 +82,7 @@ pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<Redone, BootError
             break;
         }
         redo.push(&record)?;
+        crash_point("redo.record");
         let done = record.lsn().since(from);
         if done.is_multiple_of(REPORT_EVERY) {
             tracing::info!(
@@ -269,6 +270,7 @@ impl Redo<'_> {
                 sync_file(&path).map_err(io_error("can't sync", &path))?;
             }
         }
+        crash_point("redo.files_durable");
         for entry in &self.catalog.databases {
             if let Some(error) = self.verify(entry) {
                 self.ill.insert(entry.id, error);
@@ -278,6 +280,7 @@ impl Redo<'_> {
                 maps::save(map, up_to).map_err(io_error("can't save the page map of", &path))?;
             }
         }
+        crash_point("redo.maps_saved");
         let directory = &self.shared.settings.data;
         sync_dir(directory).map_err(io_error("can't sync", directory))?;
         let Redo { shared, catalog, mark, maps, ill, .. } = self;
@@ -294,6 +297,7 @@ impl Redo<'_> {
             control.next_database = catalog.next_database;
             control.redo_after = control.redo_after.max(mark.unwrap_or_default());
         })?;
+        crash_point("redo.entered");
         super::remove_strays(shared)?;
         Ok(Redone { maps, ill })
     }

@@ -18,7 +18,9 @@ use counterpart_core::{
     session::Event,
 };
 use counterpart_engine::{Database, DatabaseMap};
-use counterpart_journal::{AppendError, ChangeError, ControlError, WaitError, sync_dir, sync_file};
+use counterpart_journal::{
+    AppendError, ChangeError, ControlError, WaitError, crash_point, sync_dir, sync_file,
+};
 
 use super::{
     receive::checksum_over,
@@ -130,13 +132,17 @@ fn adopt(shared: &Arc<Shared>, mark: Lsn, end: Lsn) -> Result<(), AdoptError> {
     });
     let attempt = attempt.ok_or(AdoptError::NotWhole { mark, end })?;
     tracing::info!(%mark, %end, databases = attempt.parts.len(), "taking over the copy");
+    crash_point("adopt.begun");
     let files = Files::open(shared, &attempt)?;
     files.check(&spool)?;
     files.write(&mut spool)?;
     files.finish(&shared.settings.data, mark)?;
+    crash_point("adopt.files_durable");
     take_catalog(shared, &attempt)?;
+    crash_point("adopt.catalog_taken");
     boot::remove_strays(shared)?;
     take_journal(shared, &mut spool, &attempt)?;
+    crash_point("adopt.tail_taken");
     shared.set_applied(mark);
     Ok(())
 }
@@ -180,6 +186,7 @@ impl Files {
                 Item::Pages(sent) => {
                     if let Some((offer, map)) = name.as_ref().and_then(|n| self.open.get(n)) {
                         write_pages(offer, map, &sent)?;
+                        crash_point("adopt.page_written");
                     }
                 }
                 _ => {}
@@ -227,7 +234,11 @@ pub(super) fn open_file(shared: &Shared, offer: &Offer) -> Result<Arc<DatabaseMa
     Ok(map)
 }
 
-pub(super) fn write_pages(offer: &Offer, map: &DatabaseMap, sent: &SentPages) -> Result<(), AdoptError> {
+pub(super) fn write_pages(
+    offer: &Offer,
+    map: &DatabaseMap,
+    sent: &SentPages,
+) -> Result<(), AdoptError> {
     if sent.page_size != offer.page_size {
         return Ok(());
     }
@@ -267,6 +278,7 @@ fn take_journal(shared: &Shared, spool: &mut Spool, attempt: &Attempt) -> Result
     let (mark, end) = (attempt.head.mark, attempt.reached);
     let identity = boot::journal_identity(shared.control.read().session.server);
     shared.journal.reset(mark, identity)?;
+    crash_point("adopt.journal_begun");
     let (mut waiting, mut heads) = (0, 0);
     spool.read_again(|item| {
         let records: Vec<Record> = match item {

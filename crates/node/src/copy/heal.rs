@@ -13,7 +13,7 @@ use counterpart_core::{
     session::{Event, LinkId},
 };
 use counterpart_engine::{DatabaseMap, OpenError};
-use counterpart_journal::{ControlError, sync_file};
+use counterpart_journal::{ControlError, crash_point, sync_file};
 use tokio::{sync::mpsc, task::JoinError};
 
 use super::{
@@ -150,6 +150,7 @@ fn begin(
     if let Some(map) = DatabaseMap::of(&file_path(&shared.settings.data, id)) {
         forget_damaged(&map).map_err(|error| failed(error.into()))?;
     }
+    crash_point("heal.begun");
     let spool = Spool::open(&directory(shared, id)).map_err(|error| failed(error.into()))?;
     let (meter, current, undurable) = (shared.copies.begin(Purpose::Receiving), None, 0);
     let mut receiver = Receiver {
@@ -231,6 +232,7 @@ fn put_in_place(shared: &Arc<Shared>, id: DatabaseId, at: Lsn) -> Result<(), Hea
     }
     write(shared, &mut spool, &offer)?;
     open(shared, &ill, &offer)?;
+    crash_point("heal.opened");
     // It has served; should it stay, it is compared like any other.
     if let Err(error) = spool.delete() {
         tracing::warn!(%error, "the copy of a healed database takes space; delete the directory `heal`");
@@ -252,10 +254,13 @@ fn write(shared: &Shared, spool: &mut Spool, offer: &Offer) -> Result<(), HealEr
     if checksum_over(spool, offer, hashes(&map.file_snapshot())) != offer.checksum {
         return Err(HealError::NotWhole(offer.at));
     }
+    crash_point("heal.before_writing");
     map.resize_raw(offer.size_in_pages)?;
     spool.read_again(|item| match item {
         Item::Pages(sent) if sent.database == offer.database => {
-            adopt::write_pages(offer, &map, &sent).map_err(HealError::from)
+            adopt::write_pages(offer, &map, &sent)?;
+            crash_point("heal.page_written");
+            Ok::<(), HealError>(())
         }
         _ => Ok(()),
     })?;
@@ -265,6 +270,7 @@ fn write(shared: &Shared, spool: &mut Spool, offer: &Offer) -> Result<(), HealEr
     }
     sync_file(&path)?;
     maps::save(&map, offer.at)?;
+    crash_point("heal.before_control");
     // The file shows events up to there, and they are final.
     shared.control.update(|control| {
         control.commit_lsn = control.commit_lsn.max(offer.at);

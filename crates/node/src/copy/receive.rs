@@ -14,7 +14,7 @@ use counterpart_core::{
     map::known,
     session::{Event, LinkId},
 };
-use counterpart_journal::free_bytes;
+use counterpart_journal::{crash_point, free_bytes};
 use tokio::sync::mpsc;
 
 use super::{
@@ -171,6 +171,7 @@ impl Receiver {
             Item::Answer(_) => return Err(ReceiveError::Sense("it asks, instead of answering")),
         };
         self.spool.append(frame.kind, &frame.payload, &item)?;
+        crash_point("copy.spooled");
         self.undurable += frame.payload.len() as u64;
         if let Item::Whole(whole) = item {
             self.prove(whole)?;
@@ -284,7 +285,9 @@ impl Receiver {
             return Err(ReceiveError::Sense("it ends before everything has come"));
         }
         self.spool.sync()?;
+        crash_point("copy.spool_durable");
         held::make_durable(&self.shared)?;
+        crash_point("copy.whole");
         tracing::info!(link = self.link.0, %end, "the copy is whole in the spool");
         Ok(end)
     }

@@ -10,7 +10,7 @@ use counterpart_core::{
     message::SeedDatabase,
     session::{Event, LinkId},
 };
-use counterpart_journal::ReadError;
+use counterpart_journal::{ReadError, crash_point};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinError, spawn_blocking},
@@ -70,6 +70,7 @@ pub(crate) async fn choose_mark(shared: &Arc<Shared>) -> Result<Lsn, Refusal> {
     let mark = if shared.is_acting() { write_mark(shared).await.ok() } else { None };
     let mark = mark.unwrap_or_else(|| shared.control.read().redo_after);
     shared.confirmations.wait(mark).await?;
+    crash_point("copy.marked");
     Ok(mark)
 }
 
@@ -133,6 +134,7 @@ impl Sender<'_> {
         let end = end.max(self.mark);
         shared.confirmations.wait(end).await.map_err(SendError::NotFinal)?;
         let records = self.send_tail(end).await?;
+        crash_point("copy.tail_sent");
         let end_of_copy = End { end, databases: sent, pages, records };
         self.frame(FrameType::CopyEnd, end_of_copy.encode()).await?;
         self.flush().await?;
@@ -141,7 +143,10 @@ impl Sender<'_> {
 
     /// Sends one database, with a head before it; what the copy shows, once the network has it all. Nothing if the
     /// database has been dropped.
-    pub(crate) async fn send_one(&mut self, hosted: &Arc<Hosted>) -> Result<Option<Lsn>, SendError> {
+    pub(crate) async fn send_one(
+        &mut self,
+        hosted: &Arc<Hosted>,
+    ) -> Result<Option<Lsn>, SendError> {
         let head = self.head().await?;
         self.frame(FrameType::CopyHead, head.encode()).await?;
         let Some(snapshot) = Snapshot::take(self.shared, hosted, self.mark).await? else {
@@ -214,6 +219,7 @@ impl Sender<'_> {
             let (returned, payload) = reading.await??;
             snapshot = returned;
             self.frame(FrameType::CopyPages, payload).await?;
+            crash_point("copy.frame_sent");
             self.meter.done(count as u64);
         }
         self.frame(FrameType::CopyWhole, Whole { database: id, pages }.encode()).await?;

@@ -4,6 +4,7 @@ use counterpart_core::{
     DatabaseId, Lsn,
     session::{Action, Event, LinkId},
 };
+use counterpart_journal::crash_point;
 use tokio::task::spawn_blocking;
 
 use super::Driver;
@@ -46,8 +47,7 @@ impl Driver {
                     && self.healing.insert(link)
                 {
                     let out = partner.seeds();
-                    partner
-                        .deliver_copies_to(copy::heal::start_receiving(&self.shared, link, out));
+                    partner.deliver_copies_to(copy::heal::start_receiving(&self.shared, link, out));
                 }
             }
             Action::FinishHeal { database, at } => copy::heal::finish(&self.shared, database, at),
@@ -58,8 +58,7 @@ impl Driver {
     fn send_heal(&mut self, link: LinkId, database: DatabaseId) {
         let Some(partner) = self.links.get(&link) else { return };
         let wanted = self.heals.entry(link).or_insert_with(|| {
-            let (wanted, sink) =
-                copy::heal::start_sending(&self.shared, link, partner.seeds());
+            let (wanted, sink) = copy::heal::start_sending(&self.shared, link, partner.seeds());
             partner.deliver_copies_to(sink);
             wanted
         });
@@ -91,6 +90,7 @@ impl Driver {
     /// Deletes the spool once the control file says that it is not needed any more.
     fn drop_spool(&mut self) {
         if self.shared.control.read().session.seeding.is_none() {
+            crash_point("adopt.before_cleaning");
             self.spool_served = false;
             let shared = std::sync::Arc::clone(&self.shared);
             spawn_blocking(move || copy::adopt::discard(&shared));

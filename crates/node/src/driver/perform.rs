@@ -10,7 +10,7 @@ use counterpart_core::session::{
 };
 use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 
-use super::{Driver, Input};
+use super::{Driver, Input, points::Change};
 use crate::{admission::Door, link::Outgoing, refusal::Refusal, repair::Key, seed, shared::Shared};
 
 impl Driver {
@@ -227,8 +227,13 @@ impl Saver {
                     newest = later;
                 }
                 let (ticket, durable) = newest;
+                let change = Change::between(&shared.control.read().session, &durable);
+                change.is_due();
                 match shared.control.update(|control| control.session = *durable) {
-                    Ok(()) => shared.inputs.event(Event::Persisted(ticket)),
+                    Ok(()) => {
+                        change.is_durable();
+                        shared.inputs.event(Event::Persisted(ticket));
+                    }
                     Err(error) => {
                         shared.poison(&error.to_string());
                         return;

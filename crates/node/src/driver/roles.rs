@@ -10,6 +10,7 @@ use counterpart_core::{
     message::Role,
     session::{Action, Event},
 };
+use counterpart_journal::crash_point;
 use tokio::{
     sync::Notify,
     task::{JoinError, JoinHandle, spawn_blocking},
@@ -198,6 +199,7 @@ impl Driver {
         let draining = self.shared.io.spawn(async move {
             let deadline = clock::runtime_now() + shared.settings.drain_wait;
             still_writers(&shared, deadline).await;
+            crash_point("failover.drained");
             shared.inputs.event(Event::Drained(shared.journal.last()));
         });
         self.draining = Some(draining.abort_handle());
@@ -242,6 +244,7 @@ async fn act(
         if discard {
             boot::discard_data(&preparing)?;
         }
+        crash_point("takeover.begun");
         let end = preparing.journal.last();
         while preparing.applied() < end {
             let before = preparing.applied();
@@ -249,6 +252,7 @@ async fn act(
                 return Err(RoleError::Stuck(before));
             }
         }
+        crash_point("takeover.replayed");
         replay.drop_runs();
         preparing.note_runs(&BTreeMap::new());
         drop(replay);
@@ -266,6 +270,7 @@ async fn act(
     shared.begin_era();
     shared.set_acting(true);
     shared.databases.set_unavailable(None);
+    crash_point("takeover.acting");
     ops::create::ensure_main(shared).await.map_err(RoleError::Refused)
 }
 

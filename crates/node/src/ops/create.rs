@@ -11,6 +11,7 @@ use counterpart_core::{
     record::{Draft, TransactionDraft},
 };
 use counterpart_engine::Database;
+use counterpart_journal::crash_point;
 use tokio::{sync::MutexGuard, task::spawn_blocking, time::timeout};
 
 use crate::{
@@ -103,6 +104,7 @@ fn make_empty(shared: &Arc<Shared>, name: &DatabaseName) -> Result<(Arc<Hosted>,
     Database::create_file(&path, PageSize::DEFAULT)
         .map_err(|e| failed("the database can't be made", e))?;
     reserve(shared, SMALL)?;
+    crash_point("create.file_made");
     let mut draft = TransactionDraft::new(id, PageSize::DEFAULT, clock::unix_now());
     let image = first_page(&path)?;
     let cut = draft.push_page(PageNo(1), &image);
@@ -136,16 +138,19 @@ pub(crate) fn enter(
     let hosted =
         shared.open_database(&entry).map_err(|e| failed("the new database can't be opened", e))?;
     let lsn = shared.append(last).map_err(|e| failed("the creation can't be journaled", e))?;
+    crash_point("create.journaled");
     hosted.visibility.reset(lsn);
     // Its file is whole, but perhaps not on the disk yet: the next checkpoint sees to that.
     hosted.note_change(lsn);
     shared.databases.insert(Arc::clone(&hosted));
     // The catalog must not know of a database that the journal may still lose.
     shared.journal.wait_hardened(lsn).map_err(|e| shared.poison(&e.to_string()))?;
+    crash_point("create.hardened");
     shared
         .control
         .update(|control| control.note_created(entry, lsn))
         .map_err(|e| shared.poison(&e.to_string()))?;
+    crash_point("create.entered");
     Ok((hosted, lsn))
 }
 
@@ -186,6 +191,7 @@ pub(crate) async fn drop_hosted(shared: &Arc<Shared>, hosted: &Arc<Hosted>) -> R
             .map_err(|e| failed("the drop can't be journaled", e))
     })
     .await?;
+    crash_point("drop.journaled");
     shared.databases.remove(id);
     // Files go only when nothing can take the drop back any more.
     shared.confirmations.wait(lsn).await?;

@@ -13,7 +13,7 @@ use counterpart_core::{
     record::{Draft, TransactionDraft},
 };
 use counterpart_engine::{ImportInfo, import_check};
-use counterpart_journal::{free_bytes, rename_durably, sync_file};
+use counterpart_journal::{crash_point, free_bytes, rename_durably, sync_file};
 
 use super::create::{
     admitted_changes, drop_hosted, enter, exists, failed, in_background, make_main, reserve,
@@ -166,6 +166,7 @@ fn take_over(
     let bytes = u64::from(info.size_in_pages) * info.page_size.bytes() as u64;
     reserve(shared, bytes)?;
     sync_file(&staged.0).map_err(|e| failed("the file can't be made durable", e))?;
+    crash_point("import.staged");
     remove_files(shared, id).map_err(|e| failed("the database can't be made", e))?;
     // What fails from here on leaves chunks of this number behind, which no other database may complete.
     shared
@@ -175,9 +176,11 @@ fn take_over(
     // Chunks before the last record are a run: no mark may fall among them.
     let run = shared.runs.begin();
     let last = journal_pages(shared, id, info, &staged.0, name)?;
+    crash_point("import.journaled");
     let path = file_path(&shared.settings.data, id);
     rename_durably(&staged.0, &path)
         .map_err(|e| failed("the file can't be moved into place", e))?;
+    crash_point("import.renamed");
     let entered = enter(shared, id, name, last);
     drop(run);
     entered

@@ -14,7 +14,7 @@ use counterpart_core::{
     record::{Kind, Record},
 };
 use counterpart_engine::{ApplyError, RedoFile, SqlError};
-use counterpart_journal::{ReadError, rename_durably, sync_dir, sync_file};
+use counterpart_journal::{ReadError, crash_point, rename_durably, sync_dir, sync_file};
 
 use super::{OrphanDatabase, OrphanSet, store};
 use crate::{clock, databases::Hosted, shared::Shared};
@@ -90,7 +90,9 @@ pub(crate) fn save(shared: &Arc<Shared>, common: Lsn, end: Lsn) -> Result<Orphan
         }
     }
     std::fs::create_dir_all(&partial).map_err(io_error(&partial))?;
+    crash_point("orphans.begun");
     let touched = save_records(shared, &mut set, &partial)?;
+    crash_point("orphans.records_saved");
     for (id, touched) in touched {
         let database = save_database(shared, &set, &partial, id, touched)?;
         set.databases.extend(database);
@@ -100,7 +102,9 @@ pub(crate) fn save(shared: &Arc<Shared>, common: Lsn, end: Lsn) -> Result<Orphan
     std::fs::write(&about, bytes).map_err(io_error(&about))?;
     sync_file(&about).map_err(io_error(&about))?;
     sync_dir(&partial).map_err(io_error(&partial))?;
+    crash_point("orphans.before_rename");
     rename_durably(&partial, &directory).map_err(io_error(&directory))?;
+    crash_point("orphans.renamed");
     sync_dir(&shared.settings.data).map_err(io_error(&home))?;
     tracing::warn!(
         set = set.id,

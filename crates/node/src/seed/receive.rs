@@ -9,7 +9,7 @@ use counterpart_core::{
     session::{Event, LinkId},
 };
 use counterpart_engine::DatabaseMap;
-use counterpart_journal::{ControlError, sync_dir, sync_file};
+use counterpart_journal::{ControlError, crash_point, sync_dir, sync_file};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -97,6 +97,7 @@ impl Receiver {
                         boot::reload(&self.shared, self.progress.mark)?;
                         self.shared.inputs.send(Input::Whole(self.progress.mark));
                     }
+                    crash_point("seed.whole");
                     self.shared.inputs.event(Event::SeedFinished(self.link));
                     return Ok(());
                 }
@@ -113,7 +114,9 @@ impl Receiver {
         if !p.done.is_empty() || p.database.is_some() {
             return Ok(());
         }
+        crash_point("seed.before_discard");
         boot::discard_data(&self.shared)?;
+        crash_point("seed.discarded");
         let mark = self.progress.mark;
         let mut entries: Vec<_> = self
             .announced
@@ -129,6 +132,7 @@ impl Receiver {
             control.redo_after = mark;
             control.commit_lsn = mark;
         })?;
+        crash_point("seed.catalog_taken");
         self.shared.set_applied(mark);
         // Another sequence of numbers begins: a higher commit LSN of the old one would make everything final at once.
         self.shared.confirmations.begin(mark);
@@ -151,6 +155,7 @@ impl Receiver {
         }
         let (_, map) = self.file.as_ref().expect("it was just opened");
         map.write_raw(pages.first, &pages.bytes, pages.shown)?;
+        crash_point("seed.page_written");
         self.progress.next_page = PageNo(pages.first.0 + pages.count());
         self.progress.copied_at = self.progress.copied_at.max(pages.shown);
         self.undurable += pages.bytes.len();
@@ -163,6 +168,7 @@ impl Receiver {
 
     fn make_durable(&mut self, id: DatabaseId, map: &DatabaseMap) -> io::Result<()> {
         sync_file(&file_path(&self.shared.settings.data, id))?;
+        crash_point("seed.file_durable");
         self.undurable = 0;
         // It is not whole yet: nothing is said of how far.
         maps::save(map, Lsn::ZERO)
@@ -172,6 +178,7 @@ impl Receiver {
     fn leave_database(&mut self) -> Result<(), ReceiveError> {
         if let Some((id, map)) = self.file.take() {
             self.make_durable(id, &map)?;
+            crash_point("seed.database_done");
             self.progress.done.push(id);
             self.progress.database = None;
             self.progress.next_page = PageNo(1);

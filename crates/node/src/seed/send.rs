@@ -10,6 +10,7 @@ use counterpart_core::{
     session::{Event, LinkId},
 };
 use counterpart_engine::{PageReader, Pages, SqlError};
+use counterpart_journal::crash_point;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinError, spawn_blocking},
@@ -65,6 +66,7 @@ async fn mark_and_list(
         Some(progress) => progress.mark,
         None => {
             let mark = write_mark(shared).await?;
+            crash_point("seed.marked");
             shared.confirmations.wait(mark).await.map_err(SeedError::NotFinal)?;
             mark
         }
@@ -129,6 +131,7 @@ async fn send_all(
     let (told, flushed) = oneshot::channel();
     seeds.send(SeedOut::Flushed(told)).await.map_err(|_| SeedError::LinkEnded)?;
     flushed.await.map_err(|_| SeedError::LinkEnded)?;
+    crash_point("seed.all_sent");
     Ok(shown)
 }
 
@@ -173,6 +176,7 @@ async fn send_database(
             .send(SeedOut::Frame(kind, Bytes::from(payload)))
             .await
             .map_err(|_| SeedError::LinkEnded)?;
+        crash_point("seed.frame_sent");
     }
 }
 
