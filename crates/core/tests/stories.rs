@@ -5,7 +5,7 @@ mod world;
 use counterpart_core::{
     Lsn,
     message::{Role, Safety},
-    session::{AlarmKind, Command, Event, LinkId, PairState},
+    session::{AlarmKind, Command, Event, LinkId, PairState, Rejoin},
 };
 use world::{Disk, Thread, World};
 
@@ -31,6 +31,12 @@ fn mirrored(names: &[&str], safety: Safety) -> World {
 fn cut_off(world: &mut World, a: usize, b: usize) {
     world.cut.extend([(a, b), (b, a)]);
     world.drop_links(a, b);
+    world.run();
+}
+
+fn heal(world: &mut World, a: usize, b: usize) {
+    world.cut.remove(&(a, b));
+    world.cut.remove(&(b, a));
     world.run();
 }
 
@@ -279,4 +285,73 @@ fn the_epoch_of_a_server_that_leaves_begins_after_all_that_it_wrote_before() {
     assert_eq!(durable.role, Role::Standalone);
     let last = journal.recs.last().unwrap();
     assert_eq!(durable.history.epoch_at(last.lsn), Some(last.epoch), "the history tells the truth");
+}
+
+/// A parked server is told to rejoin. The principal that it parked for is gone; the one that it finds has less in common
+/// with it. What it has above that is saved too, and the operator is not asked a second time.
+#[test]
+fn a_server_that_was_told_to_rejoin_need_not_be_told_again_by_another_principal() {
+    let mut world = mirrored(&["a", "b", "c"], Safety::Full);
+    cut_off(&mut world, 0, 1);
+    cut_off(&mut world, 1, 2);
+    write_and_run(&mut world, 0, 2);
+    cut_off(&mut world, 0, 2);
+    write_and_run(&mut world, 0, 3);
+    world.crash(0);
+    world.run();
+    promote(&mut world, 2);
+    world.nodes[0].rejoin = Rejoin::Manual;
+    world.start(0);
+    heal(&mut world, 0, 2);
+    world.advance(40_000);
+    let parked = |world: &World| {
+        world.nodes[0].disk.durable.deposed.as_ref().and_then(|deposed| deposed.parked)
+    };
+    let first = parked(&world).expect("it parks");
+    cut_off(&mut world, 0, 2);
+    world.crash(2);
+    world.run();
+    // Of two that were promoted apart, the higher start wins.
+    world.crash(1);
+    world.nodes[1].stride = 60_000;
+    world.start(1);
+    world.advance(11_000);
+    promote(&mut world, 1);
+    world.command(0, Command::Rejoin);
+    heal(&mut world, 0, 1);
+    world.advance(80_000);
+    assert_eq!(parked(&world), None, "it parks again");
+    let (a, b) = (&world.nodes[0].disk, &world.nodes[1].disk);
+    assert!(b.content.end() < first.end, "b never had what a has");
+    assert_eq!(a.content.end(), b.content.end(), "a does not follow b");
+}
+
+/// A deposed principal has an event that no other server has; the copy that takes its place ends at the same position. Once
+/// the copy is whole the commit LSN is about the copy, not about what still stands.
+#[test]
+fn what_a_copy_is_taking_the_place_of_is_not_called_final() {
+    let mut world = mirrored(&["a", "b"], Safety::Full);
+    cut_off(&mut world, 0, 1);
+    write_and_run(&mut world, 0, 1);
+    let orphan = world.nodes[0].disk.journal.end();
+    promote(&mut world, 1);
+    write_and_run(&mut world, 1, 3);
+    heal(&mut world, 0, 1);
+    let mut met = false;
+    for _ in 0..40_000 {
+        world.nodes[0].held.insert(Thread::Journal);
+        world.advance(1);
+        let core = world.nodes[0].core.as_ref().expect("a runs");
+        if core.durable().seeding.as_ref().is_some_and(|seeding| !seeding.journal_reset) {
+            met = true;
+            assert!(core.commit_lsn() >= orphan, "the copy reaches as far");
+            assert!(!core.shows_only_final(orphan), "the orphan is called final");
+            break;
+        }
+    }
+    assert!(met, "a copy came");
+    world.nodes[0].held.clear();
+    world.advance(10_000);
+    let core = world.nodes[0].core.as_ref().expect("a runs");
+    assert!(core.shows_only_final(world.nodes[0].disk.content.end()));
 }

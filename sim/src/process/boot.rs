@@ -74,8 +74,10 @@ pub fn boot(
     }
     let keeper = ControlKeeper::new(file, control);
     let mut process = new(around, me, life, disk, keeper, journal, progress, commit);
+    let redoable = process.control.read().may_be_redone();
     process.applied = match &durable.seeding {
         Some(seed) => seed.mark,
+        None if !redoable => commit,
         None => {
             process.remove_strays()?;
             process.reload(around, commit)?;

@@ -41,7 +41,7 @@ impl Process {
             around.truth.wrong(|| format!("{}: {broken}", self.name()));
         }
         self.perform(around, actions);
-        if self.unfinal.is_some_and(|shown| shown <= self.core.commit_lsn()) {
+        if self.unfinal.is_some_and(|shown| self.core.shows_only_final(shown)) {
             self.unfinal = None;
             self.available = true;
         }

@@ -88,6 +88,7 @@ impl Process {
             }
             Action::FinishPages(link, end) => return self.finish_spooling(around, link, end),
             Action::AdoptPages { mark, end } => {
+                self.unfinal = None;
                 let span = self.sync_span(around);
                 return self.soon(around, span, Job::Adopt(mark, end));
             }

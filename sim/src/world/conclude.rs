@@ -27,18 +27,10 @@ impl World {
         let parked: Vec<usize> =
             (0..self.machines.len()).filter(|&server| self.is_parked(server)).collect();
         if !parked.is_empty() && self.around.truth.violation.is_none() {
-            // The operator decides: what only they have is saved, and they follow.
-            let mut principal = principal;
-            // The principal that a server was parked by may be deposed itself by now; then it is told twice.
-            for _ in 0..3 {
-                for server in
-                    (0..self.machines.len()).filter(|&s| self.is_parked(s)).collect::<Vec<_>>()
-                {
-                    self.rejoin(server);
-                }
-                let Some(now) = self.settle() else { return 0 };
-                principal = now;
-            }
+            // The operator decides: what only they have is saved, and they follow. Told once, each of them.
+            let told: Vec<usize> = parked.clone();
+            told.into_iter().for_each(|server| self.rejoin(server));
+            let Some(principal) = self.settle() else { return 0 };
             self.judge(principal);
             let left = (0..self.machines.len()).find(|&server| self.is_parked(server));
             self.around.truth.demand(left.is_none(), || {

@@ -25,13 +25,16 @@ impl Core {
         self.d.epoch = self.d.epoch.max(epoch);
         let fresh = Deposed { own, by: epoch, at, parked: None, saved: None };
         let deposed = self.d.deposed.get_or_insert(fresh);
+        let saved = deposed.saved;
         // Saved already, and still refused: saving it once more would not change the answer.
-        let refused = deposed.saved == Some(range);
+        let refused = saved.is_some_and(|s| s.common <= range.common && s.end >= range.end);
+        // Told to rejoin: another principal, with less in common, does not have the operator say so again.
+        let told = saved.is_some_and(|saved| saved.end >= range.end);
         self.d.was_synchronized = false;
         self.d.last_contact = Some(at);
         self.close(id);
         self.upstream = Upstream::default();
-        if self.config.rejoin == Rejoin::Automatic && !refused {
+        if (told || self.config.rejoin == Rejoin::Automatic) && !refused {
             self.save_orphans(range);
         } else {
             self.park(range);

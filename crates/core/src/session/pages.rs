@@ -165,6 +165,13 @@ impl Core {
         self.d.seeding.as_ref().is_some_and(|progress| progress.spooled && !progress.journal_reset)
     }
 
+    /// Whether databases that show everything up to `shown` show nothing that may be taken back. What still stands where
+    /// a copy is taking its place may be: the commit LSN is about the copy by then.
+    #[must_use]
+    pub fn shows_only_final(&self, shown: Lsn) -> bool {
+        !self.is_switching() && shown <= self.commit
+    }
+
     pub(super) fn pages_adopted(&mut self, mark: Lsn, end: Lsn) {
         if !self.is_switching() {
             return;

@@ -113,7 +113,8 @@ impl Core {
     }
 
     fn start_as_mirror(&mut self) {
-        // A seed that never got as far as an emptied journal has left everything as it was.
+        // A seed that did not write down that the journal is emptied has no pages: it begins anew. Whether the journal
+        // is as it was is not known, so nothing is redone from it.
         if self.d.seeding.as_ref().is_some_and(|p| !p.journal_reset && !p.spooled) {
             self.d.seeding = None;
             self.d.empty = true;
