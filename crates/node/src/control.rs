@@ -129,3 +129,28 @@ impl ControlKeeper {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use counterpart_core::{Epoch, EpochHistory, ServerId, message::SeedProgress};
+
+    use super::*;
+
+    /// A seed emptied the journal, the disk failed before that was written down, and the next start gave that seed up.
+    /// The start after that redid from where the old databases stood, of which the journal knew nothing any more: the
+    /// server never started again.
+    #[test]
+    fn a_journal_that_a_seed_may_have_emptied_is_not_redone() {
+        let mut control = Control::new(Durable::new(ServerId(1)));
+        assert!(control.may_be_redone(), "a new server is whole");
+        control.session.empty = true;
+        let before = (Epoch::default(), EpochHistory::default());
+        control.session.before_join = Some(Box::new(before));
+        assert!(control.may_be_redone(), "the join may still be called off");
+        control.session.before_join = None;
+        control.session.seeding = Some(Box::new(SeedProgress::begun(Lsn(242))));
+        assert!(!control.may_be_redone());
+        control.session.seeding = None;
+        assert!(!control.may_be_redone());
+    }
+}
