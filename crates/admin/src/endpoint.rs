@@ -240,11 +240,21 @@ const TABLE: [Route; 34] = [
     post(
         Endpoint::Promote,
         PROMOTION,
-        "Nothing",
+        "Promote",
         "Outcome",
         "Makes this disconnected mirror the principal; may lose what never reached it",
     )
-    .refuses(&["WRONG_ROLE", "WRONG_STATE", "NOT_CONSISTENT", "BUSY"]),
+    .refuses(&[
+        "WRONG_ROLE",
+        "WRONG_STATE",
+        "NOT_CONSISTENT",
+        "DATABASE_DIFFERS",
+        "REPLAY_STOPPED",
+        "DEPOSED",
+        "ROLLED_BACK",
+        "HANDOVER_IN_DOUBT",
+        "BUSY",
+    ]),
     post(
         Endpoint::Suspend,
         "/api/v1/mirroring/suspend",

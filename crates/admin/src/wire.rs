@@ -106,6 +106,15 @@ pub struct WhichPartner {
     pub partner: Option<ServerId>,
 }
 
+/// `POST /api/v1/mirroring/promotion`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Promote {
+    /// Also where the server says that something speaks against it.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// A request that takes no fields; an empty body and `{}` are the same.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -14,7 +14,7 @@ use super::{Answer, DONE, Done};
 use crate::{
     body::{json, to_the_end},
     problem::Problem,
-    wire::{CheckJoin, Failover, Join, Nothing, Partner, Probe, WhichPartner, host_and_port},
+    wire::{CheckJoin, Failover, Join, Nothing, Partner, Probe, Promote, WhichPartner, host_and_port},
 };
 
 pub async fn probe<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<PeerIdentity> {
@@ -56,8 +56,8 @@ pub async fn assess_promotion<O: Operations>(State(ops): State<Arc<O>>) -> Answe
 }
 
 pub async fn promote<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Value> {
-    let Nothing {} = json(body).await?;
-    to_the_end(async move { Ok(ops.promote().await?) }).await.map(Json)
+    let Promote { force } = json(body).await?;
+    to_the_end(async move { Ok(ops.promote(force).await?) }).await.map(Json)
 }
 
 pub async fn suspend<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Done> {

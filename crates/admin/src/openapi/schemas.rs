@@ -46,7 +46,7 @@ fn requests() -> Value {
             ("principal", reference("ServerId")),
             ("principal_partner_address", reference("Address")),
             ("principal_client_url", url.clone()),
-        ], &[("replace", boolean)]),
+        ], &[("replace", boolean.clone())]),
         "Partner": object(&[
             ("session", reference("SessionId")),
             ("server", reference("ServerId")),
@@ -54,6 +54,7 @@ fn requests() -> Value {
             ("client_url", url),
         ], &[("safety", json!({ "enum": ["full", "off", null] }))]),
         "Failover": object(&[], &[("to", reference("ServerId"))]),
+        "Promote": object(&[], &[("force", boolean)]),
         "WhichPartner": object(&[], &[("partner", reference("ServerId"))]),
     })
 }

@@ -219,8 +219,8 @@ impl Operations for Fake {
         self.called("assess".to_owned(), json!({ "words": "0 lost" }))
     }
 
-    async fn promote(&self) -> Result<Value, Refusal> {
-        self.called("promote".to_owned(), json!({ "words": "promoted" }))
+    async fn promote(&self, force: bool) -> Result<Value, Refusal> {
+        self.called(format!("promote {force}"), json!({ "words": "promoted" }))
     }
 
     async fn suspend(&self, partner: Option<ServerId>) -> Result<(), Refusal> {

@@ -199,6 +199,20 @@ fn a_promotion_shows_what_may_be_lost_and_needs_a_yes() {
     assert_eq!(printed, "0 lost\nthis server is now the principal\n");
     server.refuses(&format!("GET {promotion}"), "WRONG_STATE");
     assert_eq!(run(&server, &["promote", "--yes"]).unwrap_err().code, "WRONG_STATE");
+    assert_eq!(server.body_of(&format!("POST {promotion}")), json!({ "force": false }));
+}
+
+#[test]
+fn a_promotion_by_force_tells_what_speaks_against_it() {
+    let server = FakeServer::start();
+    let promotion = "/api/v1/mirroring/promotion";
+    server.refuses(&format!("GET {promotion}"), "DATABASE_DIFFERS");
+    server.answers(&format!("POST {promotion}"), ok(json!({})));
+    assert_eq!(run(&server, &["promote", "--force"]).unwrap_err().code, "CONFIRMATION_NEEDED");
+    assert_eq!(server.changes(), Vec::<String>::new());
+    let printed = run(&server, &["promote", "--force", "--yes"]).unwrap();
+    assert!(printed.starts_with("DATABASE_DIFFERS: "), "{printed}");
+    assert_eq!(server.body_of(&format!("POST {promotion}")), json!({ "force": true }));
 }
 
 #[test]

@@ -9,7 +9,13 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{Connection, client::Client, human, screen::{Screen, Tone}, view};
+use super::{
+    Connection,
+    client::Client,
+    human,
+    screen::{Screen, Tone},
+    view,
+};
 use crate::{
     clock,
     exit::{Exit, Failure},
@@ -64,9 +70,9 @@ pub fn run(args: &VerifyArgs, screen: &mut Screen) -> Result<(), Failure> {
 }
 
 fn verdict(scrubs: &[Value], comparisons: &[Value]) -> Result<(), Failure> {
-    let damaged = scrubs.iter().any(|scrub| {
-        scrub["failures"].as_array().is_some_and(|failures| !failures.is_empty())
-    });
+    let damaged = scrubs
+        .iter()
+        .any(|scrub| scrub["failures"].as_array().is_some_and(|failures| !failures.is_empty()));
     let of = |verdict: &str| {
         let all = comparisons.iter().flat_map(|c| c["databases"].as_array().into_iter().flatten());
         all.filter(|one| one["verdict"] == verdict).count()
@@ -133,7 +139,8 @@ fn found(pass: &Value, screen: &Screen) -> String {
         "{} damaged pages, {} repaired; {} damaged journal segments, {} mended",
         pages.0, pages.1, segments.0, segments.1
     );
-    let tone = if pages.0 == pages.1 && segments.0 == segments.1 { Tone::Warning } else { Tone::Bad };
+    let tone =
+        if pages.0 == pages.1 && segments.0 == segments.1 { Tone::Warning } else { Tone::Bad };
     screen.toned(tone, &text)
 }
 

@@ -1,5 +1,5 @@
 //! Watching a new mirror until it is synchronized: first until it connects, for a limited time, then for as long as
-//! the seed takes.
+//! the copy takes, unless the mirror is lost meanwhile.
 
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub struct Patience {
     pub connect: Duration,
     /// For a principal that does not answer.
     pub unreachable: Duration,
+    /// For a mirror that was lost to come back.
+    pub lost: Duration,
     /// Between two lines of progress, without a terminal.
     pub report: Duration,
 }
@@ -34,6 +36,7 @@ impl Patience {
         poll: Duration::from_millis(250),
         connect: Duration::from_secs(60),
         unreachable: Duration::from_secs(60),
+        lost: Duration::from_secs(60),
         report: Duration::from_secs(5),
     };
 }
@@ -91,7 +94,8 @@ pub fn connected(principal: &Side, mirror: &Side, patience: Patience) -> Result<
     }
 }
 
-/// Waits until the mirror is synchronized, and shows how far it has come.
+/// Waits until the mirror is synchronized, and shows how far it has come. A mirror that is restarted goes on; one
+/// that stays away ends the wait.
 pub fn synchronized(
     principal: &Side,
     mirror: &Side,
@@ -100,6 +104,7 @@ pub fn synchronized(
 ) -> Result<(), Failure> {
     let bar = bar(screen);
     let mut reported = clock::uptime();
+    let mut lost_since = None;
     loop {
         let partner = look(principal, mirror, patience)?;
         match view::text(&partner, "/state") {
@@ -111,7 +116,14 @@ pub fn synchronized(
                 bar.finish_and_clear();
                 return Err(suspended(&partner));
             }
-            _ => {}
+            Some("DISCONNECTED") => {
+                let since = *lost_since.get_or_insert_with(clock::uptime);
+                if clock::uptime() - since > patience.lost {
+                    bar.finish_and_clear();
+                    return Err(lost(mirror, &partner));
+                }
+            }
+            _ => lost_since = None,
         }
         show(&bar, &partner);
         if !screen.interactive && clock::uptime() - reported >= patience.report {
@@ -120,6 +132,18 @@ pub fn synchronized(
         }
         clock::pause(patience.poll);
     }
+}
+
+/// What was sent is there, and mirroring stays enabled: nothing is undone, unlike for a mirror that never came.
+fn lost(mirror: &Side, partner: &Value) -> Failure {
+    let why = view::last_error(partner).map(|(what, _)| format!(": {what}")).unwrap_or_default();
+    Failure::new(
+        Exit::Refused,
+        "MIRROR_LOST",
+        format!("the mirror {} was lost before it was synchronized{why}", mirror.client.url()),
+        "start it again, or mend its connection: it goes on where it stopped, and `counterpart status --watch` shows it; \
+         to give it up, run `counterpart mirror stop` on the principal",
+    )
 }
 
 fn suspended(partner: &Value) -> Failure {

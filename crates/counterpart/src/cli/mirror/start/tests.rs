@@ -21,6 +21,7 @@ const QUICK: Patience = Patience {
     poll: Duration::from_millis(1),
     connect: Duration::from_millis(50),
     unreachable: Duration::from_millis(50),
+    lost: Duration::from_millis(50),
     report: Duration::ZERO,
 };
 
@@ -111,7 +112,9 @@ fn mirroring_starts_when_everything_fits() {
     let pair = pair();
     pair.start().unwrap();
     assert_eq!(pair.changes(), [JOIN, PARTNERS]);
-    assert_eq!(pair.mirror.body_of(CHECK), json!({ "replace": false, "bytes": 4192 }));
+    let at = format!("{P}:1");
+    let check = json!({ "replace": false, "bytes": 4192, "principal_partner_address": at });
+    assert_eq!(pair.mirror.body_of(CHECK), check);
     let (join, enable) = (pair.mirror.body_of(JOIN), pair.principal.body_of(PARTNERS));
     assert_eq!(join["principal"], P);
     assert_eq!(join["principal_partner_address"], format!("{P}:1"));
@@ -332,6 +335,22 @@ fn mirroring_that_somebody_stops_or_suspends_meanwhile_ends_the_wait() {
     pair.principal.answers(STATUS, [alone(), with_mirror("SUSPENDED")]);
     let expected = failure("mirror synchronized", "MIRRORING_SUSPENDED", Exit::Refused);
     assert_eq!(pair.fails(), expected);
+}
+
+#[test]
+fn a_mirror_that_is_lost_during_the_seed_ends_the_wait_and_one_that_returns_does_not() {
+    let pair = pair();
+    let alone = || status(P, "standalone", Value::Null);
+    pair.principal
+        .answers(STATUS, [alone(), with_mirror("SYNCHRONIZING"), with_mirror("DISCONNECTED")]);
+    let failure = pair.start().unwrap_err();
+    assert_eq!((failure.step, failure.exit), (Some("mirror synchronized"), Exit::Refused));
+    assert_eq!(failure.code, "MIRROR_LOST");
+    assert!(failure.remedy.contains("goes on where it stopped"), "{failure:?}");
+    assert_eq!(pair.changes(), [JOIN, PARTNERS], "nothing is undone: it may come back");
+    let states = ["SYNCHRONIZING", "DISCONNECTED", "SYNCHRONIZING", "SYNCHRONIZED"];
+    pair.principal.answers(STATUS, std::iter::once(alone()).chain(states.map(with_mirror)));
+    pair.start().unwrap();
 }
 
 #[test]
