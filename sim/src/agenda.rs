@@ -1,6 +1,6 @@
 //! Simulated time: what happens when. Nothing else decides in which order things happen.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BinaryHeap};
 
 use crate::process::Job;
 
@@ -30,12 +30,39 @@ pub enum What {
     Operator,
 }
 
+/// Something planned; the heap has the earliest on top, and of those the one that was planned first.
+struct Planned {
+    moment: Micros,
+    number: u64,
+    what: What,
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Planned) -> Ordering {
+        (other.moment, other.number).cmp(&(self.moment, self.number))
+    }
+}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Planned) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Planned) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Planned {}
+
 /// Everything that is going to happen, in order; what is planned for the same moment happens in the order of planning.
 #[derive(Default)]
 pub struct Agenda {
     now: Micros,
     planned: u64,
-    coming: BTreeMap<(Micros, u64), What>,
+    coming: BinaryHeap<Planned>,
 }
 
 impl Agenda {
@@ -53,21 +80,18 @@ impl Agenda {
     /// Plans something for a moment, or for now if that has passed.
     pub fn at(&mut self, moment: Micros, what: What) {
         self.planned += 1;
-        self.coming.insert((moment.max(self.now), self.planned), what);
+        let moment = moment.max(self.now);
+        self.coming.push(Planned { moment, number: self.planned, what });
     }
 
     /// The next thing that happens before `end`; time goes on to it, or to `end`.
     pub fn next_before(&mut self, end: Micros) -> Option<What> {
-        let entry = self.coming.first_entry().filter(|entry| entry.key().0 < end);
-        match entry {
-            Some(entry) => {
-                self.now = entry.key().0;
-                Some(entry.remove())
-            }
-            None => {
-                self.now = self.now.max(end);
-                None
-            }
+        if self.coming.peek().is_some_and(|next| next.moment < end) {
+            let next = self.coming.pop()?;
+            self.now = next.moment;
+            return Some(next.what);
         }
+        self.now = self.now.max(end);
+        None
     }
 }

@@ -1,9 +1,21 @@
 //! Runs schedules: one to look at, or as many as there is time for.
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+};
 
 use clap::Parser;
-use counterpart_sim::{clock::Stopwatch, plan::Plan, run, truth::Tally, world::Wrongs};
+use counterpart_sim::{
+    clock::Stopwatch,
+    plan::Plan,
+    run,
+    truth::Tally,
+    world::{Verdict, Wrongs},
+};
 
 /// Runs simulated schedules of the session core and the journal.
 #[derive(Parser, Debug)]
@@ -17,6 +29,9 @@ struct Arguments {
     /// How many schedules.
     #[arg(long, default_value_t = 1_000)]
     schedules: u64,
+    /// How many of them at a time.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
@@ -132,31 +147,52 @@ fn shrink(arguments: &Arguments, seed: u64) -> ExitCode {
 
 fn many(arguments: &Arguments) -> ExitCode {
     let (watch, mut tally, mut wrongs) = (Stopwatch::start(), Tally::default(), Wrongs::default());
-    let (mut parked, mut seconds, mut failed) = (0, 0, 0);
+    let (mut done, mut parked, mut seconds, mut failed) = (0, 0, 0, 0);
     let mut told = 0.0;
-    for done in 0..arguments.schedules {
-        let seed = arguments.from + done;
-        let verdict = run(&arguments.plan(seed), false);
-        if let Some(violation) = verdict.violation {
-            println!("FAILED: {violation}\n  {}", arguments.again(seed));
-            failed += 1;
-            if !arguments.keep_going {
-                return ExitCode::FAILURE;
+    let next = AtomicU64::new(0);
+    let (sender, verdicts) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || work(arguments, next, &sender));
+        }
+        drop(sender);
+        for (seed, verdict) in verdicts {
+            done += 1;
+            if let Some(violation) = verdict.violation {
+                println!("FAILED: {violation}\n  {}", arguments.again(seed));
+                failed += 1;
+                if !arguments.keep_going {
+                    next.store(arguments.schedules, Ordering::Relaxed);
+                }
+            }
+            tally = tally.with(verdict.tally);
+            wrongs = wrongs.with(verdict.wrongs);
+            parked += verdict.parked;
+            seconds += verdict.seconds;
+            if watch.seconds() - told > 10.0 {
+                told = watch.seconds();
+                eprintln!("{done} of {} schedules, {told:.0} s", arguments.schedules);
             }
         }
-        tally = tally.with(verdict.tally);
-        wrongs = wrongs.with(verdict.wrongs);
-        parked += verdict.parked;
-        seconds += verdict.seconds;
-        if watch.seconds() - told > 10.0 {
-            told = watch.seconds();
-            eprintln!("{} of {} schedules, {told:.0} s", done + 1, arguments.schedules);
-        }
-    }
+    });
     println!(
-        "{} schedules, {failed} failed, {seconds} s simulated in {:.1} s\n{tally:?}\n{wrongs:?}\n{parked} servers parked",
-        arguments.schedules,
+        "{done} schedules, {failed} failed, {seconds} s simulated in {:.1} s\n{tally:?}\n{wrongs:?}\n{parked} servers parked",
         watch.seconds()
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Takes one seed after the other. A schedule is one thread's; which thread's makes no difference to it.
+fn work(arguments: &Arguments, next: &AtomicU64, sender: &mpsc::Sender<(u64, Verdict)>) {
+    loop {
+        let taken = next.fetch_add(1, Ordering::Relaxed);
+        if taken >= arguments.schedules {
+            return;
+        }
+        let seed = arguments.from + taken;
+        if sender.send((seed, run(&arguments.plan(seed), false))).is_err() {
+            return;
+        }
+    }
 }

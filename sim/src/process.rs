@@ -224,6 +224,7 @@ pub struct Process {
     inputs: VecDeque<Input>,
     turning: bool,
     ticks: u64,
+    tick_at: Option<Micros>,
 
     /// The databases that are open.
     pub databases: BTreeMap<DatabaseId, Model>,

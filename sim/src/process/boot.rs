@@ -180,6 +180,7 @@ fn new(
         inputs: VecDeque::new(),
         turning: false,
         ticks: 0,
+        tick_at: None,
         databases: BTreeMap::new(),
         available: false,
         door: Door::Hold,

@@ -50,8 +50,11 @@ impl Process {
 
     /// The next moment at which the core wants to know what time it is.
     fn plan_tick(&mut self, around: &mut Around) {
-        if let Some(due) = self.core.next_deadline() {
-            let when = around.clocks[self.me].when(due);
+        let Some(due) = self.core.next_deadline() else { return };
+        let when = around.clocks[self.me].when(due);
+        // One that is planned already will do.
+        if self.tick_at != Some(when) {
+            self.tick_at = Some(when);
             self.ticks += 1;
             around.agenda.at(when, What::Job(self.me, self.life, Job::Tick(self.ticks)));
         }
@@ -59,6 +62,7 @@ impl Process {
 
     pub(super) fn tick(&mut self, around: &mut Around, number: u64) {
         if number == self.ticks {
+            self.tick_at = None;
             self.step(around, Event::Tick);
             if around.agenda.now() >= self.retain_at {
                 self.retain(around);
