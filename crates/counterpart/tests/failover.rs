@@ -119,7 +119,7 @@ fn a_write_that_arrives_during_a_failover_is_executed_by_the_new_principal() {
 /// confirmed writes that were hardened nowhere.
 #[test]
 fn a_server_that_was_seeded_at_lower_positions_confirms_nothing_early() {
-    let mut pair = Pair::start();
+    let mut pair = Pair::start_with(&["--rejoin", "manual"], &[]);
     create_table(&pair.principal);
     pair.mirror.kill();
     support::pair::wait_state(&pair.principal, "DISCONNECTED");

@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use support::{
-    pair::{Pair, partner_states, start_mirroring, wait_role, wait_state, wait_synchronized},
+    pair::{Pair, wait_role, wait_state, wait_synchronized},
     wait_for,
     workload::{Workload, assert_has_all, create_table},
 };
@@ -18,22 +18,6 @@ fn rounds(normal: u64) -> u64 {
 /// A number that differs from round to round, so that kills hit different moments.
 fn moment(round: u64) -> u64 {
     40 + round.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 400
-}
-
-/// A deposed principal that has events of its own parks, and is taken in again by a seed; one that has none joins by
-/// itself.
-fn rejoin(pair: &Pair) {
-    let settled = wait_for("the deposed principal to park or to join", || {
-        let states = partner_states(&pair.mirror.try_status().ok()?);
-        states
-            .first()
-            .filter(|state| ["SUSPENDED", "SYNCHRONIZED"].contains(&state.as_str()))
-            .cloned()
-    });
-    if settled == "SUSPENDED" {
-        start_mirroring(&pair.principal, &pair.mirror, &["--replace"]);
-    }
-    pair.wait_synchronized();
 }
 
 #[test]
@@ -58,7 +42,7 @@ fn a_promoted_mirror_has_every_row_that_the_killed_principal_confirmed() {
         // The old one comes back, finds itself deposed, and is taken in again.
         pair.principal.launch();
         pair = pair.swapped();
-        rejoin(&pair);
+        pair.wait_synchronized();
         pair.assert_equal();
     }
 }

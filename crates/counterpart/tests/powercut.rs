@@ -11,7 +11,7 @@ use support::{
     chance::Chance,
     fs::SmallFs,
     is_soak,
-    pair::{Pair, rejoin, start_mirroring, wait_role, wait_state},
+    pair::{Pair, start_mirroring, wait_role, wait_state},
     server::Server,
     workload::{Row, Workload, assert_has_all, create_table},
 };
@@ -115,7 +115,7 @@ impl Powered {
         self.pair.principal.client().run(&format!("insert into work values({id}, 0, 'promoted')"));
         self.disks[1].remount();
         self.pair.mirror.launch();
-        rejoin(&self.pair);
+        self.pair.wait_synchronized();
         self
     }
 }

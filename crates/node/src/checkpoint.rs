@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use counterpart_core::{DatabaseId, Lsn, record::Draft};
-use counterpart_engine::{FoldError, SqlError};
+use counterpart_engine::{FoldError, RepairOutcome, SqlError};
 use counterpart_journal::{AppendError, ControlError, crash_point};
 use tokio::{sync::Notify, task::spawn_blocking, time::sleep};
 
@@ -192,15 +192,20 @@ async fn checkpoint_database(
 /// Why not. After an error of a sync nothing is known about the files: never try again, recover.
 pub fn copy_wal(hosted: &Hosted, newest: Lsn) -> Result<bool, CheckpointError> {
     let database = || hosted.name.to_string();
-    let checkpoint = hosted.engine.checkpoint().map_err(|error| match error {
-        counterpart_engine::CheckpointError::Sqlite(cause) => {
-            CheckpointError::Sqlite { database: database(), cause }
+    let complete = match hosted.engine.checkpoint() {
+        Ok(checkpoint) => checkpoint.complete,
+        Err(counterpart_engine::CheckpointError::Differs(cause)) => {
+            tracing::error!(database = %hosted.name, %cause, "pages were damaged on their way through the WAL");
+            if !repair(hosted, &cause) {
+                return Err(CheckpointError::Differs { database: database(), cause });
+            }
+            true
         }
-        counterpart_engine::CheckpointError::Differs(cause) => {
-            CheckpointError::Differs { database: database(), cause }
+        Err(counterpart_engine::CheckpointError::Sqlite(cause)) => {
+            return Err(CheckpointError::Sqlite { database: database(), cause });
         }
-    })?;
-    if !checkpoint.complete {
+    };
+    if !complete {
         return Ok(false);
     }
     crash_point("checkpoint.wal_copied");
@@ -211,6 +216,19 @@ pub fn copy_wal(hosted: &Hosted, newest: Lsn) -> Result<bool, CheckpointError> {
     crash_point("checkpoint.map_saved");
     hosted.note_clean();
     Ok(true)
+}
+
+/// Repairs the pages that a checkpoint wrote wrongly, from a partner; whether all are good again. If not, a restart
+/// redoes them from the journal.
+fn repair(hosted: &Hosted, cause: &FoldError) -> bool {
+    let Some(map) = hosted.engine.map() else { return false };
+    cause.pages.iter().all(|page| match map.scrub(*page, 1) {
+        Ok(step) => step.bad.into_iter().all(|bad| map.heal(bad) == RepairOutcome::Repaired),
+        Err(error) => {
+            tracing::error!(database = %hosted.name, %page, %error, "a page can't be read back");
+            false
+        }
+    })
 }
 
 /// Writes down that everything up to `lsn` is final, before a file may show it: a server that recovers must not take

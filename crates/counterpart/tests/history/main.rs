@@ -21,7 +21,7 @@ use model::{Promise, Told, Transaction};
 use support::{
     chance::Chance,
     is_soak,
-    pair::{Pair, rejoin, start_mirroring, wait_role, wait_state},
+    pair::{Pair, start_mirroring, wait_role, wait_state},
     proxy::{Proxy, Wires},
     server::Server,
 };
@@ -107,7 +107,7 @@ impl Run {
                 self.pair.mirror.cli_ok(&["promote", "--yes"]);
                 self = self.swapped();
                 self.pair.mirror.launch();
-                rejoin(&self.pair);
+                self.pair.wait_synchronized();
             }
             other => panic!("no disturbance {other}"),
         }

@@ -95,20 +95,6 @@ pub fn wait_applied(principal: &Server, mirror: &Server) {
     });
 }
 
-/// A deposed principal that has events of its own may park, and is then taken in again by a seed; otherwise it joins by
-/// itself.
-pub fn rejoin(pair: &Pair) {
-    let settled = wait_for("the deposed principal to park or to join", || {
-        let states = partner_states(&pair.mirror.try_status().ok()?);
-        let settled = |state: &&String| ["SUSPENDED", "SYNCHRONIZED"].contains(&state.as_str());
-        states.first().filter(settled).cloned()
-    });
-    if settled == "SUSPENDED" {
-        start_mirroring(&pair.principal, &pair.mirror, &["--replace"]);
-    }
-    pair.wait_synchronized();
-}
-
 /// The names of a server's databases.
 pub fn databases(server: &Server) -> Vec<String> {
     let list = super::client::get_json(&format!("{}/api/v1/databases", server.url())).unwrap();
