@@ -122,6 +122,11 @@ fn a_file_system_that_goes_read_only_loses_nothing_confirmed_and_is_told() {
                 pair.principal.client().execute(insert, &[]).err()
             });
             assert!(refused.is_refusal() && !refused.message.is_empty(), "{refused:?}");
+            if refused.code.starts_with("SQLITE_") {
+                // The journal may have failed first; otherwise the operator is told as early as the client.
+                assert_eq!(pair.principal.status()["storage_error"]["code"], refused.code.as_str());
+                assert!(pair.principal.log().contains("alarm=\"Storage\""));
+            }
             // A read that would show what was never hardened is refused too; nothing else may happen to it.
             if let Err(failure) = pair.principal.client().execute("select count(*) from work", &[])
             {

@@ -33,6 +33,7 @@ pub mod scrub;
 mod seed;
 mod settings;
 mod shared;
+mod storage;
 mod status;
 mod stream;
 mod visibility;

@@ -31,6 +31,7 @@ use crate::{
     runs::Runs,
     scrub::Scrub,
     settings::Settings,
+    storage::Storage,
     stream::OpenTransactions,
 };
 
@@ -77,6 +78,8 @@ pub struct Shared {
     pub(crate) still: Still,
     /// How far copies are.
     pub(crate) copies: Meters,
+    /// The disk as SQLite meets it.
+    pub(crate) storage: Storage,
     /// Who else needs the journal, besides partners and redo.
     pub(crate) holds: Holds,
     /// Whether the server has taken up its first role, or can't.
@@ -136,6 +139,7 @@ impl Shared {
             applying: Mutex::new(()),
             still: Still::default(),
             copies: Meters::default(),
+            storage: Storage::default(),
             holds: Holds::default(),
             settled: watch::Sender::new(false),
             runs_begun: Mutex::new(BTreeMap::new()),
@@ -286,6 +290,7 @@ impl Shared {
             Ok(_) => {
                 if let Some(lsn) = last {
                     hosted.note_change(lsn);
+                    self.storage.works();
                 }
                 hosted.visibility.end_capture(last);
                 Ok(last)

@@ -3,15 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use counterpart_core::{
-    Lsn, ServerId, UnixMicros,
+    DatabaseId, Lsn, ServerId, UnixMicros,
     message::{PartnerAddress, Refusal, Role},
     session::{Outcome, PairState},
-    status::{FollowingStatus, MirrorStatus, Permission, SeedStatus, Writes},
+    status::{FollowingStatus, MirrorStatus, Permission, SeedStatus, Way, Writes},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{clock, driver::View, shared::Shared};
+use crate::{clock, copy::meter::Purpose, driver::View, shared::Shared};
 
 /// The whole status. `started` is the uptime at which the server began to serve. May read from the disk.
 ///
@@ -42,6 +42,7 @@ pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Va
         "applied": shared.applied(),
         "readers": readers(shared),
         "integrity": integrity(shared),
+        "storage_error": shared.storage.met(),
         "copies": shared.copies.show(),
         "mirroring": {
             "session": status.session,
@@ -53,6 +54,11 @@ pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Va
             "exposed_millis": status.exposed_since.map(millis_since),
             "in_doubt": status.in_doubt,
             "parked": status.parked,
+            "saving_orphans": status.saving_orphans,
+            "rejoining": status.rejoining,
+            "rolled_back": status.rolled_back,
+            "differs": differing_here(shared, view),
+            "replay_stopped": status.replay_stopped,
             "partners": partners(shared, view),
             "last_error": apply_failure(view).unwrap_or_else(|| json!(status.last_error)),
             "failover_now": status.failover_now,
@@ -70,6 +76,33 @@ fn apply_failure(view: &View) -> Option<Value> {
         "what": failure,
         "remedy": "restart this mirror; if that does not help, seed it again with `counterpart mirror start --replace`",
     }))
+}
+
+/// The databases that are not what they should be here, since when if that is known, and why they can't be read if
+/// they can't.
+fn differing_here(shared: &Shared, view: &View) -> Vec<Value> {
+    let mut all: Vec<Value> = view
+        .status
+        .differs
+        .iter()
+        .map(|(name, since)| json!({ "database": name, "since": since, "why": null }))
+        .collect();
+    for ill in shared.databases.quarantine.all() {
+        let why = ill.refusal.as_ref().map(|refusal| refusal.what().to_owned());
+        match all.iter_mut().find(|known| known["database"] == *ill.entry.name.as_str()) {
+            Some(known) => known["why"] = json!(why),
+            None => all.push(json!({ "database": ill.entry.name, "since": null, "why": why })),
+        }
+    }
+    all
+}
+
+/// What a partner differs in, by name.
+fn names(shared: &Shared, ids: &[DatabaseId]) -> Vec<String> {
+    let name = |id: &DatabaseId| {
+        shared.databases.numbered(*id).map_or_else(|| id.to_string(), |d| d.name.to_string())
+    };
+    ids.iter().map(name).collect()
 }
 
 /// The journal after a position: its bytes, and the age in milliseconds of the oldest event in it.
@@ -112,7 +145,13 @@ struct Partner<'a> {
     redo_queue_bytes: Option<u64>,
     /// The age of the oldest event that is not applied on the mirror.
     lag_millis: Option<u64>,
+    /// How the mirror catches up, and how far it is; `way` is "heal" while single databases of it are healed.
+    way: Option<Value>,
     progress: Option<Value>,
+    /// The mirror's databases that differ from the principal's, by name.
+    differs: Option<Vec<String>>,
+    /// Why that mirror applies nothing any more.
+    replay_stopped: Option<&'a str>,
     last_error: Option<&'a Refusal>,
     commands: &'a [Permission],
 }
@@ -149,7 +188,13 @@ fn mirror_partner<'a>(shared: &Shared, view: &View, mirror: &'a MirrorStatus) ->
             .zip(sending)
             .map(|((unapplied, _), sending)| unapplied.saturating_sub(sending)),
         lag_millis: unapplied.map(|(_, lag)| lag),
-        progress: mirror.seed.as_ref().map(|seed| progress(seed, view.seed_began)),
+        way: way(mirror.way, !mirror.differs.is_empty()),
+        progress: match &mirror.seed {
+            Some(seed) => Some(progress(seed, view.seed_began)),
+            None => copying(shared, view, mirror),
+        },
+        differs: Some(names(shared, &mirror.differs)),
+        replay_stopped: mirror.replay_stopped.as_deref(),
         last_error: mirror.last_error.as_ref(),
         commands: &mirror.commands,
     }
@@ -183,11 +228,38 @@ fn principal_partner<'a>(
         redo_queue_bytes: Some(redo_bytes),
         // Without a connection nobody knows what the principal has by now.
         lag_millis: following.connected.then_some(lag),
-        progress: seed
-            .map(|seed| progress(&SeedStatus::new(&view.announced, Some(seed)), view.seed_began)),
+        way: way(following.way, !view.status.differs.is_empty()),
+        progress: match seed {
+            Some(seed) => {
+                let seed = SeedStatus::new(&view.announced, Some(seed));
+                Some(progress(&seed, view.seed_began))
+            }
+            None => {
+                let purposes = [Purpose::Receiving, Purpose::ReceivingHeal];
+                purposes.into_iter().find_map(|purpose| shared.copies.progress(purpose))
+            }
+        },
+        differs: None,
+        replay_stopped: None,
         last_error: None,
         commands: &[],
     }
+}
+
+fn way(way: Option<Way>, heals: bool) -> Option<Value> {
+    way.map(|way| json!(way)).or_else(|| heals.then(|| json!("heal")))
+}
+
+/// How far the copy for this mirror is, if it is the only one that is sent one.
+fn copying(shared: &Shared, view: &View, mirror: &MirrorStatus) -> Option<Value> {
+    let of = |other: &MirrorStatus| match other.way {
+        Some(Way::Pages | Way::Compare) => Some(Purpose::Sending),
+        None if !other.differs.is_empty() => Some(Purpose::SendingHeals),
+        _ => None,
+    };
+    let purpose = of(mirror)?;
+    let alone = view.status.mirrors.iter().filter(|other| of(other) == Some(purpose)).count() == 1;
+    shared.copies.progress(purpose).filter(|_| alone)
 }
 
 /// By this server's calendar, which whoever reads the status need not share.
@@ -207,13 +279,23 @@ fn progress(seed: &SeedStatus, began: Option<Duration>) -> Value {
     let seconds = began.map_or(0.0, |at| clock::uptime().saturating_sub(at).as_secs_f64());
     let rate = if seconds > 0.0 { done as f64 / seconds } else { 0.0 };
     let eta = (rate > 0.0).then(|| (total - done) as f64 / rate);
-    json!({ "done": done, "total": total, "rate": rate, "eta": eta })
+    json!({
+        "done": done,
+        "total": total,
+        "pages": seed.pages_done,
+        "pages_total": seed.pages_total,
+        "rate": rate,
+        "eta": eta,
+    })
 }
 
 /// What was found damaged and what became of it, and how far reading everything back is.
 fn integrity(shared: &Shared) -> Value {
+    let scrub = shared.scrub.progress();
+    let read_back = scrub.last.as_ref().and_then(|pass| pass.ended).map(millis_since);
     json!({
-        "scrub": shared.scrub.progress(),
+        "scrub": scrub,
+        "read_back_millis": read_back,
         "damage": shared.repairs.damage(),
     })
 }

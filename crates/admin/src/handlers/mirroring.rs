@@ -14,7 +14,9 @@ use super::{Answer, DONE, Done};
 use crate::{
     body::{json, to_the_end},
     problem::Problem,
-    wire::{CheckJoin, Failover, Join, Nothing, Partner, Probe, Promote, WhichPartner, host_and_port},
+    wire::{
+        CheckJoin, Failover, Join, Nothing, Partner, Probe, Promote, WhichPartner, host_and_port,
+    },
 };
 
 pub async fn probe<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<PeerIdentity> {

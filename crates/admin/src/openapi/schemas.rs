@@ -117,7 +117,8 @@ fn integrity() -> Value {
         ],
         &[],
     );
-    let list = |items: Value| object(&[("databases", json!({ "type": "array", "items": items }))], &[]);
+    let list =
+        |items: Value| object(&[("databases", json!({ "type": "array", "items": items }))], &[]);
     json!({
         "Scrub": object(&[("running", pass.clone()), ("last", pass)], &[]),
         "Checksums": list(checksum),
@@ -212,6 +213,7 @@ fn status() -> Value {
             "applied": count,
             "readers": { "type": "array", "items": { "type": "object" } },
             "integrity": { "type": "object" },
+            "storage_error": { "type": ["object", "null"] },
             "copies": { "type": "array", "items": { "type": "object" } },
             "mirroring": mirroring(),
         },
@@ -234,6 +236,11 @@ fn mirroring() -> Value {
             "exposed_millis": unknown,
             "in_doubt": boolean,
             "parked": object,
+            "saving_orphans": object,
+            "rejoining": object,
+            "rolled_back": object,
+            "differs": { "type": "array", "items": { "type": "object" } },
+            "replay_stopped": { "type": ["string", "null"] },
             "partners": { "type": "array", "items": partner() },
             "last_error": object,
             "failover_now": { "type": "string" },
@@ -268,7 +275,10 @@ fn partner() -> Value {
             "redo_queue": unknown,
             "redo_queue_bytes": unknown,
             "lag_millis": unknown,
+            "way": { "enum": ["journal", "pages", "compare", "seed", "switching", "heal", null] },
             "progress": { "type": ["object", "null"] },
+            "differs": { "type": ["array", "null"], "items": { "type": "string" } },
+            "replay_stopped": { "type": ["string", "null"] },
             "last_error": { "type": ["object", "null"] },
             "commands": { "type": "array", "items": { "type": "object" } },
         },

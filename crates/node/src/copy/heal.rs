@@ -53,7 +53,7 @@ pub(crate) fn start_sending(
     let shared = Arc::clone(shared);
     let io = shared.io.clone();
     io.spawn(async move {
-        let meter = shared.copies.begin(Purpose::Sending);
+        let meter = shared.copies.begin(Purpose::SendingHeals);
         let mark = shared.control.read().redo_after;
         let answers = Some(answers);
         let mut sender = Sender { shared: &shared, out, answers, meter: &meter, mark };
@@ -152,7 +152,7 @@ fn begin(
     }
     crash_point("heal.begun");
     let spool = Spool::open(&directory(shared, id)).map_err(|error| failed(error.into()))?;
-    let (meter, current, undurable) = (shared.copies.begin(Purpose::Receiving), None, 0);
+    let (meter, current, undurable) = (shared.copies.begin(Purpose::ReceivingHeal), None, 0);
     let mut receiver = Receiver {
         shared: Arc::clone(shared),
         link,

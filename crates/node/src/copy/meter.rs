@@ -27,6 +27,20 @@ pub(crate) enum Purpose {
     Receiving,
     /// It goes into a file.
     Backup,
+    /// Single databases go to a mirror on which they differ. It waits for more of them as long as the link is there.
+    SendingHeals,
+    /// A single database comes from the principal.
+    ReceivingHeal,
+}
+
+impl Purpose {
+    fn word(self) -> &'static str {
+        match self {
+            Purpose::Sending | Purpose::Receiving => "catching up",
+            Purpose::Backup => "backup",
+            Purpose::SendingHeals | Purpose::ReceivingHeal => "heal",
+        }
+    }
 }
 
 /// One copy.
@@ -102,7 +116,8 @@ impl Meter {
         let rate = if seconds > 0.0 { done as f64 / seconds } else { 0.0 };
         let eta = (running && rate > 0.0).then(|| total.saturating_sub(done) as f64 / rate);
         json!({
-            "sending": self.purpose != Purpose::Receiving,
+            "purpose": self.purpose.word(),
+            "sending": !matches!(self.purpose, Purpose::Receiving | Purpose::ReceivingHeal),
             "backup": self.purpose == Purpose::Backup,
             "running": running,
             "pages": done,
@@ -141,6 +156,33 @@ impl Meters {
             all.remove(oldest);
         }
         meter
+    }
+
+    /// How far the copies with this purpose are that run now, as one; `None` if there are none.
+    ///
+    /// `rate` is in bytes a second, on the wire, and `eta` in seconds.
+    pub(crate) fn progress(&self, purpose: Purpose) -> Option<Value> {
+        let all = self.0.lock().expect("no holder of this lock panics");
+        let running: Vec<Value> = all
+            .iter()
+            .filter(|meter| meter.purpose == purpose && meter.runs())
+            .map(|meter| meter.show())
+            .collect();
+        let sum = |name: &str| running.iter().filter_map(|one| one[name].as_u64()).sum::<u64>();
+        let rate = |one: &Value| {
+            let (bytes, seconds) = (one["bytes"].as_f64()?, one["seconds"].as_f64()?);
+            (seconds > 0.0).then(|| bytes / seconds)
+        };
+        let eta = running.iter().filter_map(|one| one["eta"].as_f64()).reduce(f64::max);
+        (!running.is_empty()).then(|| {
+            json!({
+                "pages": sum("pages"),
+                "pages_total": sum("pages_total"),
+                "bytes": sum("bytes"),
+                "rate": running.iter().filter_map(rate).sum::<f64>(),
+                "eta": eta,
+            })
+        })
     }
 
     /// All that are remembered, the oldest first.

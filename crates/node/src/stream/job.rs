@@ -86,6 +86,10 @@ impl Desk<'_> {
         }
         let was_open = self.connection.in_transaction();
         let outcome = self.connection.run(statement, sink);
+        if let Err(error) = &outcome {
+            let (shared, writes) = (self.shared, matches!(self.permit, Permit::Held));
+            shared.storage.failed(&shared.settings.data, &self.hosted.name, error, writes);
+        }
         if let Err(error) = &outcome
             && was_open
             && !self.connection.in_transaction()

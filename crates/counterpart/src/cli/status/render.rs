@@ -8,6 +8,8 @@ use super::super::{
     view::{self, decimal, number, text},
 };
 
+mod care;
+
 /// A partner that is connected and silent for longer than this is worth a line.
 const NOTICEABLE_MILLIS: u64 = 2_000;
 
@@ -15,6 +17,7 @@ const NOTICEABLE_MILLIS: u64 = 2_000;
 pub fn status(status: &Value, asked: &str, screen: &Screen) -> String {
     let mut lines = vec![heading(status, screen)];
     lines.extend(server_lines(status, asked));
+    lines.extend(care::server_lines(status, screen));
     for partner in view::partners(status) {
         lines.push(String::new());
         lines.extend(partner_lines(partner, screen));
@@ -154,6 +157,7 @@ fn partner_lines(partner: &Value, screen: &Screen) -> Vec<String> {
     line("lag", number(partner, "/lag_millis").map(millis));
     line("silent", silence(partner));
     line("progress", progress(partner));
+    lines.extend(care::partner_lines(partner, screen));
     if let Some((what, remedy)) = view::last_error(partner) {
         lines.extend(error_lines(&what, &remedy, screen));
     }
@@ -179,20 +183,65 @@ fn queue(partner: &Value, name: &str) -> Option<String> {
     Some(format!("{} events{bytes}", human::count(events)))
 }
 
-/// How far a seed or catch-up has come: bytes done and in all, rate, time left.
+/// How a mirror catches up and how far it has come: the way, bytes or pages done and in all, rate, time left.
 pub fn progress(partner: &Value) -> Option<String> {
-    let at = |name: &str| partner.pointer(&format!("/progress/{name}"));
-    let (done, total) = (at("done")?.as_u64()?, at("total")?.as_u64()?);
-    let percent = 100.0 * done as f64 / total.max(1) as f64;
-    let (done, total) = (human::bytes(done), human::bytes(total));
-    let mut line = format!("{done} of {total} ({percent:.0} %)");
-    if let Some(rate) = at("rate").and_then(Value::as_f64) {
-        line += &format!(", {}/s", human::bytes(rate as u64));
+    let way = text(partner, "/way");
+    let figures =
+        partner.get("progress").and_then(|progress| seeded(progress).or_else(|| copied(progress)));
+    let left = || number(partner, "/behind").or_else(|| number(partner, "/send_queue"));
+    let how = match (way, figures) {
+        (None, figures) => return figures,
+        (Some("switching"), _) => {
+            return Some("what came takes the place of what was there".to_owned());
+        }
+        (Some("journal"), _) => format!("{} events left", human::count(left()?)),
+        (Some(_), Some(figures)) => figures,
+        (Some(_), None) => "beginning".to_owned(),
+    };
+    Some(format!("{}: {how}", way_words(way?)))
+}
+
+/// What is sent, for a way to catch up.
+fn way_words(way: &str) -> &str {
+    match way {
+        "journal" => "by the journal",
+        "pages" => "by pages that changed since",
+        "compare" => "by pages that differ",
+        "seed" => "seed",
+        "heal" => "healing",
+        other => other,
     }
-    if let Some(eta) = at("eta").and_then(Value::as_f64) {
-        line += &format!(", {} left", human::seconds(eta));
+}
+
+/// A seed, which is known in bytes.
+fn seeded(progress: &Value) -> Option<String> {
+    let (done, total) = (number(progress, "/done")?, number(progress, "/total")?);
+    let (what, of) = (human::bytes(done), human::bytes(total));
+    Some(format!("{what} of {of} ({}){}", percent(done, total), pace(progress)))
+}
+
+/// A copy, which is known in pages; how many bytes they take on the wire is seen when they are sent.
+fn copied(progress: &Value) -> Option<String> {
+    let (done, total) = (number(progress, "/pages")?, number(progress, "/pages_total")?);
+    let sent = number(progress, "/bytes").map(|bytes| format!(", {}", human::bytes(bytes)));
+    let (what, of) = (human::count(done), human::count(total));
+    let share = percent(done, total);
+    Some(format!("{what} of {of} pages ({share}){}{}", sent.unwrap_or_default(), pace(progress)))
+}
+
+fn percent(done: u64, total: u64) -> String {
+    format!("{:.0} %", 100.0 * done as f64 / total.max(1) as f64)
+}
+
+fn pace(progress: &Value) -> String {
+    let mut text = String::new();
+    if let Some(rate) = decimal(progress, "/rate") {
+        text += &format!(", {}/s", human::bytes(rate as u64));
     }
-    Some(line)
+    if let Some(eta) = decimal(progress, "/eta") {
+        text += &format!(", {} left", human::seconds(eta));
+    }
+    text
 }
 
 fn reader_line(reader: &Value) -> Option<String> {

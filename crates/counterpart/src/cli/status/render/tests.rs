@@ -144,3 +144,88 @@ fn a_standalone_server_says_nothing_about_failing_over() {
     }));
     assert!(!text.contains("fail over") && !text.contains("safety"), "{text}");
 }
+
+#[test]
+fn how_a_mirror_catches_up_is_said_with_what_is_left() {
+    let line = |partner: Value| progress(&partner);
+    let pages = json!({ "pages": 30, "pages_total": 120, "bytes": 4096, "rate": 1024, "eta": 2.0 });
+    assert_eq!(
+        line(json!({ "way": "compare", "progress": pages })).as_deref(),
+        Some("by pages that differ: 30 of 120 pages (25 %), 4.0 KiB, 1.0 KiB/s, 2.0 s left")
+    );
+    let seed = json!({ "done": 512, "total": 1024, "pages": 1, "pages_total": 2 });
+    assert_eq!(
+        line(json!({ "way": "seed", "progress": seed })).as_deref(),
+        Some("seed: 512 B of 1.0 KiB (50 %)")
+    );
+    let journal = json!({ "way": "journal", "progress": null, "send_queue": 1234 });
+    assert_eq!(line(journal).as_deref(), Some("by the journal: 1,234 events left"));
+    let beginning = json!({ "way": "pages", "progress": null });
+    assert_eq!(line(beginning).as_deref(), Some("by pages that changed since: beginning"));
+    assert!(line(json!({ "way": "switching" })).unwrap().contains("takes the place"));
+    assert_eq!(line(json!({ "way": null, "progress": null, "send_queue": 0 })), None);
+}
+
+#[test]
+fn when_all_is_good_one_line_says_so() {
+    let never = json!({ "scrub": { "last": null }, "damage": { "found": 0, "repaired": 0 } });
+    let text = shown(&json!({ "role": "standalone", "integrity": never }));
+    assert!(text.contains("\n  integrity   all good; not read back since the start"), "{text}");
+    let integrity = json!({
+        "scrub": { "last": { "bytes": 2048, "failures": [] }, "running": { "bytes": 1, "total": 4 } },
+        "read_back_millis": 3000, "damage": { "found": 0 },
+    });
+    let text = shown(&json!({ "role": "standalone", "integrity": integrity }));
+    let line = "all good; all of it (2.0 KiB) was read back 3.0 s ago, reading back now (25 %)";
+    assert!(text.contains(line) && !text.contains("what to do"), "{text}");
+}
+
+#[test]
+fn damage_is_told_with_what_became_of_it_and_what_to_do() {
+    let text = |repaired: u64, failures: Value| {
+        let last = json!({ "damaged_segments": 1, "repaired_segments": 1, "failures": failures });
+        shown(&json!({ "role": "principal", "integrity": {
+            "scrub": { "last": last }, "damage": { "found": 2, "repaired": repaired },
+        }}))
+    };
+    let mended = text(2, json!([]));
+    assert!(
+        mended.contains("2 damaged pages met, 2 repaired; 1 damaged journal segments, 1 mended")
+    );
+    assert!(mended.contains("what to do  nothing is wrong now"), "{mended}");
+    let not = text(1, json!(["page 7 is gone"]));
+    assert!(not.contains("page 7 is gone") && not.contains("what to do  connect"), "{not}");
+}
+
+#[test]
+fn what_is_wrong_with_the_data_is_said_in_words_with_a_remedy() {
+    let range = json!({ "common": 10, "end": 13 });
+    let told = |mirroring: Value| shown(&json!({ "role": "mirror", "mirroring": mirroring }));
+    for (mirroring, words) in [
+        (json!({ "saving_orphans": range }), "orphans     saving 3 events after LSN 10"),
+        (
+            json!({ "rejoining": range }),
+            "3 events after LSN 10 are kept, see `counterpart orphans list`",
+        ),
+        (
+            json!({ "rolled_back": { "mirror": "bb", "common": 10, "end": 13 } }),
+            "promote the mirror",
+        ),
+        (
+            json!({ "differs": [{ "database": "shop", "since": 9 }] }),
+            "differs     shop since LSN 9",
+        ),
+        (json!({ "replay_stopped": "no space" }), "stopped     no space"),
+        (json!({ "partners": [{ "differs": ["shop"] }] }), "nothing while it is connected"),
+        (json!({ "partners": [{ "replay_stopped": "no space" }] }), "restart that server"),
+    ] {
+        let text = told(mirroring);
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    let met = json!({ "database": "main", "code": "SQLITE_READONLY", "what": "attempt to write" });
+    let text = shown(&json!({ "role": "principal", "storage_error": met }));
+    assert!(
+        text.contains("disk        writing to main failed: attempt to write (SQLITE_READONLY)")
+    );
+    assert!(text.contains("what to do  look after the disk"), "{text}");
+}
