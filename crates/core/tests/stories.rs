@@ -355,3 +355,34 @@ fn what_a_copy_is_taking_the_place_of_is_not_called_final() {
     let core = world.nodes[0].core.as_ref().expect("a runs");
     assert!(core.shows_only_final(world.nodes[0].disk.content.end()));
 }
+
+/// A switch to a copy without any event after its mark is interrupted by a crash. At the next start the copy was in place
+/// before the engine had said that it follows, and what it then said of the old databases was taken for the copy's: it
+/// was called whole although nobody had opened it.
+#[test]
+fn an_interrupted_switch_goes_on_only_after_the_engine_follows() {
+    let mut world = mirrored(&["a", "b"], Safety::Full);
+    cut_off(&mut world, 0, 1);
+    write_and_run(&mut world, 0, 1);
+    promote(&mut world, 1);
+    write_and_run(&mut world, 1, 3);
+    world.nodes[0].held.insert(Thread::Journal);
+    heal(&mut world, 0, 1);
+    world.advance(10_000);
+    world.crash(0);
+    let before = world.nodes[0].disk.journal.end();
+    let switching = |world: &World| {
+        let durable = &world.nodes[0].disk.durable;
+        durable.seeding.as_ref().is_some_and(|progress| progress.spooled)
+    };
+    assert!(switching(&world), "the crash comes in the middle");
+    world.nodes[0].held = [Thread::Engine].into();
+    world.start(0);
+    world.advance(5_000);
+    assert_eq!(world.nodes[0].disk.journal.end(), before, "the copy takes its place too early");
+    world.nodes[0].held.clear();
+    world.advance(20_000);
+    assert!(!switching(&world));
+    let (a, b) = (&world.nodes[0].disk, &world.nodes[1].disk);
+    assert_eq!((a.content.end(), a.journal.end()), (b.content.end(), b.journal.end()));
+}

@@ -148,11 +148,11 @@ impl Core {
         self.emit(Action::AdoptPages { mark, end });
     }
 
-    /// Goes on with a switch that a crash interrupted.
+    /// Goes on with a switch that a crash interrupted, once the engine is a mirror's: what it says of the position that it
+    /// shows is about what was there before, and would be taken for the copy's.
     pub(super) fn resume_switch(&mut self) {
-        let Some(progress) = self.d.seeding.as_deref().filter(|_| self.is_switching()) else {
-            return;
-        };
+        let due = self.is_switching() && self.journal_busy == 0;
+        let Some(progress) = self.d.seeding.as_deref().filter(|_| due) else { return };
         let (mark, end) = (progress.mark, progress.consistent_at.unwrap_or(progress.mark));
         self.commit = end;
         self.journal_busy += 1;

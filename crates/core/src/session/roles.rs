@@ -17,6 +17,7 @@ impl Core {
         if role == Role::Mirror {
             // Nothing is queued for the journal any more.
             self.end = self.hardened;
+            self.resume_switch();
         } else {
             self.promotion_done();
         }

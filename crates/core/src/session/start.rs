@@ -129,8 +129,8 @@ impl Core {
             deposed.parked = None;
         }
         self.log(Level::Info, "initialising as mirror");
+        // A switch that a crash interrupted goes on once the engine has answered.
         self.emit(Action::BecomeMirror);
-        self.resume_switch();
     }
 }
 
