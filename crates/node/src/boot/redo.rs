@@ -272,6 +272,12 @@ impl Redo<'_> {
         }
         crash_point("redo.files_durable");
         for entry in &self.catalog.databases {
+            // A file that was too short has holes now. Unknown pages would hide that it differs, and be served.
+            if let Some(map) = self.maps.get(&entry.id).filter(|map| map.checksum_at().0 == 0) {
+                let path = self.path(entry.id);
+                let rebuilt = map.rebuild(up_to, &mut |_, _| ());
+                rebuilt.map_err(io_error("can't build the page map of", &path))?;
+            }
             if let Some(error) = self.verify(entry) {
                 self.ill.insert(entry.id, error);
             }
