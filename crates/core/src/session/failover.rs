@@ -370,7 +370,7 @@ impl Core {
         }
         let text =
             format!("another server is principal in epoch {by}; this one confirms nothing more");
-        self.log(Level::Error, text.clone());
+        // The alarm says it. It is no error yet: most of the time this server joins the other one by itself.
         self.alarm(AlarmKind::Deposed, None, true, text);
     }
 
