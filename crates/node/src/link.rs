@@ -57,8 +57,8 @@ pub(crate) type SeedSink = Arc<Mutex<Option<mpsc::Sender<SeedIn>>>>;
 pub(crate) enum SeedIn {
     /// Pages.
     Pages(SeedPages),
-    /// There are no more: make everything durable.
-    Finish,
+    /// There are no more: make everything durable. The copy is consistent at this position.
+    Finish(Lsn),
 }
 
 /// The way in for frames of a copy: to whoever receives it, or, on the other side, to whoever sends it and awaits
@@ -121,12 +121,12 @@ impl Link {
     }
 
     /// The partner has sent all pages; the receiver shall finish once it has taken them.
-    pub(crate) fn finish_seed(&self, shared: &Shared) {
+    pub(crate) fn finish_seed(&self, shared: &Shared, consistent_at: Lsn) {
         let sink = self.sink.lock().expect("no holder of this lock panics").take();
         shared.io.spawn(async move {
             if let Some(sink) = sink {
                 // A receiver that has failed has told the driver so.
-                let _failed = sink.send(SeedIn::Finish).await;
+                let _failed = sink.send(SeedIn::Finish(consistent_at)).await;
             }
         });
     }

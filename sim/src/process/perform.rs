@@ -40,7 +40,7 @@ impl Process {
             Action::ReceiveSeed(link, progress) => self.begin_receiving(around, link, *progress),
             Action::FinishSeed(link, consistent_at) => {
                 self.seed_end = Some(consistent_at);
-                self.finish_receiving(around, link);
+                self.finish_receiving(around, link, consistent_at);
             }
             Action::Append(link) => self.append(around, link),
             Action::TruncateJournal(lsn) => {

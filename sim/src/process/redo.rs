@@ -25,6 +25,9 @@ struct Redo {
     catalog: Control,
     epoch: Option<Epoch>,
     mark: Option<Lsn>,
+    /// Databases without a file, into which nothing is redone. One that is dropped by what follows need not have one: an
+    /// earlier redo got that far before it was interrupted.
+    lost: BTreeSet<DatabaseId>,
 }
 
 impl Process {
@@ -60,7 +63,7 @@ impl Process {
     fn redo(&mut self, up_to: Lsn) -> Result<(), String> {
         self.note_final(up_to)?;
         let catalog = self.control.read().clone();
-        self.check_files(&catalog)?;
+        let lost = self.lost_files(&catalog)?;
         let from = catalog.redo_after;
         let mut redo = Redo {
             files: BTreeMap::new(),
@@ -69,6 +72,7 @@ impl Process {
             catalog,
             epoch: None,
             mark: None,
+            lost,
         };
         for record in self.journal.records_after(from) {
             let record = record.map_err(|error| error.to_string())?;
@@ -80,16 +84,17 @@ impl Process {
         self.finish_redo(redo)
     }
 
-    fn check_files(&self, catalog: &Control) -> Result<(), String> {
+    fn lost_files(&self, catalog: &Control) -> Result<BTreeSet<DatabaseId>, String> {
+        let mut lost = BTreeSet::new();
         if !catalog.is_whole() || catalog.catalog_lsn > catalog.redo_after {
-            return Ok(());
+            return Ok(lost);
         }
         for entry in &catalog.databases {
             if Pages::read(&self.disk, entry.id).map_err(text)?.size() == 0 {
-                return Err(format!("the file of database {} is missing or empty", entry.name));
+                lost.insert(entry.id);
             }
         }
-        Ok(())
+        Ok(lost)
     }
 
     fn redo_one(&self, redo: &mut Redo, record: &Record) -> Result<(), String> {
@@ -106,10 +111,11 @@ impl Process {
             Kind::DropDatabase => {
                 redo.runs.remove(&id);
                 redo.files.remove(&id);
+                redo.lost.remove(&id);
                 redo.catalog.note_dropped(id, record.lsn());
                 remove_if_there(&self.disk, &file_path(id)).map_err(text)?;
             }
-            _ if dropped_later => {}
+            _ if dropped_later || redo.lost.contains(&id) => {}
             Kind::Chunk => redo.runs.entry(id).or_default().push(record.clone()),
             Kind::Transaction | Kind::CreateDatabase => {
                 if let Entry::Vacant(place) = redo.files.entry(id) {
@@ -132,6 +138,9 @@ impl Process {
     }
 
     fn finish_redo(&mut self, redo: Redo) -> Result<(), String> {
+        if let Some(id) = redo.lost.first() {
+            return Err(format!("the file of database {id} is missing or empty"));
+        }
         self.runs_begun = redo.runs.iter().map(|(&id, run)| (id, run[0].lsn())).collect();
         for (&id, (pages, changed)) in &redo.files {
             pages.write(&self.disk, id, changed).map_err(text)?;

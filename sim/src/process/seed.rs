@@ -54,7 +54,7 @@ pub struct Receiver {
 
 enum In {
     Pages(SeedPages),
-    Finish,
+    Finish(Lsn),
 }
 
 impl Process {
@@ -230,9 +230,9 @@ impl Process {
         self.wake_receiver(around);
     }
 
-    pub(super) fn finish_receiving(&mut self, around: &mut Around, link: LinkId) {
+    pub(super) fn finish_receiving(&mut self, around: &mut Around, link: LinkId, end: Lsn) {
         if let Some(receiver) = self.receiver.as_mut().filter(|receiver| receiver.link == link) {
-            receiver.queue.push_back(In::Finish);
+            receiver.queue.push_back(In::Finish(end));
             self.wake_receiver(around);
         }
     }
@@ -256,11 +256,10 @@ impl Process {
         while let Some(arrived) = r.queue.pop_front() {
             match arrived {
                 In::Pages(pages) => self.write_pages(around, r, &pages)?,
-                In::Finish => {
+                In::Finish(consistent_at) => {
                     self.leave_database(around, r)?;
                     self.disk.sync_dir(directory()).map_err(super::redo::text)?;
-                    let all = r.announced.keys().all(|&id| self.disk.open(&file_path(id)).is_ok());
-                    if r.progress.copied_at <= r.progress.mark && all {
+                    if consistent_at <= r.progress.mark {
                         self.reload(around, r.progress.mark)?;
                         self.input(around, Input::Whole(r.progress.mark));
                     }

@@ -169,7 +169,7 @@ impl Driver {
             Action::FinishSeed(link, consistent_at) => {
                 self.seed_end = Some(consistent_at);
                 if let Some(link) = self.links.get(&link) {
-                    link.finish_seed(&self.shared);
+                    link.finish_seed(&self.shared, consistent_at);
                 }
             }
             other => unreachable!("{other:?} has nothing to do with seeds"),

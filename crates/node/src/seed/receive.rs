@@ -90,10 +90,11 @@ impl Receiver {
         while let Some(arrived) = pages.blocking_recv() {
             match arrived {
                 SeedIn::Pages(pages) => self.write(&pages)?,
-                SeedIn::Finish => {
+                SeedIn::Finish(consistent_at) => {
                     self.finish()?;
-                    if self.progress.copied_at <= self.progress.mark && self.has_all_files() {
-                        // Nothing was written meanwhile, so there is nothing to redo: the copy is whole as it is.
+                    if consistent_at <= self.progress.mark {
+                        // Nothing was written meanwhile, so there is nothing to redo: the copy is whole as it is. Only
+                        // the principal can tell: of a database that it dropped, a part may have come.
                         boot::reload(&self.shared, self.progress.mark)?;
                         self.shared.inputs.send(Input::Whole(self.progress.mark));
                     }
@@ -190,11 +191,6 @@ impl Receiver {
     fn finish(&mut self) -> Result<(), ReceiveError> {
         self.leave_database()?;
         Ok(sync_dir(&self.shared.settings.data)?)
-    }
-
-    /// Whether every database that was announced has come; one that was dropped meanwhile has not.
-    fn has_all_files(&self) -> bool {
-        self.announced.keys().all(|id| file_path(&self.shared.settings.data, *id).exists())
     }
 
     fn tell(&self) {
