@@ -271,6 +271,8 @@ pub struct Process {
     pub poisoned: Option<String>,
     /// A database that is dropped, while that is not final: nobody creates, drops, checkpoints or lists meanwhile.
     dropping: Option<DatabaseId>,
+    /// Drops that are in the journal and not in the catalog: nobody replays them.
+    dropped: BTreeMap<DatabaseId, Lsn>,
     /// Replay has stopped for good.
     pub stuck: bool,
     /// How much slower its disk is.

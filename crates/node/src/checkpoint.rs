@@ -247,13 +247,17 @@ pub fn note_final(shared: &Shared, lsn: Lsn) -> Result<(), ControlError> {
 pub fn advance_redo(shared: &Shared, mark: Lsn) -> Result<(), ControlError> {
     let commit = shared.confirmations.commit_lsn();
     let checksums = file_checksums(shared);
+    // Redo does not meet these any more; their files go at the next start.
+    let drops = shared.databases.drops_up_to(mark);
     crash_point("checkpoint.before_control");
     shared.control.update(|control| {
+        drops.iter().for_each(|&(id, lsn)| control.note_dropped(id, lsn));
         control.redo_after = control.redo_after.max(mark);
         control.commit_lsn = control.commit_lsn.max(commit);
         control.checksums = checksums;
     })?;
     crash_point("checkpoint.after_control");
+    drops.iter().for_each(|&(id, _)| shared.databases.drop_is_noted(id));
     shared.inputs.redo_advanced();
     Ok(())
 }

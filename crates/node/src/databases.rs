@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -122,6 +122,9 @@ pub struct Databases {
     pub quarantine: Quarantine,
     /// Held by whoever creates or drops a database, so that the list changes in the order of the journal.
     pub changes: tokio::sync::Mutex<()>,
+    /// Drops that are in the journal and not in the catalog yet. They stay here if whoever dropped stopped waiting, as
+    /// when this server was deposed: nobody replays them, because the databases show them already.
+    dropped: Mutex<BTreeMap<DatabaseId, Lsn>>,
 }
 
 #[derive(Default)]
@@ -141,6 +144,7 @@ impl Databases {
             open: RwLock::new(open),
             quarantine: Quarantine::default(),
             changes: tokio::sync::Mutex::new(()),
+            dropped: Mutex::default(),
         }
     }
 
@@ -214,6 +218,27 @@ impl Databases {
         Some(hosted)
     }
 
+    fn drops(&self) -> std::sync::MutexGuard<'_, BTreeMap<DatabaseId, Lsn>> {
+        self.dropped.lock().expect("no holder of this lock panics")
+    }
+
+    /// A drop is in the journal, at `lsn`.
+    pub fn note_drop(&self, id: DatabaseId, lsn: Lsn) {
+        self.drops().insert(id, lsn);
+    }
+
+    /// The catalog has the drop of a database.
+    pub fn drop_is_noted(&self, id: DatabaseId) {
+        self.drops().remove(&id);
+    }
+
+    /// The drops up to `lsn` that the catalog does not have.
+    #[must_use]
+    pub fn drops_up_to(&self, lsn: Lsn) -> Vec<(DatabaseId, Lsn)> {
+        let drops = self.drops();
+        drops.iter().filter(|(_, at)| **at <= lsn).map(|(&id, &at)| (id, at)).collect()
+    }
+
     /// Takes all databases out; clients are told why.
     pub fn close_all(&self, why: Refusal) {
         let mut open = self.write();
@@ -222,6 +247,7 @@ impl Databases {
         }
         *open = Open { unavailable: Some(why), ..Open::default() };
         drop(open);
+        self.drops().clear();
         self.quarantine.clear();
     }
 
@@ -253,4 +279,25 @@ pub fn not_found(name: &DatabaseName) -> Refusal {
         format!("there is no database called {name}"),
         "list the databases with `counterpart db list`, or create it on the principal with `counterpart db create`",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A principal was deposed while a drop waited to become final. As a mirror it replayed nothing of it, for its
+    /// databases showed it already; a checkpoint passed it, and after the next start the dropped database was back.
+    #[test]
+    fn a_drop_that_nobody_waits_for_any_more_is_kept_until_a_checkpoint_passes_it() {
+        let databases = Databases::unavailable(Refusal::new("TEST", "nothing is here", "none"));
+        databases.note_drop(DatabaseId(6), Lsn(190));
+        databases.note_drop(DatabaseId(7), Lsn(200));
+        assert_eq!(databases.drops_up_to(Lsn(189)), []);
+        assert_eq!(databases.drops_up_to(Lsn(195)), [(DatabaseId(6), Lsn(190))]);
+        databases.drop_is_noted(DatabaseId(6));
+        assert_eq!(databases.drops_up_to(Lsn(300)), [(DatabaseId(7), Lsn(200))]);
+        // What is loaded anew is redone from the journal, drops and all.
+        databases.close_all(Refusal::new("TEST", "all is replaced", "none"));
+        assert_eq!(databases.drops_up_to(Lsn(300)), []);
+    }
 }

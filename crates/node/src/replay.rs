@@ -448,6 +448,7 @@ pub fn forget_database(shared: &Shared, id: DatabaseId, lsn: Lsn) -> Result<(), 
         // The file goes: a restart must not take the drop for something that can be cut.
         control.commit_lsn = control.commit_lsn.max(commit);
     })?;
+    shared.databases.drop_is_noted(id);
     crash_point("drop.forgotten");
     remove_files(shared, id)
 }

@@ -217,6 +217,7 @@ fn new(
         promoting: None,
         poisoned: None,
         dropping: None,
+        dropped: BTreeMap::new(),
         stuck: false,
         slow: 1,
     }

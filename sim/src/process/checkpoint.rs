@@ -83,7 +83,11 @@ impl Process {
         around.trace.line(around.agenda.now(), || {
             let header = record[0].header();
             let (kind, id, size) = (header.kind, header.database, header.size_in_pages);
-            format!("{} writes {lsn}: {kind:?} of database {id}, {size} pages", self.name())
+            let sum = header.database_checksum;
+            format!(
+                "{} writes {lsn}: {kind:?} of database {id}, {size} pages, {sum:016x}",
+                self.name()
+            )
         });
         around.truth.wrote(self.me, &record[0], state);
         self.plan_pump(around);

@@ -235,6 +235,7 @@ impl Process {
             // Files go only when nothing can take the drop back any more.
             Ok(lsn) => {
                 self.dropping = Some(id);
+                self.dropped.insert(id, lsn);
                 self.when_final(around, lsn, Waiter::Drop(id, lsn));
             }
             Err(why) => {

@@ -37,6 +37,7 @@ impl Process {
     /// Why that is not possible.
     pub fn reload(&mut self, around: &mut Around, up_to: Lsn) -> Result<(), String> {
         self.databases.clear();
+        self.dropped.clear();
         self.available = false;
         around.trace.line(around.agenda.now(), || {
             let control = self.control.read();
@@ -50,6 +51,11 @@ impl Process {
             let model = Model::open(&self.disk, id, name, up_to).map_err(text)?;
             self.databases.insert(id, model);
         }
+        around.trace.line(around.agenda.now(), || {
+            let told = |m: &Model| format!("{} {:016x}", m.id, m.map.checksum());
+            let all: Vec<String> = self.databases.values().map(told).collect();
+            format!("{} has {}", self.name(), all.join(", "))
+        });
         self.applied = up_to;
         self.advance(around, up_to);
         self.available = true;
@@ -179,10 +185,15 @@ impl Process {
     /// Redo starts after `mark` from now on.
     pub(super) fn advance_redo(&mut self, around: &mut Around, mark: Lsn) -> Result<(), String> {
         let commit = self.confirmations.commit_lsn();
+        let dropped = self.dropped.clone();
         self.update(|control| {
+            for (&id, &lsn) in dropped.iter().filter(|(_, lsn)| **lsn <= mark) {
+                control.note_dropped(id, lsn);
+            }
             control.redo_after = control.redo_after.max(mark);
             control.commit_lsn = control.commit_lsn.max(commit);
         })?;
+        self.dropped.retain(|_, lsn| *lsn > mark);
         self.input(around, Input::RedoAdvanced);
         Ok(())
     }
@@ -190,6 +201,7 @@ impl Process {
     /// Deletes all databases; the journal stays, and none of it is redone any more.
     pub(super) fn discard_data(&mut self, around: &mut Around) -> Result<(), String> {
         self.databases.clear();
+        self.dropped.clear();
         self.available = false;
         self.runs_begun = BTreeMap::new();
         let end = self.journal.last();
@@ -228,6 +240,7 @@ impl Process {
         lsn: Lsn,
     ) -> Result<(), String> {
         self.databases.remove(&id);
+        self.dropped.remove(&id);
         let commit = self.confirmations.commit_lsn().min(lsn);
         self.update(|control| {
             control.note_dropped(id, lsn);

@@ -12,6 +12,7 @@ use super::{
     Around, CatalogEntry, Job, Process,
     database::{Model, Pages},
 };
+use crate::truth::Truth;
 
 /// Journal bytes replayed at a time.
 const STEP: usize = 16 << 10;
@@ -209,7 +210,15 @@ impl Process {
         for (id, model) in &mut self.databases {
             if model.is_dirty && !replay.runs.contains_key(id) {
                 match model.checkpoint(&self.disk) {
-                    Ok(()) => {}
+                    Ok(()) => {
+                        let (me, at) = (Truth::name(self.me), self.applied);
+                        around.trace.line(around.agenda.now(), || {
+                            format!(
+                                "{me} copies database {id} at {at}, {:016x}",
+                                model.map.checksum()
+                            )
+                        });
+                    }
                     Err(error) if counterpart_journal::disk::is_full(&error) => return Ok(()),
                     Err(error) => return Err(error.to_string()),
                 }

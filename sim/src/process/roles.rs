@@ -146,6 +146,10 @@ impl Process {
         }
         self.confirmations.begin(commit);
         let (applied, whole) = (self.applied, self.control.read().is_whole());
+        if self.control.read().session.empty && self.control.read().session.before_join.is_some() {
+            // Until now it answered from the data that its operator had replaced.
+            around.truth.replaced(self.me);
+        }
         let unfinal = whole && (applied > commit || self.journal.poisoned().is_some());
         self.available = whole && !unfinal;
         Changed::Mirror { applied, unfinal }

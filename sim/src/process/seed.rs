@@ -273,6 +273,7 @@ impl Process {
 
     fn make_room(&mut self, around: &mut Around, r: &Receiver) -> Result<(), String> {
         self.databases.clear();
+        self.dropped.clear();
         self.available = false;
         let p = &r.progress;
         if !p.done.is_empty() || p.database.is_some() {

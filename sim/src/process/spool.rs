@@ -184,6 +184,7 @@ impl Process {
     fn try_to_adopt(&mut self, around: &mut Around, mark: Lsn, end: Lsn) -> Result<(), String> {
         self.replay = None;
         self.databases.clear();
+        self.dropped.clear();
         (self.available, self.reloading, self.seed_end) = (false, false, None);
         let found = self.read_spool()?;
         let last = found.tail.last().map_or(mark, Record::lsn);

@@ -192,6 +192,7 @@ pub(crate) async fn drop_hosted(shared: &Arc<Shared>, hosted: &Arc<Hosted>) -> R
     })
     .await?;
     crash_point("drop.journaled");
+    shared.databases.note_drop(id, lsn);
     shared.databases.remove(id);
     // Files go only when nothing can take the drop back any more.
     shared.confirmations.wait(lsn).await?;
