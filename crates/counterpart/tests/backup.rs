@@ -164,6 +164,75 @@ fn an_empty_mirror_that_is_given_a_plain_sqlite_file_gets_only_what_differs() {
     join_by_what_differs(&principal, &mirror, &["--from-backup", plain.to_str().unwrap()]);
 }
 
+/// Copies of the segments of a server's journal, the oldest first.
+fn segments(server: &Server, to: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(server.data().join("journal")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let name = |path: &std::path::Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let kept = paths.filter(|path| name(path).ends_with(".seg") && !name(path).contains("spare"));
+    let copied = kept.map(|path| {
+        let copy = to.join(name(&path));
+        std::fs::copy(&path, &copy).unwrap();
+        copy.to_str().unwrap().to_owned()
+    });
+    let mut all: Vec<String> = copied.collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn journal_segments_that_follow_a_backup_bring_it_forward() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    let file = file.to_str().unwrap();
+    let principal = principal_with_backup(24, file);
+    // Every page is another one since then; the journal has them all, in more than one segment.
+    principal.client().run("update much set x = randomblob(4000)");
+    principal.client().run("create table later(x)");
+    let mut after = segments(&principal, dir.path());
+    assert!(after.len() > 1, "{after:?}");
+    let mirror = Server::start();
+    after.insert(0, file.to_owned());
+    after.insert(0, "--from-backup".to_owned());
+    let args: Vec<&str> = after.iter().map(String::as_str).collect();
+    join_by_what_differs(&principal, &mirror, &args);
+}
+
+#[test]
+fn segments_that_do_not_follow_the_backup_are_refused_by_name_and_nothing_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    let file = file.to_str().unwrap();
+    let principal = principal_with_backup(8, file);
+    principal.client().run("update much set x = randomblob(4000)");
+    principal.client().run("update much set x = randomblob(4000)");
+    let own = segments(&principal, dir.path());
+    let (newest, elsewhere) = (own.last().unwrap(), tempfile::tempdir().unwrap());
+    let other = principal_with_backup(1, elsewhere.path().join("x").to_str().unwrap());
+    let foreign = segments(&other, elsewhere.path());
+    let mut bytes = std::fs::read(newest).unwrap();
+    bytes[5000] ^= 1;
+    let broken = elsewhere.path().join("broken.seg");
+    std::fs::write(&broken, bytes).unwrap();
+    let mirror = Server::start();
+    let (p, m) = (principal.url(), mirror.url());
+    for (files, code, named) in [
+        (vec![file, newest.as_str()], "SEGMENT_DOES_NOT_FOLLOW", newest.as_str()),
+        (vec![file, foreign[0].as_str()], "SEGMENT_DOES_NOT_FOLLOW", foreign[0].as_str()),
+        (vec![own[0].as_str()], "SEGMENT_DOES_NOT_FOLLOW", own[0].as_str()),
+        (vec![file, broken.to_str().unwrap()], "SEGMENT_DAMAGED", "broken.seg"),
+    ] {
+        let mut args = vec!["mirror", "start", "--principal", &p, "--mirror", &m, "--yes", "--json"];
+        args.push("--from-backup");
+        args.extend(files);
+        let failure = json(&run_cli(None, &args).stderr);
+        assert_eq!(failure["error"]["code"], code, "{failure}");
+        assert!(failure["error"]["what"].as_str().unwrap().contains(named), "{failure}");
+        assert_eq!(mirror.status()["role"], "standalone");
+        assert!(!mirror.data().join("spool").exists());
+    }
+}
+
 #[test]
 fn a_damaged_backup_is_refused_by_the_mirror_to_be_and_nothing_has_changed() {
     let dir = tempfile::tempdir().unwrap();

@@ -19,6 +19,7 @@ mod recover;
 mod reset;
 mod scan;
 pub mod segment;
+mod segment_file;
 mod shared;
 mod space;
 mod table;
@@ -38,6 +39,7 @@ pub use error::{
 pub use journal::{Config, Journal, Progress};
 pub use read::{Chunk, Records};
 pub use recover::{Cut, Recovery};
+pub use segment_file::{SegmentFileError, read_segment_file};
 pub use verify::{MendError, Span};
 
 /// Locks; a thread that panicked while it held the lock has left the value whole, as no holder leaves it half-changed

@@ -6,4 +6,5 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod look;
 pub mod restore;
+mod roll;
 pub(crate) mod upload;

@@ -83,11 +83,11 @@ fn save(content: &mut Watched<impl Read>, length: u64, args: &Target) -> Result<
     put(args, &mut |path, file| write(content, length, path, file))
 }
 
+/// Writes a file of this name; the file as it was opened, or why it was not.
+type Fill<'a> = dyn FnMut(&Path, io::Result<File>) -> Result<(), Failure> + 'a;
+
 /// Has `fill` write the file, and puts it in place only if that succeeds.
-fn put(
-    args: &Target,
-    fill: &mut dyn FnMut(&Path, io::Result<File>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+fn put(args: &Target, fill: &mut Fill<'_>) -> Result<(), Failure> {
     // Through a link to what it leads to, as if that were written to.
     let place = args.file.canonicalize().or_else(|_not_there| std::path::absolute(&args.file));
     let place = place.map_err(|error| Failure::local_file("write", &args.file, &error))?;

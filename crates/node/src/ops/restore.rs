@@ -111,6 +111,8 @@ pub struct BackupInfo {
     pub end: Lsn,
     /// Bytes that its databases take.
     pub bytes: u64,
+    /// Bytes of journal records that are newer than the pages of their databases.
+    pub behind: u64,
 }
 
 /// What was restored.
@@ -123,7 +125,7 @@ pub struct Restored {
 }
 
 /// Goes through a backup; `take` gets each item that verified and is in its place. `progress` gets bytes read.
-fn read(
+pub(super) fn read(
     path: &Path,
     progress: &mut dyn FnMut(u64),
     take: &mut dyn FnMut(&Item) -> Result<(), RestoreError>,
@@ -166,11 +168,12 @@ pub fn verify_backup(
     progress: &mut dyn FnMut(u64),
 ) -> Result<BackupInfo, RestoreError> {
     let mut current: Option<(Offer, u64)> = None;
-    let mut bytes = 0;
+    let (mut bytes, mut behind, mut shown) = (0, 0, BTreeMap::new());
     let order = read(path, progress, &mut |item| {
         match item {
             Item::Offer(offer) => {
                 bytes += u64::from(offer.size_in_pages) * offer.page_size.bytes() as u64;
+                shown.insert(offer.database, offer.at);
                 current = Some((offer.clone(), 0));
             }
             Item::Pages(sent) => {
@@ -187,12 +190,18 @@ pub fn verify_backup(
                     return Err(RestoreError::Differs { path, name, wanted, found });
                 }
             }
+            Item::Tail(records) => {
+                let newer = records.iter().filter(|record| {
+                    shown.get(&record.header().database).is_some_and(|at| record.lsn() > *at)
+                });
+                behind += newer.map(|record| record.bytes().len() as u64).sum::<u64>();
+            }
             _ => {}
         }
         Ok(())
     })?;
     let head = order.head().expect("a whole copy has a head").clone();
-    Ok(BackupInfo { head, end: order.reached(), bytes })
+    Ok(BackupInfo { head, end: order.reached(), bytes, behind })
 }
 
 /// Restores a backup into an empty (or missing) data directory. `progress` gets bytes read, which are twice those of

@@ -12,15 +12,22 @@ use std::{
 };
 
 use counterpart_core::{
-    DatabaseId, DatabaseName, EpochHistory, Lsn, PageNo, SessionId,
-    copy::{CopyDecoder, Head, Item, Offer, SentPages, Whole, pages_per_frame},
+    DatabaseId, DatabaseName, EpochHistory, Lsn, PageNo, PageSize, SessionId,
+    copy::{Head, Item, Offer, SentPages, Whole, pages_per_frame},
     session::Event,
 };
-use counterpart_engine::{ImportInfo, import_check};
+use counterpart_engine::import_check;
 
-use super::create::{failed, in_background};
+use super::{
+    create::{failed, in_background},
+    restore::{read, verify_backup},
+    roll::{WORTH_IT, roll_forward},
+};
 use crate::{
-    clock, copy::spool::Spool, ops::restore::verify_backup, refusal::Refusal, shared::Shared,
+    clock,
+    copy::spool::{Spool, SpoolError},
+    refusal::Refusal,
+    shared::Shared,
 };
 
 /// Takes a staged file, which is gone afterwards, into the spool. `name` is what the operator called it.
@@ -49,25 +56,54 @@ fn take_file(shared: &Shared, name: &str, path: &Path) -> Result<(), Refusal> {
         return take_database(shared, name, path);
     }
     // All of it, before anything is changed.
-    verify_backup(path, &mut |_| ()).map_err(|e| damaged(name, &e.to_string()))?;
-    let spooled = |e| failed("the backup can't be kept", e);
-    let mut spool = Spool::open(&shared.settings.data).map_err(spooled)?;
-    let mut decoder = CopyDecoder::new();
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        while let Some(item) = decoder.next_item().map_err(|e| damaged(name, &e.to_string()))? {
-            // The journal in it is of no use here: the principal sends its own.
-            if !matches!(item, Item::Tail(_) | Item::End(_)) {
-                spool.append_item(&item).map_err(spooled)?;
-            }
-        }
-        match file.read(&mut piece).map_err(unreadable)? {
-            0 => break,
-            read => decoder.buffer().extend_from_slice(&piece[..read]),
-        }
+    let backup = verify_backup(path, &mut |_| ()).map_err(|e| damaged(name, &e.to_string()))?;
+    let mut to = Spooling::open(shared, name)?;
+    let free = counterpart_journal::free_bytes(&shared.settings.data).unwrap_or(0);
+    // Without the room for it, more is sent; nothing else changes.
+    if backup.behind >= WORTH_IT && free >= backup.bytes.saturating_mul(2) {
+        roll_forward(&mut to, path, &path.with_extension("rolled"))?;
+    } else {
+        spool_as_it_is(&mut to, path)?;
     }
-    spool.sync().map_err(spooled)
+    to.sync()
+}
+
+/// Where an upload goes, and what it is called.
+pub(super) struct Spooling<'a> {
+    spool: Spool,
+    pub(super) name: &'a str,
+}
+
+impl<'a> Spooling<'a> {
+    fn open(shared: &Shared, name: &'a str) -> Result<Spooling<'a>, Refusal> {
+        let spool = Spool::open(&shared.settings.data).map_err(unkept)?;
+        Ok(Spooling { spool, name })
+    }
+
+    pub(super) fn append(&mut self, item: &Item) -> Result<(), Refusal> {
+        self.spool.append_item(item).map_err(unkept)
+    }
+
+    fn sync(&self) -> Result<(), Refusal> {
+        self.spool.sync().map_err(unkept)
+    }
+}
+
+fn unkept(error: SpoolError) -> Refusal {
+    failed("the backup can't be kept", error)
+}
+
+/// The databases as the backup's pages show them. The journal in it is of no use here: the principal sends its own.
+fn spool_as_it_is(to: &mut Spooling<'_>, path: &Path) -> Result<(), Refusal> {
+    let mut refused = None;
+    let outcome = read(path, &mut |_| (), &mut |item| {
+        if refused.is_none() && !matches!(item, Item::Tail(_) | Item::End(_)) {
+            refused = to.append(item).err();
+        }
+        Ok(())
+    });
+    outcome.map_err(|error| damaged(to.name, &error.to_string()))?;
+    refused.map_or(Ok(()), Err)
 }
 
 /// A plain SQLite file, called like the database that it is an older state of.
@@ -82,54 +118,52 @@ fn take_database(shared: &Shared, name: &str, path: &Path) -> Result<(), Refusal
             )
         })?;
     let info = import_check(path, |_, _| ()).map_err(|e| damaged(name, &e.to_string()))?;
-    let spooled = |e| failed("the backup can't be kept", e);
-    let mut spool = Spool::open(&shared.settings.data).map_err(spooled)?;
+    let mut to = Spooling::open(shared, name)?;
     let id = DatabaseId(u32::MAX);
-    spool.append_item(&Item::Head(Box::new(nobodys_head(shared)))).map_err(spooled)?;
-    let offer = Offer {
+    to.append(&Item::Head(Box::new(nobodys_head(shared))))?;
+    let (page_size, size_in_pages) = (info.page_size, info.size_in_pages);
+    to.append(&Item::Offer(Offer {
         database: id,
         name: database,
-        page_size: info.page_size,
-        size_in_pages: info.size_in_pages,
+        page_size,
+        size_in_pages,
         at: Lsn::ZERO,
         checksum: 0,
         ranges: Vec::new(),
-    };
-    spool.append_item(&Item::Offer(offer)).map_err(spooled)?;
-    let pages = spool_pages(&mut spool, id, &info, name, path)?;
-    spool.append_item(&Item::Whole(Whole { database: id, pages })).map_err(spooled)?;
-    spool.sync().map_err(spooled)
+    }))?;
+    let pages = spool_file(&mut to, id, path, page_size, size_in_pages)?;
+    to.append(&Item::Whole(Whole { database: id, pages }))?;
+    to.sync()
 }
 
-fn spool_pages(
-    spool: &mut Spool,
-    id: DatabaseId,
-    info: &ImportInfo,
-    name: &str,
+/// Spools all pages of a file but the lock page; how many they are.
+pub(super) fn spool_file(
+    to: &mut Spooling<'_>,
+    database: DatabaseId,
     path: &Path,
+    page_size: PageSize,
+    size_in_pages: u32,
 ) -> Result<u32, Refusal> {
+    let name = to.name;
     let unreadable = |e: std::io::Error| failed(&format!("{name} can't be read"), e);
     let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(unreadable)?);
-    let size = info.page_size.bytes();
+    let size = page_size.bytes();
     let (mut numbers, mut bytes, mut pages) = (Vec::new(), Vec::new(), 0);
-    for number in 1..=info.size_in_pages {
+    for number in 1..=size_in_pages {
         let from = bytes.len();
         bytes.resize(from + size, 0);
         file.read_exact(&mut bytes[from..]).map_err(unreadable)?;
-        if PageNo(number) == info.page_size.lock_page() {
+        if PageNo(number) == page_size.lock_page() {
             bytes.truncate(from);
         } else {
             numbers.push(PageNo(number));
         }
-        let full = numbers.len() == pages_per_frame(info.page_size);
-        if !numbers.is_empty() && (full || number == info.size_in_pages) {
+        let full = numbers.len() == pages_per_frame(page_size);
+        if !numbers.is_empty() && (full || number == size_in_pages) {
             pages += u32::try_from(numbers.len()).expect("as many as fit a frame");
             let numbers = std::mem::take(&mut numbers);
             let bytes = std::mem::take(&mut bytes).into();
-            let sent = SentPages { database: id, page_size: info.page_size, numbers, bytes };
-            spool
-                .append_item(&Item::Pages(sent))
-                .map_err(|e| failed("the backup can't be kept", e))?;
+            to.append(&Item::Pages(SentPages { database, page_size, numbers, bytes }))?;
         }
     }
     Ok(pages)
@@ -151,7 +185,7 @@ fn nobodys_head(shared: &Shared) -> Head {
     }
 }
 
-fn damaged(name: &str, why: &str) -> Refusal {
+pub(super) fn damaged(name: &str, why: &str) -> Refusal {
     Refusal::new(
         "BACKUP_DAMAGED",
         format!("{name} can't be used: {why}"),

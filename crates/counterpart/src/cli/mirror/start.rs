@@ -1,10 +1,9 @@
 //! `counterpart mirror start`: checks everything, then enables; a failure names its step and leaves both servers as
 //! they were.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-};
+mod follow;
+
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -34,8 +33,8 @@ pub struct StartArgs {
     /// Give up the data that the mirror has now
     #[arg(long)]
     pub replace: bool,
-    /// Backups of the principal (`counterpart backup`), or plain SQLite files NAME.db, to begin with: only what
-    /// differs is sent then. The mirror must be empty
+    /// Backups of the principal (`counterpart backup`), each with the segments of its journal that follow it, if any,
+    /// or plain SQLite files NAME.db, to begin with: only what differs is sent then. The mirror must be empty
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub from_backup: Vec<PathBuf>,
     /// Do not ask before data is given up
@@ -75,10 +74,11 @@ pub fn start(args: &StartArgs, patience: Patience, screen: &mut Screen) -> Resul
     let (principal, mirror) = (Client::new(&args.principal)?, Client::new(&args.mirror)?);
     let steps = &mut Steps::new(screen);
     let (principal, mirror) = check::both(steps, principal, mirror, args.replace)?;
+    let given = follow::arrange(&args.from_backup)?;
     confirm_replace(args, &mirror, steps.screen())?;
-    if !args.from_backup.is_empty() {
+    if !given.is_empty() {
         steps.step("give the mirror its backups", |screen| {
-            args.from_backup.iter().try_for_each(|file| give(&mirror, file, screen))
+            given.iter().try_for_each(|backup| give(&mirror, backup, screen))
         })?;
     }
     let session = check::session(&principal)?;
@@ -125,17 +125,14 @@ fn confirm_replace(args: &StartArgs, mirror: &Side, screen: &mut Screen) -> Resu
 }
 
 /// Sends a backup to the mirror-to-be.
-fn give(mirror: &Side, file: &Path, screen: &Screen) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::local_file("read", file, &error);
-    let content = File::open(file).map_err(failed)?;
-    let length = content.metadata().map_err(failed)?.len();
-    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+fn give(mirror: &Side, backup: &follow::Given, screen: &Screen) -> Result<(), Failure> {
+    let name = backup.file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     // Only these characters need no escaping in a path, and only they are in a database's name.
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let name: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
-    let mut content = Watched::new(content, length, screen);
+    let mut content = Watched::new(backup.open()?, backup.length, screen);
     let path = format!("/api/v1/mirroring/backups/{name}");
-    mirror.client.put(&path, length, &mut content).map(|_done| ())
+    mirror.client.put(&path, backup.length, &mut content).map(|_done| ())
 }
 
 fn report(
