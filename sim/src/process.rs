@@ -13,6 +13,7 @@ pub mod database;
 mod driver;
 mod link;
 pub mod ops;
+mod orphans;
 mod perform;
 mod redo;
 mod replay;

@@ -233,7 +233,7 @@ impl Process {
 }
 
 /// Applies a transaction and what came of it in chunks; compares what the record says.
-fn apply(model: &mut Model, run: &[Record], last: &Record) -> Result<(), String> {
+pub(super) fn apply(model: &mut Model, run: &[Record], last: &Record) -> Result<(), String> {
     let mut changed = BTreeSet::new();
     for record in run.iter().chain([last]) {
         changed.extend(model.pages.decode(record).map_err(|error| error.to_string())?);

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use counterpart_core::{
     DatabaseId, Lsn,
     copy::{
@@ -276,45 +275,5 @@ impl Process {
         }
         let head = head.ok_or("the spool has no head")?;
         Ok(Found { head, offers, pages, tail })
-    }
-
-    /// Keeps the records that only this server has, durably.
-    pub(super) fn save_orphans(&mut self, around: &mut Around, common: Lsn, end: Lsn) {
-        match self.try_to_save_orphans(common, end) {
-            Ok(()) => {
-                around.truth.orphaned(self.me, common, end);
-                self.event(around, Event::OrphansSaved { common, end });
-            }
-            Err(why) => self.event(around, Event::OrphansFailed(why)),
-        }
-    }
-
-    fn try_to_save_orphans(&self, common: Lsn, end: Lsn) -> Result<(), String> {
-        let mut kept: Vec<Bytes> = Vec::new();
-        // What retention has removed is in the copies of the databases that are kept beside the records.
-        let from = common.max(self.journal.first().before());
-        for record in self.journal.records_after(from) {
-            let record = record.map_err(|error| error.to_string())?;
-            if record.lsn() > end {
-                break;
-            }
-            kept.push(record.bytes().clone());
-        }
-        if kept.len() as u64 != end.since(from) {
-            return Err(format!(
-                "{} of {} orphans are in the journal",
-                kept.len(),
-                end.since(from)
-            ));
-        }
-        let path = directory().join(format!("orphans-{common}-{end}"));
-        let write = || {
-            remove_if_there(&self.disk, &path)?;
-            let file = self.disk.create(&path)?;
-            file.write_at(0, &kept.concat())?;
-            file.sync_data()?;
-            self.disk.sync_dir(directory())
-        };
-        write().map_err(text)
     }
 }

@@ -94,9 +94,17 @@ impl Truth {
         self.newest.retain(|(by, _), _| *by != server);
     }
 
-    /// A server has saved these events as orphans.
-    pub fn orphaned(&mut self, server: usize, common: Lsn, end: Lsn) {
-        for lsn in (common.0 + 1..=end.0).map(Lsn) {
+    /// A server has saved these events as orphans: the records from one on, and databases that are `state`. What was
+    /// removed before is kept only if those show it.
+    pub fn orphaned(&mut self, server: usize, common: Lsn, end: Lsn, from: Lsn, state: u64) {
+        let name = Truth::name(server);
+        let Some(last) = self.journals[server].at(end) else { return };
+        let shown = self.events[last].state;
+        self.demand(shown == state, || {
+            format!("{name} saved databases that are not what they were at {end}")
+        });
+        let first = if shown == state { common.next() } else { from };
+        for lsn in (first.0..=end.0).map(Lsn) {
             self.saved.extend(self.journals[server].at(lsn));
         }
     }
