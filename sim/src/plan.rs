@@ -46,6 +46,8 @@ pub struct Plan {
     pub disks: bool,
     /// Whether ways between machines may be cut.
     pub cuts: bool,
+    /// Whether disks may be replaced by older images of themselves.
+    pub images: bool,
     /// No fault and no command comes after this many of them.
     pub most: u64,
 }
@@ -74,6 +76,7 @@ impl Plan {
             crashes: true,
             disks: true,
             cuts: true,
+            images: dice.one_in(8),
             most: u64::MAX,
         }
     }

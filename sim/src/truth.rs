@@ -4,6 +4,7 @@
 //! - for each server which events its journal holds, as its disk would show;
 //! - what somebody was told or shown, which must never be taken back.
 
+mod image;
 mod journal;
 mod judge;
 
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use counterpart_core::{Epoch, Lsn, ServerId};
 
+pub use image::Memory;
 pub use journal::Shadow;
 
 /// An event's number among all that were ever written.
@@ -116,7 +118,9 @@ pub struct Truth {
     pub promises: Vec<Promise>,
     newest: BTreeMap<(usize, u8), EventId>,
     /// Events that were saved as orphans.
-    saved: std::collections::HashSet<EventId>,
+    saved: std::collections::HashSet<(usize, EventId)>,
+    /// Servers that got an older disk: what was counted on may be gone.
+    older: u8,
     /// Each server's newest term in office, as its disk says.
     pub terms: Vec<u32>,
     /// Whether each server's operator wants it promoted, while nothing has come of that.
@@ -143,6 +147,7 @@ impl Truth {
             promises: Vec::new(),
             newest: BTreeMap::new(),
             saved: std::collections::HashSet::new(),
+            older: 0,
             terms,
             promoting,
             offices: Vec::new(),

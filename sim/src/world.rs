@@ -6,7 +6,7 @@ mod faults;
 mod operator;
 
 use counterpart_core::ServerId;
-use counterpart_journal::disk::memory::MemoryDisk;
+use counterpart_journal::disk::memory::{Image, MemoryDisk};
 
 use crate::{
     agenda::{Agenda, What},
@@ -16,7 +16,7 @@ use crate::{
     plan::{Plan, SECOND},
     process::{Around, Input, Job, Process, boot, ops::Wish},
     trace::Trace,
-    truth::Truth,
+    truth::{Memory, Truth},
 };
 
 /// A machine: its disk stays, its processes come and go.
@@ -31,6 +31,8 @@ pub struct Machine {
     pub up: bool,
     /// A start is planned.
     pub starting: bool,
+    /// The disk as it was at an earlier moment, and what the checker knew of it.
+    pub image: Option<(Image, Memory)>,
 }
 
 /// Counts of what went wrong.
@@ -48,6 +50,8 @@ pub struct Wrongs {
     pub connections: u64,
     /// Disks that failed, filled up or were slow.
     pub disks: u64,
+    /// Disks replaced by older images of themselves.
+    pub images: u64,
     /// Clocks that jumped.
     pub clocks: u64,
     /// Commands.
@@ -65,6 +69,7 @@ impl Wrongs {
             partitions: self.partitions + other.partitions,
             connections: self.connections + other.connections,
             disks: self.disks + other.disks,
+            images: self.images + other.images,
             clocks: self.clocks + other.clocks,
             commands: self.commands + other.commands,
         }
@@ -120,6 +125,7 @@ impl World {
             process: None,
             up: true,
             starting: false,
+            image: None,
         });
         let mut net = Net::default();
         net.way = plan.way;

@@ -97,9 +97,13 @@ impl Process {
         let mut runs = self.runs_at(self.applied)?;
         for record in self.records_between(self.applied.min(end), end)? {
             let (header, id) = (record.header(), record.header().database);
+            // Dropped later, as the catalog knows already.
+            let gone =
+                header.lsn <= self.control.read().catalog_lsn && !self.control.read().knows(id);
             match header.kind {
                 Kind::Mark => runs.clear(),
                 Kind::DropDatabase => drop((runs.remove(&id), all.remove(&id))),
+                _ if gone => {}
                 Kind::Chunk => runs.entry(id).or_default().push(record),
                 Kind::Transaction | Kind::CreateDatabase => {
                     if let Some(name) = record.created_name() {

@@ -6,7 +6,7 @@ use super::{EventId, Facts, Office, Promise, Truth};
 
 impl Truth {
     /// Whether a server's disk has this very event. `history` is everything up to its journal's end.
-    fn holds(&self, server: usize, event: EventId) -> bool {
+    pub(super) fn holds(&self, server: usize, event: EventId) -> bool {
         let shadow = &self.journals[server];
         let lsn = self.events[event].lsn;
         if lsn > shadow.hardened {
@@ -31,7 +31,8 @@ impl Truth {
         });
         let Some(event) = event else { return };
         if facts.acts {
-            for &mirror in &facts.awaited {
+            let older = self.older;
+            for &mirror in facts.awaited.iter().filter(|&&mirror| older & 1 << mirror == 0) {
                 let held = self.holds(mirror, event);
                 let what = self.called(event);
                 self.demand(held, || {
@@ -72,7 +73,11 @@ impl Truth {
         self.demand(!write || !higher || self.is_apart(epoch), || {
             format!("{name} confirms {what} although another server has taken over since")
         });
-        let holders = facts.awaited.iter().fold(1 << server, |bits, &mirror| bits | 1 << mirror);
+        let awaited = facts
+            .awaited
+            .iter()
+            .filter(|&&mirror| self.older & 1 << mirror == 0 || self.holds(mirror, event));
+        let holders = awaited.fold(1 << server, |bits, &mirror| bits | 1 << mirror);
         self.promise(server, event, holders);
     }
 
@@ -105,7 +110,7 @@ impl Truth {
         });
         let first = if shown == state { common.next() } else { from };
         for lsn in (first.0..=end.0).map(Lsn) {
-            self.saved.extend(self.journals[server].at(lsn));
+            self.saved.extend(self.journals[server].at(lsn).map(|event| (server, event)));
         }
     }
 
@@ -191,7 +196,7 @@ impl Truth {
             let (name, by) = (Truth::name(principal), Truth::name(promise.by));
             let apart = promise.lost || self.was_apart_at_all(promise.event, &history);
             self.demand(apart, || format!("{what}, told by {by}, is not on {name}"));
-            let kept = self.saved.contains(&promise.event)
+            let kept = self.is_saved(promise.event)
                 || (0..self.journals.len()).any(|server| self.holds(server, promise.event));
             self.demand(kept, || {
                 format!("{what}, told by {by} and lost by a promotion, is kept nowhere")

@@ -64,6 +64,7 @@ impl World {
             }
             if waited % 10 == 0 {
                 self.resume_all();
+                self.promote_what_has_more();
                 self.allow_writes_alone();
             }
         }

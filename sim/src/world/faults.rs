@@ -1,5 +1,6 @@
 //! What goes wrong, drawn one after the other.
 
+use counterpart_core::message::Role;
 use counterpart_journal::Disk;
 
 use super::World;
@@ -53,8 +54,14 @@ impl World {
         if machine.process.is_none() && !machine.disk.power_is_off() {
             return;
         }
-        machine.process = None;
+        // Of a server that is in the session and has data: another one would be told to join anew.
+        let belongs = machine.process.take().is_some_and(|process| {
+            let control = process.control.read();
+            control.is_whole() && control.session.role != Role::Standalone
+        });
         machine.disk.restart(seed);
+        self.exchange_disk(server, belongs);
+        let machine = &mut self.machines[server];
         machine.up = false;
         self.wrongs.cuts += 1;
         self.say(|| format!("{} loses power", Truth::name(server)));
@@ -62,6 +69,28 @@ impl World {
             self.around.net.vanish(conn, end);
         }
         self.start_later(server);
+    }
+
+    /// Now and then a disk is remembered, or is what it was when it was remembered.
+    fn exchange_disk(&mut self, server: usize, belongs: bool) {
+        if !self.around.plan.images || self.calm {
+            return;
+        }
+        let (keep, put_back) = (self.around.dice.one_in(3), self.around.dice.one_in(4));
+        let machine = &mut self.machines[server];
+        match machine.image.take() {
+            Some((image, memory)) if put_back => {
+                machine.disk.put_back(&image);
+                self.wrongs.images += 1;
+                self.say(|| format!("{} gets an older disk", Truth::name(server)));
+                self.around.truth.put_back(server, memory);
+            }
+            None if keep && belongs => {
+                let memory = self.around.truth.remember(server);
+                machine.image = Some((machine.disk.image(), memory));
+            }
+            kept => machine.image = kept,
+        }
     }
 
     /// A process is killed: the machine closes its connections, and its disk keeps what was written as it was.

@@ -105,6 +105,22 @@ impl World {
         }
     }
 
+    /// A principal with an older disk refuses writes until the mirror that has more is promoted.
+    pub(super) fn promote_what_has_more(&mut self) {
+        for server in 0..self.machines.len() {
+            let process = self.machines[server].process.as_ref();
+            let found = process.and_then(|process| process.core.durable().rolled_back);
+            let Some(mirror) = found.and_then(|f| self.around.truth.index(f.mirror)) else {
+                continue;
+            };
+            let there = self.machines[mirror].process.as_ref();
+            let Some(there) = there else { continue };
+            // One that follows again has nothing more than this principal, which then serves on.
+            let chosen = if there.core.may_promote(true).is_ok() { mirror } else { server };
+            self.command(chosen, Command::Promote { force: true });
+        }
+    }
+
     /// Everything that was suspended goes on.
     pub(super) fn resume_all(&mut self) {
         for server in 0..self.machines.len() {

@@ -4,6 +4,8 @@
 //! change of a directory survives or not independently of the others. What was synced survives, always. It must
 //! never be kinder than the [`Disk`] contract, or tests prove nothing.
 
+mod image;
+
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -12,6 +14,8 @@ use std::{
 };
 
 use super::{Disk, DiskFile};
+
+pub use image::Image;
 
 /// What a disk writes as a whole or not at all, in bytes.
 pub const SECTOR: usize = 512;
