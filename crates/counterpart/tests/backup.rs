@@ -66,6 +66,26 @@ fn a_mirror_makes_backups_as_well() {
     assert_eq!(new.client().value("pragma integrity_check"), "ok");
 }
 
+/// A principal that is killed and comes back as mirror, with nothing that the new one lacks, shows events of which it never
+/// heard that they are final. Its backup waited for the next event, for ever on a quiet server.
+#[test]
+fn a_deposed_principal_that_joined_again_makes_backups_at_once() {
+    let mut pair = Pair::start();
+    create_table(&pair.principal);
+    pair.principal.cli_ok(&["failover"]);
+    pair.mirror.cli_ok(&["failover"]);
+    pair.principal.kill();
+    wait_for("the promotion", || {
+        (pair.mirror.cli(&["promote", "--yes"]).code == Some(0)).then_some(())
+    });
+    let mut pair = pair.swapped();
+    pair.mirror.launch();
+    pair.wait_synchronized();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    pair.mirror.cli_ok(&["backup", file.to_str().unwrap()]);
+}
+
 #[test]
 fn a_damaged_backup_is_refused_by_name_before_anything_is_written() {
     let server = Server::start();

@@ -109,8 +109,11 @@ impl Driver {
 
     /// Clients of a mirror that was the principal may read once all that it shows is final.
     pub(super) fn show_what_is_final(&mut self) {
-        if self.unfinal.is_some_and(|shown| self.core.shows_only_final(shown)) {
+        if let Some(shown) = self.unfinal.filter(|shown| self.core.shows_only_final(*shown)) {
             self.unfinal = None;
+            // Nothing is left to apply, so nobody else says that it is final: a backup would wait for the next event.
+            self.shared.journal.set_commit_lsn(shown);
+            self.shared.confirmations.advance(shown);
             self.shared.databases.set_unavailable(None);
         }
     }
