@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 
 use support::{
     pair::{Pair, wait_role, wait_state, wait_synchronized},
-    wait_for,
     workload::{Workload, assert_has_all, create_table},
 };
 
