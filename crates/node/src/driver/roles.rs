@@ -21,7 +21,7 @@ use super::{Driver, Input};
 use crate::{
     boot, checkpoint, clock,
     databases::Hosted,
-    ops,
+    ops, quarantine,
     refusal::Refusal,
     replay::{Replay, ReplayError, Replayer},
     shared::Shared,
@@ -259,6 +259,12 @@ async fn act(
         replay.drop_runs();
         preparing.note_runs(&BTreeMap::new());
         drop(replay);
+        // Whoever heals a database here must be done, or find that it is too late.
+        let _applying = preparing.applying.lock().expect("replay does not panic with the lock");
+        for ill in preparing.databases.quarantine.all().iter().filter(|ill| ill.refusal.is_none()) {
+            // It lacks events that the journal has: a transaction on top of it would fit neither.
+            quarantine::shut_out(&preparing, ill, "it was not healed when this server took over");
+        }
         for hosted in preparing.databases.all() {
             hosted.engine.rebase_capture()?;
             hosted.visibility.reset(end);
@@ -266,12 +272,12 @@ async fn act(
         }
         preparing.databases.quarantine.forget_healed();
         preparing.journal.set_epoch(epoch);
+        preparing.confirmations.begin(preparing.confirmations.commit_lsn());
+        preparing.begin_era();
+        preparing.set_acting(true);
         Ok(())
     })
     .await??;
-    shared.confirmations.begin(shared.confirmations.commit_lsn());
-    shared.begin_era();
-    shared.set_acting(true);
     shared.databases.set_unavailable(None);
     crash_point("takeover.acting");
     ops::create::ensure_main(shared).await.map_err(RoleError::Refused)
@@ -283,7 +289,6 @@ async fn act(
 /// becomes final, or this server parks and shows nothing. Until then nobody sees it.
 async fn step_down(shared: &Arc<Shared>) -> Result<Changed, RoleError> {
     let was_acting = shared.set_acting(false);
-    let end = shared.journal.last();
     if was_acting {
         // First of all, for whoever waits for a confirmation may hold what is waited for below.
         shared.confirmations.end(&Refusal::not_confirmed(
@@ -291,6 +296,10 @@ async fn step_down(shared: &Arc<Shared>) -> Result<Changed, RoleError> {
         ));
         shared.begin_era();
         still_writers(shared, clock::runtime_now()).await;
+    }
+    // Not before: a commit that was under way has been journaled until here, and shows in its database.
+    let end = shared.journal.last();
+    if was_acting {
         shared.set_applied(end);
     }
     let flushing = shared.journal.clone();
