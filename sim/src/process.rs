@@ -266,6 +266,8 @@ pub struct Process {
     receiver: Option<Receiver>,
     spool: Option<spool::Spool>,
     ops: BTreeMap<u64, Op>,
+    /// Large transactions that are being journaled; no mark falls between their chunks.
+    big: BTreeMap<u64, ops::Big>,
     commands: u64,
     promoting: Option<CommandId>,
     /// Why it can do no more than a restart would mend.
@@ -310,7 +312,7 @@ impl Process {
 
     /// Whether somebody holds the lock on creations and drops.
     fn is_listing(&self) -> bool {
-        self.dropping.is_some() || self.checkpoint.is_some()
+        self.dropping.is_some() || self.checkpoint.is_some() || !self.big.is_empty()
     }
 
     fn name(&self) -> &'static str {

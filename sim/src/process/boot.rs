@@ -213,6 +213,7 @@ fn new(
         receiver: None,
         spool: None,
         ops: BTreeMap::new(),
+        big: BTreeMap::new(),
         commands: 0,
         promoting: None,
         poisoned: None,

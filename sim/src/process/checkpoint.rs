@@ -66,6 +66,8 @@ impl Process {
         if !matches!(self.door, Door::Open | Door::Closed(true)) {
             return Err("no mark is written while writes are not admitted".to_owned());
         }
+        // It waits for runs of chunks to end.
+        self.finish_big(around);
         let state = self.state();
         self.append_own(around, Draft::mark(UnixMicros(around.agenda.now())), state)
     }

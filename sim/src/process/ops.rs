@@ -39,6 +39,18 @@ pub struct Op {
     holds: Option<DatabaseId>,
 }
 
+/// A transaction on its way into the journal.
+pub struct Big {
+    id: DatabaseId,
+    draft: TransactionDraft,
+    /// What the database is after it.
+    pages: Pages,
+    /// What it changes of that, and how much of it has been journaled in chunks.
+    numbers: Vec<PageNo>,
+    size: u32,
+    written: usize,
+}
+
 impl Process {
     /// A client asks for something and waits for at most `patience`.
     pub fn ask_for(&mut self, around: &mut Around, wish: Wish, patience: Micros) {
@@ -56,9 +68,10 @@ impl Process {
             return self.read(around, op);
         }
         match (self.door, op.holds) {
+            (_, Some(_)) if self.big.contains_key(&number) => self.go_on_with_big(around, number),
             (_, Some(id)) => {
                 self.ops.remove(&number);
-                self.write(around, op, id);
+                self.write(around, number, op, id);
             }
             (Door::Closed(_), None) => self.end_op(number),
             (Door::Open, None) if self.acting => self.begin_op(around, number, op),
@@ -118,7 +131,7 @@ impl Process {
                     }
                     _ => {
                         self.ops.remove(&number);
-                        self.write(around, op, id);
+                        self.write(around, number, op, id);
                     }
                 }
             }
@@ -127,7 +140,8 @@ impl Process {
     }
 
     /// Ends all open transactions.
-    pub(super) fn evict_all(&mut self, _around: &mut Around) {
+    pub(super) fn evict_all(&mut self, around: &mut Around) {
+        self.finish_big(around);
         self.ops.retain(|_, op| op.holds.is_none());
         // A checkpoint that copies is waited for, not ended.
         for model in self.databases.values_mut().filter(|model| model.permit != Some(0)) {
@@ -135,22 +149,79 @@ impl Process {
         }
     }
 
-    fn write(&mut self, around: &mut Around, _op: Op, id: DatabaseId) {
+    /// One transaction, at once or in chunks between which others write to other databases.
+    fn write(&mut self, around: &mut Around, number: u64, op: Op, id: DatabaseId) {
         let value = around.fresh();
         let Some(model) = self.databases.get_mut(&id) else { return };
         model.permit = None;
-        let (numbers, size) = change(model, value, &mut around.dice);
-        let now = UnixMicros(around.agenda.now());
-        let mut draft = TransactionDraft::new(id, page_size(), now);
-        // The map is brought up to date first: the record carries what it says.
-        let lsn = self.journal.last().next();
-        model.changed(numbers.iter().copied(), size, lsn);
-        for &number in numbers.iter().filter(|number| number.0 <= size) {
-            let image = model.pages.get(number).expect("within the size");
-            let cut = draft.push_page(number, image);
+        let mut next = Model::with(id, model.name.clone(), model.pages.clone(), Lsn::ZERO);
+        let (numbers, size) = change(&mut next, value, &mut around.dice);
+        let draft = TransactionDraft::new(id, page_size(), UnixMicros(around.agenda.now()));
+        let big = Big { id, draft, pages: next.pages, numbers, size, written: 0 };
+        if around.dice.one_in(10) {
+            model.permit = Some(number);
+            self.big.insert(number, big);
+            self.ops.insert(number, Op { holds: Some(id), ..op });
+            return self.go_on_with_big(around, number);
+        }
+        self.finish_write(around, big);
+    }
+
+    /// The next chunk of a large transaction, or its end.
+    fn go_on_with_big(&mut self, around: &mut Around, number: u64) {
+        let Some(mut big) = self.big.remove(&number) else { return };
+        if big.numbers.len() - big.written <= 2 {
+            self.ops.remove(&number);
+            if let Some(model) = self.databases.get_mut(&big.id) {
+                model.permit = None;
+            }
+            return self.finish_write(around, big);
+        }
+        if let Err(why) = self.write_chunk(around, &mut big) {
+            self.ops.remove(&number);
+            return self.poison(around, &why);
+        }
+        self.big.insert(number, big);
+        let span = around.dice.between(10, 3_000);
+        self.soon(around, span, Job::Op(number));
+    }
+
+    fn write_chunk(&mut self, around: &mut Around, big: &mut Big) -> Result<(), String> {
+        for &page in &big.numbers[big.written..big.written + 2] {
+            let image = big.pages.get(page).expect("within the size");
+            let cut = big.draft.push_page(page, image);
             assert!(cut.is_none(), "a few small pages are one record");
         }
-        let draft = draft.finish(size, model.map.checksum());
+        big.written += 2;
+        let chunk = big.draft.cut_early().expect("two pages were put there");
+        // Nobody sees anything of it before its end.
+        let state = self.state();
+        self.append_own(around, chunk, state).map(drop)
+    }
+
+    /// Large transactions that are being journaled end before whatever follows.
+    pub(super) fn finish_big(&mut self, around: &mut Around) {
+        for (number, big) in std::mem::take(&mut self.big) {
+            self.ops.remove(&number);
+            if self.poisoned.is_none() {
+                self.finish_write(around, big);
+            }
+        }
+    }
+
+    fn finish_write(&mut self, around: &mut Around, mut big: Big) {
+        let Some(model) = self.databases.get_mut(&big.id) else { return };
+        let (size, numbers) = (big.size, big.numbers);
+        // The map is brought up to date first: the record carries what it says.
+        let lsn = self.journal.last().next();
+        model.pages = big.pages;
+        model.changed(numbers.iter().copied(), size, lsn);
+        for &page in &numbers[big.written..] {
+            let image = model.pages.get(page).expect("within the size");
+            let cut = big.draft.push_page(page, image);
+            assert!(cut.is_none(), "a few small pages are one record");
+        }
+        let draft = big.draft.finish(size, model.map.checksum());
         model.visible = model.visible.max(lsn);
         let state = self.state();
         match self.append_own(around, draft, state) {
@@ -160,7 +231,7 @@ impl Process {
             }
             // It is visible and not durable: nothing can be confirmed any more.
             Err(why) => {
-                if let Some(model) = self.databases.get_mut(&id) {
+                if let Some(model) = self.databases.get_mut(&big.id) {
                     model.visible = Lsn(u64::MAX);
                 }
                 self.poison(around, &why);
@@ -268,6 +339,7 @@ fn change(model: &mut Model, value: u64, dice: &mut Dice) -> (Vec<PageNo>, u32) 
     }
     numbers.sort_unstable();
     numbers.dedup();
+    numbers.retain(|number| number.0 <= size);
     for &number in &numbers {
         let mut image = model.pages.get(number).map_or_else(|| vec![0; PAGE], <[u8]>::to_vec);
         // In both sectors, so that a torn page shows.

@@ -103,7 +103,6 @@ impl Process {
             }
         }
         replay.drop_runs(self);
-        self.runs_begun = BTreeMap::new();
         for model in self.databases.values_mut() {
             model.visible = end;
             model.permit = None;
@@ -128,10 +127,17 @@ impl Process {
 
     /// Ends all writing and confirming; the journal's end.
     fn stop_writing(&mut self, around: &mut Around) -> Lsn {
-        let end = self.journal.last();
-        if std::mem::take(&mut self.acting) {
+        let acted = std::mem::take(&mut self.acting);
+        if acted {
             self.end_confirmations(around);
             self.evict_all(around);
+        }
+        let end = self.journal.last();
+        if acted {
+            // A run that its epoch left unfinished goes on elsewhere, unless something was written after it here.
+            if end > self.applied {
+                self.runs_begun = BTreeMap::new();
+            }
             self.applied = end;
         }
         end

@@ -65,6 +65,9 @@ impl World {
             if waited % 10 == 0 {
                 self.resume_all();
                 self.promote_what_has_more();
+                if self.around.plan.images {
+                    self.promote_somebody();
+                }
                 self.allow_writes_alone();
             }
         }

@@ -2,7 +2,7 @@
 
 use counterpart_core::{
     SessionId,
-    message::{PartnerAddress, Safety},
+    message::{PartnerAddress, Role, Safety},
     session::Command,
 };
 
@@ -118,6 +118,22 @@ impl World {
             // One that follows again has nothing more than this principal, which then serves on.
             let chosen = if there.core.may_promote(true).is_ok() { mirror } else { server };
             self.command(chosen, Command::Promote { force: true });
+        }
+    }
+
+    /// Where a principal got the disk of the mirror that it once was, nobody is principal until one is promoted.
+    pub(super) fn promote_somebody(&mut self) {
+        let core = |server: usize| self.machines[server].process.as_ref().map(|p| &p.core);
+        let mirrors = (0..self.machines.len()).filter_map(|server| Some((server, core(server)?)));
+        let (mut best, mut all) = (None, 0);
+        for (server, core) in mirrors.filter(|(_, core)| core.durable().role == Role::Mirror) {
+            all += 1;
+            if core.may_promote(true).is_ok() {
+                best = best.max(Some((core.durable().epoch, core.hardened(), server)));
+            }
+        }
+        if let (Some((_, _, server)), true) = (best, all == self.machines.len()) {
+            self.command(server, Command::Promote { force: true });
         }
     }
 

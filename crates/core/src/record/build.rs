@@ -132,6 +132,11 @@ impl TransactionDraft {
         full
     }
 
+    /// Closes what has gathered as a chunk although there is room for more; nothing, if nothing has.
+    pub fn cut_early(&mut self) -> Option<Draft> {
+        (self.pages > 0).then(|| self.cut())
+    }
+
     /// Closes what has gathered as a chunk and begins the next record.
     fn cut(&mut self) -> Draft {
         let fresh = Draft::new(Kind::Transaction, self.database, Some(self.page_size), self.now);

@@ -257,7 +257,6 @@ async fn act(
         }
         crash_point("takeover.replayed");
         replay.drop_runs();
-        preparing.note_runs(&BTreeMap::new());
         drop(replay);
         // Whoever heals a database here must be done, or find that it is too late.
         let _applying = preparing.applying.lock().expect("replay does not panic with the lock");
@@ -300,6 +299,10 @@ async fn step_down(shared: &Arc<Shared>) -> Result<Changed, RoleError> {
     // Not before: a commit that was under way has been journaled until here, and shows in its database.
     let end = shared.journal.last();
     if was_acting {
+        // A run that its epoch left unfinished goes on elsewhere, unless something was written after it here.
+        if end > shared.applied() {
+            shared.note_runs(&BTreeMap::new());
+        }
         shared.set_applied(end);
     }
     let flushing = shared.journal.clone();
