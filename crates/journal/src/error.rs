@@ -12,8 +12,8 @@ use counterpart_core::{Epoch, Lsn, SessionId};
 /// the disk; a restart finds out.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the journal takes no more writes: it could not {doing} {}: {source}. Reads go on; mend the disk and restart \
-     the server, which recovers everything that was hardened",
+    "the journal takes no more writes: it could not {doing} {}: {source}. A database that shows nothing newer than what \
+     was hardened can be read on; mend the disk and restart the server, which recovers everything that was hardened",
     file.display()
 )]
 pub struct PoisonError {
