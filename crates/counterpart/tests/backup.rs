@@ -242,7 +242,8 @@ fn segments_that_do_not_follow_the_backup_are_refused_by_name_and_nothing_has_ch
         (vec![own[0].as_str()], "SEGMENT_DOES_NOT_FOLLOW", own[0].as_str()),
         (vec![file, broken.to_str().unwrap()], "SEGMENT_DAMAGED", "broken.seg"),
     ] {
-        let mut args = vec!["mirror", "start", "--principal", &p, "--mirror", &m, "--yes", "--json"];
+        let mut args =
+            vec!["mirror", "start", "--principal", &p, "--mirror", &m, "--yes", "--json"];
         args.push("--from-backup");
         args.extend(files);
         let failure = json(&run_cli(None, &args).stderr);
