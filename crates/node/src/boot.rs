@@ -5,6 +5,7 @@
 //! a position that is final. What lies above it is left to [`crate::replay`], which can be taken back.
 
 mod redo;
+pub(crate) mod single;
 
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
@@ -191,9 +192,10 @@ fn isolate(
     let refusal = Some(quarantine::damaged(&entry.name, &what));
     // Pages can be mended one by one only where the map is what the journal says.
     let map = map.filter(|_| matches!(error, BootError::Open(_)));
+    let shows = map.as_ref().map(|_| lsn);
     let (entry, healed_at) = (entry.clone(), None);
     let (database, name) = (entry.id, entry.name.clone());
-    shared.databases.quarantine.put(Ill { entry, refusal, map, healed_at });
+    shared.databases.quarantine.put(Ill { entry, refusal, map, shows, healed_at });
     shared.inputs.event(Event::DatabaseDiffers { database, name, lsn, expected, found });
     Ok(())
 }

@@ -20,6 +20,9 @@ use crate::{
     visibility::Visibility,
 };
 
+/// How often it is looked whether a database is recalled.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
+
 /// One open database.
 pub struct Hosted {
     /// Its number in the journal.
@@ -36,6 +39,7 @@ pub struct Hosted {
     unchecked: AtomicU64,
     changed: AtomicU64,
     dropped: AtomicBool,
+    recalled: AtomicBool,
 }
 
 impl Hosted {
@@ -65,6 +69,7 @@ impl Hosted {
             unchecked: AtomicU64::new(0),
             changed: AtomicU64::new(0),
             dropped: AtomicBool::new(false),
+            recalled: AtomicBool::new(false),
         }))
     }
 
@@ -106,6 +111,19 @@ impl Hosted {
     #[must_use]
     pub fn is_retired(&self) -> bool {
         self.dropped.load(Ordering::SeqCst)
+    }
+
+    /// Its files are to be changed or replaced: whoever reads from it lets go of it.
+    pub fn recall(&self) {
+        self.recalled.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until it is recalled. For whoever keeps a snapshot of it and waits for somebody else meanwhile, where nobody
+    /// can interrupt it.
+    pub async fn recalled(&self) {
+        while !self.recalled.load(Ordering::SeqCst) {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }
 

@@ -256,7 +256,14 @@ impl Driver {
             }
             _ => {}
         }
+        let spooled = match &event {
+            Event::PagesSpooled { link, .. } => Some(*link),
+            _ => None,
+        };
         self.step(event, actions);
+        if let Some(link) = spooled {
+            self.note_spooled(link);
+        }
     }
 
     fn take_link(&mut self, stream: tokio::net::TcpStream) -> LinkId {

@@ -18,7 +18,7 @@ use counterpart_engine::DatabaseMap;
 use counterpart_journal::atomic_write;
 use serde_json::json;
 
-use crate::{clock, control::CatalogEntry, refusal::Refusal, shared::Shared};
+use crate::{clock, control::CatalogEntry, databases::Hosted, refusal::Refusal, shared::Shared};
 
 pub use mending::keep_mending;
 
@@ -29,8 +29,11 @@ pub struct Ill {
     pub entry: CatalogEntry,
     /// What a client is told that wants it, if it can't be read at all.
     pub refusal: Option<Refusal>,
-    /// Its page map, if its file could be opened: pages are repaired by it.
+    /// Its page map, if its file could be opened: what it holds is compared by it.
     pub map: Option<Arc<DatabaseMap>>,
+    /// The position of which `map` tells every page, if nothing else is wrong than that some are damaged. Records after
+    /// that were passed over.
+    pub shows: Option<Lsn>,
     /// Set once it was healed: its records up to here are in it already.
     pub healed_at: Option<Lsn>,
 }
@@ -90,6 +93,19 @@ impl Quarantine {
         self.lock().values().find(|ill| ill.entry.name == *name)?.refusal.clone()
     }
 
+    /// Nothing, if no database is out of use.
+    ///
+    /// # Errors
+    /// Which one is: whoever copies the rest would take it for everything.
+    pub fn none(&self) -> Result<(), Refusal> {
+        let all = self.all();
+        let Some(ill) = all.first() else { return Ok(()) };
+        let name = &ill.entry.name;
+        Err(ill.refusal.clone().unwrap_or_else(|| {
+            damaged(name, "it differs from the principal's, and is not healed yet")
+        }))
+    }
+
     /// Whether nothing is out of use.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -116,6 +132,14 @@ impl Quarantine {
             _ => true,
         }
     }
+}
+
+/// Takes an open database that differs out of use altogether: nobody reads it, and nobody mends its file page by page.
+pub(crate) fn shut_out(shared: &Shared, ill: &Ill, what: &str) -> Option<Arc<Hosted>> {
+    let hosted = shared.databases.remove(ill.entry.id);
+    let refusal = Some(damaged(&ill.entry.name, what));
+    shared.databases.quarantine.put(Ill { refusal, shows: None, ..ill.clone() });
+    hosted
 }
 
 /// A client asks for a database that is damaged here.

@@ -3,7 +3,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{clock, databases::Hosted, refusal::Refusal, shared::Shared};
+use counterpart_engine::DatabaseMap;
+
+use crate::{
+    clock,
+    control::CatalogEntry,
+    databases::{Hosted, file_path},
+    refusal::Refusal,
+    shared::Shared,
+};
 
 /// Statements that cannot be interrupted get this long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,6 +30,7 @@ pub struct StillOpen(String);
 /// [`StillOpen`].
 pub fn close(shared: &Shared, hosted: &Arc<Hosted>) -> Result<(), StillOpen> {
     hosted.retire();
+    hosted.recall();
     hosted.engine.shut();
     let Some(map) = hosted.engine.map() else { return Ok(()) };
     let until = clock::uptime() + PATIENCE;
@@ -44,7 +53,20 @@ pub fn close(shared: &Shared, hosted: &Arc<Hosted>) -> Result<(), StillOpen> {
     Ok(())
 }
 
-/// Does that with all of them.
+/// Makes sure that nobody has the file of a database open that was closed once: who did not let go in time then may
+/// have it open to this day.
+///
+/// # Errors
+/// [`StillOpen`].
+pub fn is_closed(shared: &Shared, entry: &CatalogEntry) -> Result<(), StillOpen> {
+    let map = DatabaseMap::of(&file_path(&shared.settings.data, entry.id));
+    match map {
+        Some(map) if map.open_files() > 0 => Err(StillOpen(entry.name.to_string())),
+        _ => Ok(()),
+    }
+}
+
+/// Closes all of them.
 ///
 /// # Errors
 /// [`StillOpen`].

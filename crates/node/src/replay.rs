@@ -307,7 +307,8 @@ impl Replay {
             }
         }
         let map = hosted.engine.map().map(Arc::clone);
-        let ill = Ill { entry: entry.clone(), refusal: None, map, healed_at: None };
+        let (entry_there, shows) = (entry.clone(), None);
+        let ill = Ill { entry: entry_there, refusal: None, map, shows, healed_at: None };
         self.shared.databases.quarantine.put(ill);
         let name = entry.name;
         let differs = Event::DatabaseDiffers { database: id, name, lsn, expected, found };

@@ -66,6 +66,10 @@ pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<Redone, BootError
     for entry in &catalog.databases {
         let path = file_path(directory, entry.id);
         Database::discard_wal(&path).map_err(io_error("can't remove the WAL of", &path))?;
+        // Somebody may still hold the map, as a scrub does, and it would judge the file by what was in the WAL.
+        if let Some(map) = DatabaseMap::of(&path) {
+            map.forget_wal();
+        }
     }
     let from = catalog.redo_after;
     let (files, touched, runs, maps, recorded) = Default::default();

@@ -124,6 +124,8 @@ pub(crate) fn discard_served(shared: &Shared) {
 }
 
 fn adopt(shared: &Arc<Shared>, mark: Lsn, end: Lsn) -> Result<(), AdoptError> {
+    // A database that is just being healed is put in its place first, or not at all.
+    let _applying = shared.applying.lock().expect("replay does not panic with the lock");
     boot::close_databases(shared, boot::not_seeded())?;
     shared.note_runs(&BTreeMap::new());
     let mut spool = Spool::open(&shared.settings.data)?;

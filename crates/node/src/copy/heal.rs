@@ -7,13 +7,13 @@
 use std::{path::PathBuf, sync::Arc};
 
 use counterpart_core::{
-    DatabaseId, Lsn,
+    DatabaseId, Lsn, PageNo,
     copy::{CopyError, Item, Offer},
     frame::Frame,
     session::{Event, LinkId},
 };
 use counterpart_engine::{DatabaseMap, OpenError};
-use counterpart_journal::{ControlError, crash_point, sync_file};
+use counterpart_journal::{ControlError, ReadError, crash_point, sync_file};
 use tokio::{sync::mpsc, task::JoinError};
 
 use super::{
@@ -25,10 +25,11 @@ use super::{
     spool::{Spool, SpoolError},
 };
 use crate::{
+    boot::single::{self, CatchUpError},
     databases::file_path,
     link::{CopyIn, SeedOut},
     maps,
-    quarantine::Ill,
+    quarantine::{self, Ill},
     quiet,
     shared::Shared,
 };
@@ -147,9 +148,9 @@ fn begin(
         Ok(_) => return Err(failed(ReceiveError::Sense("it has no head"))),
         Err(error) => return Err(failed(CopyError::into(error))),
     };
-    if let Some(map) = DatabaseMap::of(&file_path(&shared.settings.data, id)) {
-        forget_damaged(&map).map_err(|error| failed(error.into()))?;
-    }
+    let map = DatabaseMap::of(&file_path(&shared.settings.data, id));
+    let damaged = map.map_or(Ok(Vec::new()), |map| damaged_pages(&map));
+    let damaged = damaged.map_err(|error| failed(error.into()))?;
     crash_point("heal.begun");
     let spool = Spool::open(&directory(shared, id)).map_err(|error| failed(error.into()))?;
     let (meter, current, undurable) = (shared.copies.begin(Purpose::ReceivingHeal), None, 0);
@@ -159,6 +160,7 @@ fn begin(
         out: out.clone(),
         mark,
         since: None,
+        damaged,
         spool,
         current,
         meter,
@@ -168,18 +170,18 @@ fn begin(
     Ok(receiver)
 }
 
-/// Reads the whole file back; pages that do not hold what they should count as unknown, so that they are asked for.
-fn forget_damaged(map: &DatabaseMap) -> std::io::Result<()> {
+/// Reads the whole file back; the pages that do not hold what they should. The map goes on saying what they should hold:
+/// clients may still be reading.
+fn damaged_pages(map: &DatabaseMap) -> std::io::Result<Vec<PageNo>> {
     const STEP: usize = 4 << 20;
-    let mut next = Some(counterpart_core::PageNo(1));
+    let mut damaged = Vec::new();
+    let mut next = Some(PageNo(1));
     while let Some(from) = next {
         let step = map.scrub(from, STEP)?;
-        for damaged in step.bad {
-            map.forget(damaged.page);
-        }
+        damaged.extend(step.bad.into_iter().map(|bad| bad.page));
         next = step.next;
     }
-    Ok(())
+    Ok(damaged)
 }
 
 /// Why a database was not put in place. It stays out of use, and is asked for again.
@@ -191,6 +193,12 @@ enum HealError {
     Adopt(#[from] AdoptError),
     #[error("the copy at {0} is not here, or is not what was offered")]
     NotWhole(Lsn),
+    #[error("a large transaction on it is being applied")]
+    WithinRun,
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    #[error("the transactions since the copy was made can't be applied: {0}")]
+    CatchUp(#[from] CatchUpError),
     #[error(transparent)]
     StillOpen(#[from] quiet::StillOpen),
     #[error("{0}")]
@@ -219,19 +227,37 @@ pub(crate) fn finish(shared: &Arc<Shared>, database: DatabaseId, at: Lsn) {
 }
 
 fn put_in_place(shared: &Arc<Shared>, id: DatabaseId, at: Lsn) -> Result<(), HealError> {
-    // Nobody replays anything meanwhile, a drop of this database least of all.
-    let _applying = shared.applying.lock().expect("replay does not panic with the lock");
-    // Dropped meanwhile, or all was replaced.
     let Some(ill) = shared.databases.quarantine.get(id) else { return Ok(()) };
+    // What the file holds is known by this, whoever lets go of it.
+    let _map = DatabaseMap::of(&file_path(&shared.settings.data, id));
+    let closing = {
+        let _applying = shared.applying.lock().expect("replay does not panic with the lock");
+        if shared.is_acting() {
+            return Ok(());
+        }
+        quarantine::shut_out(shared, &ill, "a copy of the principal's is being put in its place")
+    };
+    // The databases that are well are replayed while somebody lets go of this one.
+    if let Some(hosted) = closing {
+        quiet::close(shared, &hosted)?;
+    }
+    // Nobody replays anything meanwhile, a drop of this database least of all; and nobody changes what this server does.
+    let _applying = shared.applying.lock().expect("replay does not panic with the lock");
+    // Dropped meanwhile, or all was replaced, or clients write here now.
+    let ill = shared.databases.quarantine.get(id).filter(|_| !shared.is_acting());
+    let Some(ill) = ill else { return Ok(()) };
+    quiet::is_closed(shared, &ill.entry)?;
+    // Its records up to here were passed over, whatever the copy has of them.
+    let applied = shared.applied();
+    if single::is_within_run(shared, id, kept_after(shared, at), applied)? {
+        return Err(HealError::WithinRun);
+    }
     let mut spool = Spool::open(&directory(shared, id))?;
     let part = spool.attempt().and_then(|attempt| attempt.parts.last()).cloned();
     let part = part.filter(|part| part.whole && part.offer.database == id && part.offer.at == at);
     let offer = part.ok_or(HealError::NotWhole(at))?.offer;
-    if let Some(hosted) = shared.databases.remove(id) {
-        quiet::close(shared, &hosted)?;
-    }
-    write(shared, &mut spool, &offer)?;
-    open(shared, &ill, &offer)?;
+    write(shared, &mut spool, &offer, applied)?;
+    open(shared, &ill, at.max(applied))?;
     crash_point("heal.opened");
     // It has served; should it stay, it is compared like any other.
     if let Err(error) = spool.delete() {
@@ -240,7 +266,14 @@ fn put_in_place(shared: &Arc<Shared>, id: DatabaseId, at: Lsn) -> Result<(), Hea
     Ok(())
 }
 
-fn write(shared: &Shared, spool: &mut Spool, offer: &Offer) -> Result<(), HealError> {
+/// From where the journal is read for what a copy at `at` lacks. Redo stands still while a database is out of use, and
+/// the principal made the copy after that: what is older than redo's beginning is in it, and may be gone here.
+fn kept_after(shared: &Shared, at: Lsn) -> Lsn {
+    at.max(shared.control.read().redo_after)
+}
+
+/// Writes the copy into the file, and then what was passed over since, up to `applied`.
+fn write(shared: &Shared, spool: &mut Spool, offer: &Offer, applied: Lsn) -> Result<(), HealError> {
     let path = file_path(&shared.settings.data, offer.database);
     let known = DatabaseMap::of(&path).filter(|map| map.page_size() == offer.page_size);
     let map = match known {
@@ -270,22 +303,30 @@ fn write(shared: &Shared, spool: &mut Spool, offer: &Offer) -> Result<(), HealEr
     }
     sync_file(&path)?;
     maps::save(&map, offer.at)?;
+    single::catch_up(
+        shared,
+        offer.database,
+        &map,
+        kept_after(shared, offer.at),
+        applied.max(offer.at),
+    )?;
     crash_point("heal.before_control");
     // The file shows events up to there, and they are final.
     shared.control.update(|control| {
-        control.commit_lsn = control.commit_lsn.max(offer.at);
-        control.checksums.insert(offer.database, offer.checksum);
+        control.commit_lsn = control.commit_lsn.max(offer.at).max(applied);
+        control.checksums.insert(offer.database, map.file_checksum());
     })?;
     Ok(())
 }
 
-fn open(shared: &Arc<Shared>, ill: &Ill, offer: &Offer) -> Result<(), HealError> {
+/// Serves a database that shows `at`.
+fn open(shared: &Arc<Shared>, ill: &Ill, at: Lsn) -> Result<(), HealError> {
     let hosted = shared.open_database(&ill.entry)?;
     hosted.engine.set_read_only(true);
-    hosted.note_change(offer.at);
+    hosted.note_change(at);
     hosted.note_clean();
     shared.databases.insert(hosted);
     // What replay brings up to there is in it already.
-    shared.databases.quarantine.healed(ill.entry.id, offer.at);
+    shared.databases.quarantine.healed(ill.entry.id, at);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use counterpart_core::{DatabaseId, PageSize};
+use counterpart_core::{DatabaseId, PageSize, session::LinkId};
 use counterpart_engine::DatabaseMap;
 use counterpart_journal::{sync_dir, sync_file};
 
@@ -17,19 +17,25 @@ use crate::{databases::file_path, shared::Shared};
 /// A copy is compared with what the files hold; a page that is equal then must be so still when the copy takes their place.
 #[derive(Debug, Default)]
 pub(crate) struct Still {
-    still: Mutex<bool>,
+    /// The link whose copy is compared with the files.
+    still: Mutex<Option<LinkId>>,
     distrusted: AtomicBool,
 }
 
 impl Still {
     /// From now on no checkpoint changes a file; one that is under way is waited for.
-    pub(crate) fn begin(&self) {
-        *self.still.lock().expect("no holder of this lock panics") = true;
+    pub(crate) fn begin(&self, link: LinkId) {
+        *self.still.lock().expect("no holder of this lock panics") = Some(link);
+    }
+
+    /// The copy of this link comes to nothing. Checkpoints may go on, unless another one has begun.
+    pub(crate) fn end_of(&self, link: LinkId) {
+        self.still.lock().expect("no holder of this lock panics").take_if(|of| *of == link);
     }
 
     /// Checkpoints may go on.
     pub(crate) fn end(&self) {
-        *self.still.lock().expect("no holder of this lock panics") = false;
+        *self.still.lock().expect("no holder of this lock panics") = None;
     }
 
     /// What was chosen by position did not make the files what was offered.
@@ -45,7 +51,7 @@ impl Still {
     /// Runs a checkpoint, unless the files must stay as they are.
     pub(crate) fn unless<T>(&self, checkpoint: impl FnOnce() -> T) -> Option<T> {
         let still = self.still.lock().expect("no holder of this lock panics");
-        (!*still).then(checkpoint)
+        still.is_none().then(checkpoint)
     }
 }
 
@@ -72,4 +78,26 @@ pub(crate) fn make_durable(shared: &Arc<Shared>) -> std::io::Result<()> {
         }
     }
     sync_dir(&shared.settings.data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mirror whose connection broke just when its copy was whole, and which then caught up by the journal, never
+    /// checkpointed again: nobody ended what that copy had begun.
+    #[test]
+    fn what_one_copy_began_is_ended_for_it_and_not_for_the_next() {
+        let still = Still::default();
+        let checkpoints = |still: &Still| still.unless(|| ()).is_some();
+        still.begin(LinkId(1));
+        assert!(!checkpoints(&still));
+        still.end_of(LinkId(1));
+        assert!(checkpoints(&still));
+        still.begin(LinkId(2));
+        still.end_of(LinkId(1));
+        assert!(!checkpoints(&still), "the next one is being compared");
+        still.end();
+        assert!(checkpoints(&still));
+    }
 }

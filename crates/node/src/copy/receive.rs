@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use counterpart_core::{
-    Lsn,
+    Lsn, PageNo,
     copy::{
         Answer, Chosen, Compared, CopyError, End, Item, Offer, RANGES_PER_ANSWER, Want, Whole,
         differing_ranges, range_hashes,
@@ -70,6 +70,8 @@ pub(super) struct Receiver {
     pub(super) out: mpsc::Sender<SeedOut>,
     pub(super) mark: Lsn,
     pub(super) since: Option<Lsn>,
+    /// Pages of the file that do not hold what they should, and are asked for.
+    pub(super) damaged: Vec<PageNo>,
     pub(super) spool: Spool,
     pub(super) current: Option<Current>,
     pub(super) meter: Arc<Meter>,
@@ -91,20 +93,31 @@ pub(crate) fn start(
         let turn = Arc::clone(&shared);
         let _turn = turn.seeding.lock().expect("a receiver does not panic with the lock");
         // Until the copy has taken their place, or never will.
-        shared.still.begin();
+        shared.still.begin(link);
         let received =
             Spool::open(&shared.settings.data).map_err(ReceiveError::from).and_then(|spool| {
                 let (shared, meter) = (Arc::clone(&shared), Arc::clone(&meter));
-                let (current, undurable) = (None, 0);
-                Receiver { shared, link, out, mark, since, spool, current, meter, undurable }
-                    .run(frames)
+                let (damaged, current, undurable) = (Vec::new(), None, 0);
+                let receiver = Receiver {
+                    shared,
+                    link,
+                    out,
+                    mark,
+                    since,
+                    damaged,
+                    spool,
+                    current,
+                    meter,
+                    undurable,
+                };
+                receiver.run(frames)
             });
         meter.end();
         match received {
             Ok(Some(end)) => shared.inputs.event(Event::PagesSpooled { link, mark, end }),
-            Ok(None) => shared.still.end(),
+            Ok(None) => shared.still.end_of(link),
             Err(error) => {
-                shared.still.end();
+                shared.still.end_of(link);
                 shared.inputs.event(Event::SeedFailed(link, error.to_string()));
             }
         }
@@ -195,7 +208,12 @@ impl Receiver {
         if offer.size_in_pages == 0 || offer.at < self.mark {
             return Err(ReceiveError::Sense("a database has an impossible size or position"));
         }
-        let files = held::file_hashes(&self.shared, offer.database, offer.page_size);
+        let mut files = held::file_hashes(&self.shared, offer.database, offer.page_size);
+        for page in &self.damaged {
+            if let Some(hash) = files.get_mut(page.0 as usize - 1) {
+                *hash = 0;
+            }
+        }
         let answers = self.answers(offer, &files);
         self.current = Some(Current { offer: offer.clone(), files });
         Ok(answers)

@@ -82,6 +82,13 @@ impl Driver {
         }
     }
 
+    /// A copy came that is not adopted, because its connection is gone: the next one is compared anew.
+    pub(super) fn note_spooled(&self, link: LinkId) {
+        if !self.adopting {
+            self.shared.still.end_of(link);
+        }
+    }
+
     fn keep_journal_for(&mut self, link: LinkId, mark: Lsn) {
         self.seed_marks.insert(link, mark);
         self.retain();

@@ -5,12 +5,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use counterpart_core::{PageNo, session::Event};
+use counterpart_core::{Lsn, PageNo, session::Event};
 use counterpart_engine::{DatabaseMap, RepairOutcome};
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::Ill;
-use crate::shared::Shared;
+use crate::{
+    boot::single::{self, CatchUpError},
+    checkpoint,
+    shared::Shared,
+};
 
 /// How often it is tried while there is something to mend.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -36,8 +40,7 @@ pub async fn keep_mending(shared: Arc<Shared>) {
 
 fn mend(shared: &Arc<Shared>, ill: &Ill) {
     let (id, name) = (ill.entry.id, &ill.entry.name);
-    let is_open = shared.databases.numbered(id).is_some();
-    let Some(map) = ill.map.as_ref().filter(|_| !is_open) else { return };
+    let (Some(map), Some(shows)) = (&ill.map, ill.shows) else { return };
     match repair_all(map) {
         Ok(true) => {}
         Ok(false) => return,
@@ -45,15 +48,20 @@ fn mend(shared: &Arc<Shared>, ill: &Ill) {
             return tracing::warn!(database = %name, %error, "a damaged database can't be read back");
         }
     }
-    let opened = shared.open_database(&ill.entry).and_then(|hosted| {
-        let failed = |cause| counterpart_engine::OpenError::Sqlite {
-            path: hosted.engine.path().to_owned(),
-            cause,
-        };
-        hosted.engine.rebase_capture().map_err(failed)?;
-        Ok(hosted)
-    });
-    match opened {
+    // Nobody replays, and nobody changes what this server does meanwhile.
+    let _applying = shared.applying.lock().expect("replay does not panic with the lock");
+    if !shared.is_acting() || shared.databases.quarantine.get(id).is_none() {
+        return;
+    }
+    match catch_up(shared, ill, map, shows) {
+        Ok(true) => {}
+        // It is tried again when what was passed over is final.
+        Ok(false) => return,
+        Err(error) => {
+            return tracing::warn!(database = %name, %error, "a mended database can't be brought to the newest position");
+        }
+    }
+    match shared.open_database(&ill.entry) {
         Ok(hosted) => {
             hosted.visibility.reset(shared.journal.last());
             hosted.engine.set_read_only(!shared.is_acting());
@@ -66,6 +74,27 @@ fn mend(shared: &Arc<Shared>, ill: &Ill) {
             tracing::warn!(database = %name, %error, "a damaged database still can't be opened")
         }
     }
+}
+
+/// Redoes what replay has passed over; whether all of that is final, so that it could be done. Nobody has written to it
+/// since this server acts.
+fn catch_up(
+    shared: &Arc<Shared>,
+    ill: &Ill,
+    map: &Arc<DatabaseMap>,
+    shows: Lsn,
+) -> Result<bool, CatchUpError> {
+    let (id, commit) = (ill.entry.id, shared.confirmations.commit_lsn());
+    for record in shared.journal.records_after(commit) {
+        if record?.header().database == id {
+            return Ok(false);
+        }
+    }
+    checkpoint::note_final(shared, commit)?;
+    single::catch_up(shared, id, map, shows, commit)?;
+    // Should it not open yet, the next time begins here.
+    shared.databases.quarantine.put(Ill { shows: Some(commit), ..ill.clone() });
+    Ok(true)
 }
 
 /// Repairs every damaged page of a file; whether none is left.
