@@ -44,6 +44,8 @@ pub(crate) enum SendError {
     NotFinal(Refusal),
     #[error("the journal can't be read: {0}")]
     Journal(#[from] ReadError),
+    #[error("database {0} is being replaced by a copy from the principal")]
+    Replaced(String),
     #[error("the receiver went away")]
     Ended,
     #[error("the mirror's answer about a database makes no sense")]
@@ -67,6 +69,8 @@ pub(crate) fn prepare(shared: &Arc<Shared>, link: LinkId) {
 
 /// A new mark makes the tail as short as it can be. Where none may be written now, the one of the last checkpoint does.
 pub(crate) async fn choose_mark(shared: &Arc<Shared>) -> Result<Lsn, Refusal> {
+    // What is out of use would be missing, and whoever takes the copy would drop its own.
+    shared.databases.quarantine.none()?;
     let mark = if shared.is_acting() { write_mark(shared).await.ok() } else { None };
     let mark = mark.unwrap_or_else(|| shared.control.read().redo_after);
     shared.confirmations.wait(mark).await?;
@@ -126,7 +130,7 @@ impl Sender<'_> {
         let (mut sent, mut pages) = (0, 0);
         for hosted in databases {
             if let Some(snapshot) = Snapshot::take(shared, &hosted, self.mark).await? {
-                pages += self.send_database(snapshot).await?;
+                pages += self.send_while_open(&hosted, snapshot).await?;
                 sent += 1;
             }
         }
@@ -153,7 +157,7 @@ impl Sender<'_> {
             return Ok(None);
         };
         let at = snapshot.offer.at;
-        self.send_database(snapshot).await?;
+        self.send_while_open(hosted, snapshot).await?;
         self.flush().await?;
         Ok(Some(at))
     }
@@ -167,6 +171,8 @@ impl Sender<'_> {
     async fn head(&self) -> Result<Head, SendError> {
         let (shared, mark) = (Arc::clone(self.shared), self.mark);
         let reading = spawn_blocking(move || {
+            // A mirror takes a creation or a drop into list and catalog with this lock.
+            let _applying = shared.applying.lock().expect("replay does not panic with the lock");
             let databases = shared.databases.all();
             let databases = databases.iter().map(|hosted| listed(hosted)).collect();
             let control = shared.control.read();
@@ -190,6 +196,18 @@ impl Sender<'_> {
         self.meter.sent(payload.len());
         let sent = self.out.send(SeedOut::Frame(kind, Bytes::from(payload))).await;
         sent.map_err(|_| SendError::Ended)
+    }
+
+    /// Sends a database unless its files are replaced meanwhile: a receiver that is slow must not hold that up.
+    async fn send_while_open(
+        &mut self,
+        hosted: &Hosted,
+        snapshot: Snapshot,
+    ) -> Result<u64, SendError> {
+        tokio::select! {
+            sent = self.send_database(snapshot) => sent,
+            () = hosted.recalled() => Err(SendError::Replaced(hosted.name.to_string())),
+        }
     }
 
     /// Offers a database and sends what is wanted of it; how many pages that were.

@@ -44,9 +44,14 @@ pub(crate) async fn export(shared: &Arc<Shared>, name: &DatabaseName) -> Result<
             };
             let broken = piece.is_err();
             // A reader that has gone, or stands still, must not pin the WAL.
-            match io.block_on(timeout(STANDSTILL, sender.send(piece))) {
-                Ok(Ok(())) if !broken => {}
-                _ => return,
+            let taken = io.block_on(async {
+                tokio::select! {
+                    taken = timeout(STANDSTILL, sender.send(piece)) => matches!(taken, Ok(Ok(()))),
+                    () = hosted.recalled() => false,
+                }
+            });
+            if !taken || broken {
+                return;
             }
         }
     });

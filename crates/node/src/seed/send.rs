@@ -36,6 +36,8 @@ enum SeedError {
     Read(String, SqlError),
     #[error("{0}")]
     NotFinal(Refusal),
+    #[error("{0}")]
+    Lacks(Refusal),
     #[error("the connection ended")]
     LinkEnded,
     #[error("a task panicked: {0}")]
@@ -62,6 +64,8 @@ async fn mark_and_list(
 ) -> Result<(Lsn, Vec<SeedDatabase>), SeedError> {
     // The list is the catalog exactly at the mark: nobody creates or drops in between.
     let _changes = shared.databases.changes.lock().await;
+    // What is out of use would be missing.
+    shared.databases.quarantine.none().map_err(SeedError::Lacks)?;
     let mark = match resumed {
         Some(progress) => progress.mark,
         None => {
