@@ -8,7 +8,7 @@ use std::{
     io::{self, BufWriter, Write},
     ops::ControlFlow,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use counterpart_engine::{Change, Difference, SqlError, Value};
@@ -27,8 +27,12 @@ enum CompareError {
     Sqlite(#[from] SqlError),
 }
 
+/// Held by whoever compares: two would write the same files.
+static COMPARING: Mutex<()> = Mutex::new(());
+
 /// Compares what was not compared yet. Takes as long as reading the databases does.
 pub(crate) fn compare_all(shared: &Arc<Shared>) {
+    let _comparing = COMPARING.lock().unwrap_or_else(PoisonError::into_inner);
     let sets = match store::list(shared) {
         Ok(sets) => sets,
         Err(error) => return tracing::warn!(%error, "orphans are not compared"),
