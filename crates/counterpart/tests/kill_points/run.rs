@@ -1,72 +1,42 @@
-//! `kill -9` at chosen points of everything that a pair does: while it writes and checkpoints, is seeded, catches up,
-//! fails over, promotes and rejoins.
-//!
-//! A point is a system call (the n-th write, fsync, rename … from outside, by strace), or one that the code names: a
-//! binary built with named points aborts at the n-th passing of the one in `COUNTERPART_CRASH_AT=name:count`. Their
-//! names are given in `COUNTERPART_TEST_CRASH_POINTS`, separated by commas. The judge knows only what clients were
-//! told.
-
-mod support;
+//! A pair of which one server is made to die, and what its clients were told.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use support::{
-    chance::Chance,
+use counterpart_journal::CRASH_AT;
+
+use crate::support::{
     clock::now,
-    fault::{self, Fault},
-    is_soak,
+    fault::Fault,
     pair::{Pair, partner_states, start_mirroring, wait_role, wait_state},
     server::{BINARY, Server},
     wait_for,
     workload::{Row, Workload, assert_has_all, create_table},
 };
 
-const PHASES: &[&str] = &["write", "catch up", "seed", "fail over", "promote", "start"];
-const CALLS: &[(&str, u64)] = &[
-    ("pwrite64", 60),
-    ("fdatasync", 20),
-    ("fsync", 3),
-    ("renameat2", 2),
-    ("ftruncate", 2),
-    ("unlink", 3),
-    ("openat", 30),
-    ("sendto", 60),
-];
-
 /// Where a server dies.
 #[derive(Debug)]
-enum Point {
+pub enum Point {
     /// At this system call, counted from when the phase begins.
     Call(&'static str, u64),
     /// Where the code says so, counted from its start.
     Named(String),
 }
 
-fn point(chance: &mut Chance) -> Point {
-    let named = std::env::var("COUNTERPART_TEST_CRASH_POINTS").unwrap_or_default();
-    let named: Vec<&str> = named.split(',').filter(|name| !name.is_empty()).collect();
-    if !named.is_empty() && chance.below(2) == 0 {
-        return Point::Named(format!("{}:{}", chance.pick(&named), 1 + chance.below(5)));
-    }
-    let (call, most) = *chance.pick(CALLS);
-    Point::Call(call, 1 + chance.below(most))
-}
-
 /// A pair in which one server may be dead, and what its clients were told.
-struct Run {
-    pair: Pair,
-    confirmed: BTreeSet<Row>,
+pub struct Run {
+    pub pair: Pair,
+    pub confirmed: BTreeSet<Row>,
     clients: u64,
     /// A command that is still running.
-    operator: Option<Child>,
+    pub operator: Option<Child>,
 }
 
 impl Run {
-    fn start() -> Run {
+    pub fn start() -> Run {
         let settings = ["--partner-timeout", "1s", "--checkpoint-bytes", "1MiB"];
         let pair = Pair::start_with(&settings, &[]);
         create_table(&pair.principal);
@@ -75,18 +45,18 @@ impl Run {
     }
 
     /// Clients of the principal, or of whoever takes writes.
-    fn load(&mut self, of_both: bool) -> Workload {
+    pub fn load(&mut self, of_both: bool) -> Workload {
         self.clients += 2;
         let both = [&self.pair.principal, &self.pair.mirror];
         Workload::start(self.clients, 2, if of_both { &both } else { &both[..1] })
     }
 
-    fn stop(&mut self, load: Workload) {
+    pub fn stop(&mut self, load: Workload) {
         let (confirmed, _failures) = load.stop();
         self.confirmed.extend(confirmed);
     }
 
-    fn bulk(&self) {
+    pub fn bulk(&self) {
         for id in 0..4 {
             // It may die meanwhile: that is what this is for.
             let sql = format!("insert or replace into bulk values({id}, randomblob(300000))");
@@ -94,7 +64,7 @@ impl Run {
         }
     }
 
-    fn victim(&mut self, on_principal: bool) -> &mut Server {
+    pub fn victim(&mut self, on_principal: bool) -> &mut Server {
         if on_principal { &mut self.pair.principal } else { &mut self.pair.mirror }
     }
 
@@ -121,14 +91,14 @@ impl Run {
     }
 
     /// Lets the victim run, with death waiting for it at the point.
-    fn arm(&mut self, on_principal: bool, point: &Point) -> Option<Fault> {
+    pub fn arm(&mut self, on_principal: bool, point: &Point) -> Option<Fault> {
         let victim = self.victim(on_principal);
         match point {
             Point::Named(at) => {
                 if victim.is_running() {
                     victim.kill();
                 }
-                victim.environment.push(("COUNTERPART_CRASH_AT".into(), at.clone()));
+                victim.environment.push((CRASH_AT.into(), at.clone()));
                 victim.spawn();
                 None
             }
@@ -142,7 +112,7 @@ impl Run {
     }
 
     /// One phase in which one server dies at a point, if it passes there; whether it did.
-    fn round(&mut self, phase: &str, on_principal: bool, point: &Point) -> bool {
+    pub fn round(&mut self, phase: &str, on_principal: bool, point: &Point) -> bool {
         self.prepare(phase);
         let fault = self.arm(on_principal, point);
         for server in [&mut self.pair.principal, &mut self.pair.mirror] {
@@ -160,27 +130,34 @@ impl Run {
             died = self.victim(on_principal).ended().is_some();
         }
         self.stop(load);
-        if let Some(mut operator) = self.operator.take() {
-            operator.kill().unwrap();
-            operator.wait().unwrap();
-        }
+        self.end_operator();
         drop(fault);
         self.victim(on_principal).environment.clear();
         died
     }
 
+    /// The command waits for the mirror as long as it takes, dead or not; the operator does not.
+    pub fn ask_for_seed(&mut self) {
+        let (p, m) = (self.pair.principal.url(), self.pair.mirror.url());
+        let start = ["mirror", "start", "--principal", &p, "--mirror", &m];
+        let mut command = Command::new(BINARY);
+        command.args(start).args(["--replace", "--yes"]).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.operator = Some(command.spawn().unwrap());
+    }
+
+    /// The operator's command is interrupted, if it still runs.
+    pub fn end_operator(&mut self) {
+        if let Some(mut operator) = self.operator.take() {
+            operator.kill().unwrap();
+            operator.wait().unwrap();
+        }
+    }
+
     fn go_through(&mut self, phase: &str) {
         let (principal, mirror) = (&mut self.pair.principal, &self.pair.mirror);
         match phase {
-            "seed" => {
-                // It waits for the mirror as long as it takes, dead or not; the operator does not.
-                let (p, m) = (principal.url(), mirror.url());
-                let start = ["mirror", "start", "--principal", &p, "--mirror", &m];
-                let mut command = Command::new(BINARY);
-                command.args(start).args(["--replace", "--yes"]).stdin(Stdio::null());
-                command.stdout(Stdio::null()).stderr(Stdio::null());
-                self.operator = Some(command.spawn().unwrap());
-            }
+            "seed" => self.ask_for_seed(),
             "fail over" => {
                 let _outcome = principal.cli(&["failover"]);
             }
@@ -196,7 +173,7 @@ impl Run {
 
     /// Whoever is dead comes back, and the two become a pair again: by themselves, but that an operator whose command
     /// was interrupted gives it again.
-    fn heal(mut self, phase: &str) -> Run {
+    pub fn heal(mut self, phase: &str) -> Run {
         // The mirror first: it may have been promoted, and the other one has to be told.
         for server in [&mut self.pair.mirror, &mut self.pair.principal] {
             if !server.is_running() {
@@ -223,7 +200,7 @@ impl Run {
         self
     }
 
-    fn is_level(&self) -> bool {
+    pub fn is_level(&self) -> bool {
         let level = |server: &Server, role: &str| {
             let status = server.try_status().ok()?;
             let synchronized = partner_states(&status).iter().any(|s| s == "SYNCHRONIZED");
@@ -234,7 +211,7 @@ impl Run {
     }
 
     /// The operator ends what was begun, on both servers, and begins again.
-    fn start_again(&self) {
+    pub fn start_again(&self) {
         for server in [&self.pair.principal, &self.pair.mirror] {
             let _standalone_already = server.cli(&["mirror", "stop", "--yes"]);
             wait_role(server, "standalone");
@@ -242,33 +219,14 @@ impl Run {
         start_mirroring(&self.pair.principal, &self.pair.mirror, &["--replace"]);
     }
 
-    fn judge(&self) {
+    pub fn judge(&self) {
         self.pair.wait_synchronized();
         assert_has_all(&self.pair.principal, &self.confirmed);
+        // A database that stands still is not equal yet, and is healed by itself.
+        wait_for("the databases to be equal", || {
+            (self.pair.principal.cli(&["verify"]).code == Some(0)).then_some(())
+        });
         self.pair.assert_equal();
         assert_eq!(self.pair.principal.client().value("pragma integrity_check"), "ok");
     }
-}
-
-#[test]
-fn a_server_that_dies_at_any_point_of_any_phase_loses_nothing_confirmed() {
-    if !fault::is_possible() {
-        return;
-    }
-    let mut chance = Chance::printed("kill points");
-    let mut run = Run::start();
-    let mut counts = BTreeMap::new();
-    for round in 0..if is_soak() { 500 } else { 12 } {
-        let phase = PHASES[round % PHASES.len()];
-        // Who promotes is the mirror; in all else it may be either.
-        let on_principal = phase != "promote" && (round / PHASES.len()).is_multiple_of(2);
-        let point = point(&mut chance);
-        eprintln!("round {round}: {phase}, on the principal: {on_principal}, {point:?}");
-        let died = run.round(phase, on_principal, &point);
-        run = run.heal(phase);
-        run.judge();
-        *counts.entry((phase, on_principal, died)).or_insert(0) += 1;
-    }
-    eprintln!("kills (phase, on the principal, did it die): {counts:?}");
-    assert!(counts.keys().any(|(_, _, died)| *died), "nobody ever died: {counts:?}");
 }
