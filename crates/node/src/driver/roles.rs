@@ -244,6 +244,8 @@ async fn act(
     spawn_blocking(move || -> Result<(), RoleError> {
         let mut replay =
             replayer.map_or_else(|| Replay::new(Arc::clone(&preparing)), Replayer::stop);
+        // A seed whose session has just ended may still be emptying and filling this very directory.
+        let _turn = discard.then(|| preparing.seeding.lock().expect("no receiver panics with it"));
         if discard {
             boot::discard_data(&preparing)?;
         }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, io, sync::Arc};
 use counterpart_core::{
     DatabaseId, Lsn, PageNo,
     frame::SeedPages,
-    message::{SeedDatabase, SeedProgress},
+    message::{Role, SeedDatabase, SeedProgress},
     session::{Event, LinkId},
 };
 use counterpart_engine::DatabaseMap;
@@ -86,6 +86,10 @@ impl Receiver {
         // The receiver of a link that has just ended may still be writing its last pages.
         let turn = Arc::clone(&self.shared);
         let _turn = turn.seeding.lock().expect("a receiver does not panic with the lock");
+        // Its session may have ended before its turn came; what is here now is not its to empty.
+        if self.shared.control.read().session.role != Role::Mirror {
+            return Ok(());
+        }
         self.make_room()?;
         while let Some(arrived) = pages.blocking_recv() {
             match arrived {
