@@ -4,8 +4,11 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
 use support::{
-    pair::{Pair, wait_role, wait_state, wait_synchronized},
+    pair::{Pair, databases, wait_role, wait_state, wait_synchronized},
+    server::Server,
+    wait_for,
     workload::{Workload, assert_has_all, create_table},
 };
 
@@ -114,6 +117,38 @@ fn a_large_transaction_that_was_confirmed_right_before_a_kill_is_whole_afterward
         let sql = format!("select count(*) from big where round = {round} and length(x) = 50000");
         assert_eq!(client.value(&sql), 400);
         assert_eq!(client.value("pragma integrity_check"), "ok");
+        pair.assert_equal();
+    }
+}
+
+/// What a server knows when it starts: its control file, which has one line before the JSON.
+fn control(server: &Server) -> Value {
+    let text = std::fs::read_to_string(server.data().join("control")).unwrap();
+    serde_json::from_str(text.split_once('\n').expect("a first line").1).unwrap()
+}
+
+/// A mirror noted a creation or a drop in its catalog and forgot, at a restart, that it had been final. A principal
+/// that was promoted without that event had it cut from the mirror's journal, and the catalog kept a ghost: a database
+/// under the name of another one with the same number.
+#[test]
+fn what_a_killed_mirror_has_in_its_catalog_is_final_when_it_starts_again() {
+    let mut pair = Pair::start();
+    for (change, there) in [("create", true), ("drop", false)] {
+        let before = control(&pair.mirror)["catalog_lsn"].as_u64().unwrap();
+        pair.principal.cli_ok(&["db", change, "ghost", if there { "--json" } else { "--yes" }]);
+        wait_for("the mirror's catalog to change", || {
+            (databases(&pair.mirror).contains(&"ghost".to_owned()) == there
+                && control(&pair.mirror)["catalog_lsn"].as_u64()? > before)
+                .then_some(())
+        });
+        pair.mirror.kill();
+        let known = control(&pair.mirror);
+        assert!(
+            known["commit_lsn"].as_u64() >= known["catalog_lsn"].as_u64(),
+            "what the catalog says might be cut: {known}"
+        );
+        pair.mirror.launch();
+        pair.wait_synchronized();
         pair.assert_equal();
     }
 }
