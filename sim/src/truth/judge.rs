@@ -108,9 +108,12 @@ impl Truth {
         self.demand(shown == state, || {
             format!("{name} saved databases that are not what they were at {end}")
         });
-        let first = if shown == state { common.next() } else { from };
-        for lsn in (first.0..=end.0).map(Lsn) {
-            self.saved.extend(self.journals[server].at(lsn).map(|event| (server, event)));
+        // The copies have the whole history in them, where the journal here begins later too.
+        let least = if shown == state { common.next() } else { from };
+        let mut at = Some(last);
+        while let Some(event) = at.filter(|&event| self.events[event].lsn >= least) {
+            self.saved.insert((server, event));
+            at = self.events[event].parent;
         }
     }
 
