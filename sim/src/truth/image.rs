@@ -54,6 +54,9 @@ impl Truth {
         let lives =
             |event| self.is_saved(event) || (0..self.journals.len()).any(|s| self.holds(s, event));
         promises.retain(|promise| promise.holders != 0 || lives(promise.event));
+        // What a mirror received of it and did not apply proves nothing to a principal that lacks it: it may be cut. What
+        // a mirror showed is a promise of its own.
+        promises.retain(|promise| promise.by != server || self.holds(server, promise.event));
         // One that a promotion had lost, kept on this disk alone, is gone with it.
         promises.retain(|promise| !promise.lost || lives(promise.event));
         self.promises = promises;
