@@ -137,6 +137,8 @@ pub fn close_databases(shared: &Shared, why: Refusal) -> Result<(), BootError> {
 /// # Errors
 /// Why that is not possible. Trying again is harmless.
 pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
+    // A database that is just being healed is put in its place first, or not at all.
+    let _applying = shared.applying.lock().expect("replay does not panic with the lock");
     close_databases(shared, not_seeded())?;
     // The maps live until SQLite has the files open, and with them the maps.
     let redo::Redone { maps, mut ill } = redo::redo(shared, up_to)?;

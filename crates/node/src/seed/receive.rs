@@ -114,6 +114,9 @@ impl Receiver {
 
     /// Closes whatever is open. A seed that begins anew also empties the directory and takes over the catalog.
     fn make_room(&self) -> Result<(), ReceiveError> {
+        // A database that is just being healed is put in its place first, or not at all.
+        let applying = self.shared.applying.lock();
+        let _applying = applying.expect("replay does not panic with the lock");
         boot::close_databases(&self.shared, boot::not_seeded())?;
         let p = &self.progress;
         if !p.done.is_empty() || p.database.is_some() {
