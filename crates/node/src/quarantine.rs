@@ -22,6 +22,9 @@ use crate::{clock, control::CatalogEntry, databases::Hosted, refusal::Refusal, s
 
 pub use mending::keep_mending;
 
+/// Files of evidence that are kept. The first ones tell most.
+const EVIDENCE_MOST: usize = 512;
+
 /// A database that is out of use.
 #[derive(Clone, Debug)]
 pub struct Ill {
@@ -176,6 +179,13 @@ pub struct Evidence<'a> {
 pub(crate) fn keep_evidence(shared: &Shared, evidence: &Evidence<'_>) -> io::Result<PathBuf> {
     let directory = shared.settings.data.join("damage");
     std::fs::create_dir_all(&directory)?;
+    // A database that differs again and again must not fill the disk with what tells nothing new.
+    if std::fs::read_dir(&directory)?.count() >= EVIDENCE_MOST {
+        return Err(io::Error::other(format!(
+            "there are {EVIDENCE_MOST} files in {} already; keep what you need of them and delete them",
+            directory.display()
+        )));
+    }
     let Evidence { entry, lsn, expected, found, what, record } = evidence;
     let stem = format!("{}-{}-{}", clock::unix_now().0, entry.id, lsn);
     let map = DatabaseMap::of(&crate::databases::file_path(&shared.settings.data, entry.id));

@@ -125,7 +125,7 @@ impl Repairs {
         let (mut records, mut next) = (Vec::new(), first);
         while next <= last {
             let bytes = self.ask(Key::Records(next, last), RECORDS_PATIENCE)?;
-            let some = split_records(bytes).ok()?;
+            let some = split_records(bytes).ok().filter(|some| !some.is_empty())?;
             for record in some {
                 if record.lsn() != next || next > last {
                     return None;
@@ -208,6 +208,20 @@ mod tests {
     fn nobody_is_asked_before_anybody_listens() {
         let (inputs, mut queue) = Inputs::new();
         assert_eq!(Repairs::new(inputs).fetch(DatabaseId(1), PageNo(2), 3), None);
+        assert!(queue.try_recv().is_err());
+    }
+
+    /// It was asked again and again, for ever.
+    #[test]
+    fn a_partner_that_answers_with_no_records_is_not_asked_again() {
+        let (inputs, mut queue) = Inputs::new();
+        let repairs = Arc::new(Repairs::new(inputs));
+        repairs.listen();
+        let fetching = Arc::clone(&repairs);
+        let fetched = std::thread::spawn(move || fetching.fetch_records(Lsn(1), Lsn(3)));
+        assert!(queue.blocking_recv().is_some());
+        repairs.answer(Key::Records(Lsn(1), Lsn(3)), Some(&Bytes::new()));
+        assert_eq!(fetched.join().unwrap(), None);
         assert!(queue.try_recv().is_err());
     }
 
