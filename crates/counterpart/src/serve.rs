@@ -5,6 +5,7 @@ use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration
 use axum::{Router, serve::ListenerExt};
 use counterpart_hrana::{Hrana, Limits};
 use counterpart_node::{Node, StartError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -28,6 +29,7 @@ const FINISH: Duration = Duration::from_secs(5);
 /// Why it could not start.
 pub fn run(settings: Settings) -> Result<(), Failure> {
     start_log(&settings);
+    raise_file_limit();
     // One thread for all I/O: on few cores that is steadier than work-stealing, and SQLite runs on threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -42,6 +44,17 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
     // Statements that still run were given their time; they are rolled back at the next start.
     runtime.shutdown_timeout(Duration::from_millis(500));
     outcome
+}
+
+/// Lets this process have as many files open as the system allows it. Each database takes half a dozen, and what most
+/// systems begin with (1,024) would be used up by less than 200 of them; a checkpoint that can't open a file ends all
+/// writing.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, open_files = limit.current, "the limit of open files can't be raised");
+    }
 }
 
 fn start_log(settings: &Settings) {

@@ -394,3 +394,18 @@ fn a_mirror_that_joins_a_principal_with_a_shortened_journal_gets_everything() {
     wait_synchronized(&principal);
     assert_equal(&principal, &mirror);
 }
+
+/// With the limit that most systems begin with, less than 200 databases used up all files that a server might open.
+#[test]
+fn a_server_may_open_as_many_files_as_the_system_allows_it() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let half = limit.maximum.map(|most| most / 2);
+    setrlimit(Resource::Nofile, Rlimit { current: half, maximum: limit.maximum }).unwrap();
+    let server = Server::start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let words: Vec<_> = files.split_whitespace().collect();
+    assert_eq!(words[3], words[4], "{files}");
+    assert_eq!(words[4].parse().ok(), limit.maximum, "{files}");
+}
