@@ -326,6 +326,35 @@ fn a_server_that_was_told_to_rejoin_need_not_be_told_again_by_another_principal(
     assert_eq!(a.content.end(), b.content.end(), "a does not follow b");
 }
 
+/// A principal whose journal had failed parked with events that were never hardened. After a restart they are gone, and
+/// saving all of them as orphans was tried for ever.
+#[test]
+fn a_parked_server_counts_only_what_its_journal_still_has_after_a_restart() {
+    let mut world = mirrored(&["a", "b"], Safety::Full);
+    cut_off(&mut world, 0, 1);
+    write_and_run(&mut world, 0, 2);
+    world.crash(0);
+    world.run();
+    world.advance(11_000);
+    promote(&mut world, 1);
+    world.nodes[0].rejoin = Rejoin::Manual;
+    world.start(0);
+    heal(&mut world, 0, 1);
+    world.advance(40_000);
+    world.crash(0);
+    world.run();
+    let deposed = world.nodes[0].disk.durable.deposed.as_mut().expect("it was deposed");
+    let parked = deposed.parked.as_mut().expect("it parks");
+    let end = parked.end;
+    parked.end = Lsn(end.0 + 7);
+    world.start(0);
+    world.command(0, Command::Rejoin);
+    world.advance(40_000);
+    let (a, b) = (&world.nodes[0].disk, &world.nodes[1].disk);
+    assert_eq!(a.durable.deposed, None, "it does not rejoin");
+    assert_eq!(a.content.end(), b.content.end(), "a does not follow b");
+}
+
 /// A deposed principal has an event that no other server has; the copy that takes its place ends at the same position. Once
 /// the copy is whole the commit LSN is about the copy, not about what still stands.
 #[test]

@@ -128,6 +128,16 @@ impl Core {
             // Parked by hand before, or because the orphans could not be saved: tried (again) at each start.
             deposed.parked = None;
         }
+        // What the journal had not hardened when it failed, or the power did, was never confirmed and is gone.
+        let end = self.end;
+        if let Some(parked) = self.d.deposed.as_mut().and_then(|deposed| deposed.parked.as_mut()) {
+            parked.end = parked.end.min(end);
+        }
+        if let Some(deposed) = &mut self.d.deposed
+            && deposed.parked.is_some_and(|parked| parked.end <= parked.common)
+        {
+            deposed.parked = None;
+        }
         self.log(Level::Info, "initialising as mirror");
         // A switch that a crash interrupted goes on once the engine has answered.
         self.emit(Action::BecomeMirror);
