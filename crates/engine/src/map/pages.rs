@@ -233,14 +233,6 @@ impl DatabaseMap {
         Ok(())
     }
 
-    /// Nothing is known of a page any more: whoever compares asks for it, and nobody verifies it.
-    pub fn forget(&self, page: PageNo) {
-        let mut state = self.lock();
-        if page.0 <= state.file.size() {
-            state.put(page, Entry::UNKNOWN);
-        }
-    }
-
     /// The WAL was thrown away: the database is what the file holds.
     pub fn forget_wal(&self) {
         self.lock().drop_overlay();
