@@ -19,7 +19,10 @@ pub(crate) struct Job {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change {
     CutAfter(Lsn),
-    Reset { after: Lsn, session: SessionId },
+    Reset {
+        after: Lsn,
+        session: SessionId,
+    },
     Session(SessionId),
     /// Go on in a new segment.
     Roll,

@@ -33,8 +33,8 @@ pub mod scrub;
 mod seed;
 mod settings;
 mod shared;
-mod storage;
 mod status;
+mod storage;
 mod stream;
 mod visibility;
 

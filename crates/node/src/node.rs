@@ -110,7 +110,16 @@ impl Node {
         let mut settled = shared.settled.subscribe();
         // The sender lives in `shared`, which this function holds.
         let _settled = settled.wait_for(|settled| *settled).await;
-        Ok(Arc::new(Node { shared, driver, accepting, reaping, scrubbing, mending, started, _lock: lock }))
+        Ok(Arc::new(Node {
+            shared,
+            driver,
+            accepting,
+            reaping,
+            scrubbing,
+            mending,
+            started,
+            _lock: lock,
+        }))
     }
 
     /// Opens a stream for a client.

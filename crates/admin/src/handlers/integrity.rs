@@ -42,10 +42,7 @@ pub async fn checksums<O: Operations>(State(ops): State<Arc<O>>) -> Json<Checksu
     Json(Checksums { databases: ops.checksums() })
 }
 
-pub async fn compare<O: Operations>(
-    State(ops): State<Arc<O>>,
-    body: Body,
-) -> Answer<Comparisons> {
+pub async fn compare<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Comparisons> {
     let theirs: Checksums = json(body).await?;
     Ok(Json(Comparisons { databases: ops.compare_checksums(theirs.databases).await? }))
 }

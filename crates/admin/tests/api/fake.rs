@@ -14,8 +14,7 @@ use counterpart_node::{
     Operations, Refusal,
     checksums::{Checksum, Comparison, Verdict},
     operations::{
-        Backup,
-        DatabaseDetails, DatabaseSummary, Export, JoinRequest, PartnerRequest, PeerIdentity,
+        Backup, DatabaseDetails, DatabaseSummary, Export, JoinRequest, PartnerRequest, PeerIdentity,
     },
     orphans::{Differences, Form, OrphanDatabase, OrphanSet},
     scrub,
