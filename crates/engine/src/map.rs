@@ -256,6 +256,12 @@ impl DatabaseMap {
         Ok(())
     }
 
+    /// Whether the map of the file has changed since it was saved, or was never saved.
+    #[must_use]
+    pub fn is_unsaved(&self) -> bool {
+        self.lock().is_unsaved() || !self.map_path.exists()
+    }
+
     /// Writes what changed in the map of the file to its own file, and that the database file holds everything up
     /// to `at`. It is not synced: that is the caller's, and the directory's too when the file is new.
     ///

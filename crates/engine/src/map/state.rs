@@ -161,6 +161,10 @@ impl State {
         }
     }
 
+    pub(crate) fn is_unsaved(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     pub(crate) fn take_dirty(&mut self) -> BTreeSet<u32> {
         std::mem::take(&mut self.dirty)
     }

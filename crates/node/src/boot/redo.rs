@@ -285,7 +285,8 @@ impl Redo<'_> {
             if let Some(error) = self.verify(entry) {
                 self.ill.insert(entry.id, error);
             }
-            if let Some(map) = self.maps.get(&entry.id) {
+            // One that is as it was stays untouched: the server may yet refuse to start.
+            if let Some(map) = self.maps.get(&entry.id).filter(|map| map.is_unsaved()) {
                 let path = self.path(entry.id);
                 maps::save(map, up_to).map_err(io_error("can't save the page map of", &path))?;
             }
@@ -299,7 +300,8 @@ impl Redo<'_> {
         let checksums = maps.iter().map(|(id, map)| (*id, map.file_checksum()));
         let checksums = checksums.filter(|(id, sum)| *sum != 0 && catalog.knows(*id)).collect();
         shared.control.update(|control| {
-            if ill.is_empty() {
+            // They are as of where redo starts; what comes after is in the records.
+            if mark.is_some() {
                 control.checksums = checksums;
             }
             control.databases = catalog.databases;
