@@ -165,6 +165,35 @@ fn a_large_database_is_seeded_while_writes_go_on() {
     assert_has_all(&mirror, &confirmed);
 }
 
+#[test]
+fn a_checkpoint_that_a_change_of_role_meets_copies_nothing_but_what_stays() {
+    // A megabyte is enough for a checkpoint, so that one follows each of the large transactions at once.
+    let serve = ["--checkpoint-bytes", "1MiB", "--statement-timeout", "5m"];
+    let (principal, mirror) = (Server::start_with(&serve), Server::start());
+    create_table(&principal);
+    principal.client().run("create table big(x blob)");
+    let load = Workload::start(0, 4, &[&principal]);
+    for _ in 0..4 {
+        principal.client().run(
+            "with recursive n(i) as (select 1 union all select i + 1 from n where i < 400)
+               insert into big(x) select randomblob(100000) from n",
+        );
+        start_mirroring(&principal, &mirror, &["--no-wait"]);
+        wait_synchronized(&principal);
+        load.wait_progress(20);
+        principal.cli_ok(&["mirror", "stop", "--yes"]);
+        support::pair::wait_role(&mirror, "standalone");
+        principal.client().run("delete from big");
+    }
+    let (confirmed, failures) = load.stop();
+    assert_eq!(failures, []);
+    start_mirroring(&principal, &mirror, &[]);
+    let words = principal.cli_ok(&["verify", "--deep"]);
+    assert!(words.contains("equal, page by page"), "{words}");
+    assert_eq!(principal.status()["integrity"]["damage"]["found"], json!(0));
+    assert_has_all(&mirror, &confirmed);
+}
+
 /// Bytes of a seed, as this side of it tells them. The principal hears of them when they are durable on the mirror.
 fn seeded_bytes(server: &Server) -> Option<u64> {
     let status = server.try_status().ok()?;

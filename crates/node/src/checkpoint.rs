@@ -69,6 +69,9 @@ pub enum MarkError {
 }
 
 /// Checkpoints whenever enough was journaled, until the era ends.
+///
+/// A checkpoint that runs when the era ends is not broken off: SQLite copies on in its thread, and nobody may write
+/// beside it. Whoever steps down ends all confirming and waits for the permits, so it does not last.
 pub async fn keep_checkpointing(shared: Arc<Shared>, stop: Arc<Notify>) {
     let mut marked_at = (shared.appended_bytes(), clock::uptime());
     loop {
@@ -84,10 +87,7 @@ pub async fn keep_checkpointing(shared: Arc<Shared>, stop: Arc<Notify>) {
             continue;
         }
         marked_at = (shared.appended_bytes(), clock::uptime());
-        tokio::select! {
-            () = stop.notified() => return,
-            outcome = checkpoint(&shared) => report(&shared, outcome),
-        }
+        report(&shared, checkpoint(&shared).await);
     }
 }
 
@@ -173,13 +173,15 @@ async fn checkpoint_database(
     shared: &Arc<Shared>,
     hosted: &Arc<Hosted>,
 ) -> Result<bool, CheckpointError> {
-    let Ok(_permit) = Arc::clone(&hosted.permit).acquire_owned().await else {
+    let Ok(permit) = Arc::clone(&hosted.permit).acquire_owned().await else {
         return Ok(true);
     };
     let newest = hosted.visibility.last();
     shared.confirmations.wait(newest).await.map_err(CheckpointError::NotFinal)?;
     let (copying, knowing) = (Arc::clone(hosted), Arc::clone(shared));
     let copied = spawn_blocking(move || {
+        // The thread's own: it copies on whatever becomes of the task that waits for it.
+        let _permit = permit;
         note_final(&knowing, newest)?;
         copy_wal(&copying, newest)
     });
