@@ -189,6 +189,21 @@ proptest! {
 }
 
 #[test]
+fn a_failovers_duration_is_told_whatever_position_the_mirror_says() {
+    let mut world = pair();
+    let (principal, clock) = (0, world.clock());
+    let mut core = world.nodes[principal].core.take().unwrap();
+    let joined =
+        world.conns.iter().find(|(_, conn)| conn.open == [true; 2]).expect("they are joined");
+    let link = LinkId(joined.0 * 2 + u64::from(joined.1.ends[1] == principal));
+    let message = Message::Heartbeat { hardened: Lsn(u64::MAX / 4), reached: Lsn::ZERO };
+    let envelope = Envelope { epoch: core.durable().epoch, message };
+    core.step(clock, Event::Received(link, envelope), &mut Vec::new());
+    let told = core.status().failover_now;
+    assert!(told.starts_with("Fail over now: 0 lost, about"), "{told}");
+}
+
+#[test]
 fn positions_and_terms_at_the_ends_of_their_ranges_close_the_link() {
     for lsn in [Lsn(u64::MAX), Lsn(u64::MAX / 2)] {
         let epoch = Epoch { term: 1, start: 1, server: ServerId(10) };

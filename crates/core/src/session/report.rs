@@ -201,7 +201,8 @@ impl Core {
 
     fn failover_words(&self, peer: &Peer) -> String {
         let redo = peer.hardened.since(peer.applied) + self.hardened.since(peer.hardened);
-        let ms = FAILOVER_BASE_MS + redo * 1_000 / REDO_PER_SECOND;
+        // A mirror may say any position.
+        let ms = FAILOVER_BASE_MS + redo.saturating_mul(1_000) / REDO_PER_SECOND;
         format!("Fail over now: 0 lost, about {ms} ms")
     }
 
