@@ -326,6 +326,33 @@ fn a_server_that_was_told_to_rejoin_need_not_be_told_again_by_another_principal(
     assert_eq!(a.content.end(), b.content.end(), "a does not follow b");
 }
 
+/// A deposed principal was promoted, or left the session, while it saved its orphans, and what it wrote from then on got into
+/// the copies of its databases.
+#[test]
+fn what_a_server_writes_on_its_own_waits_until_its_orphans_are_saved() {
+    for command in [Command::Promote { force: true }, Command::StopMirroring(None)] {
+        let mut world = mirrored(&["a", "b"], Safety::Full);
+        cut_off(&mut world, 0, 1);
+        write_and_run(&mut world, 0, 2);
+        promote(&mut world, 1);
+        world.nodes[0].held.insert(Thread::Seed);
+        heal(&mut world, 0, 1);
+        world.advance(2_000);
+        let saving = |world: &World| world.nodes[0].jobs.contains_key(&Thread::Seed);
+        assert!(saving(&world), "it saves its orphans");
+        let end = world.nodes[0].disk.journal.end();
+        cut_off(&mut world, 0, 1);
+        world.nodes[0].promoting = true;
+        world.command(0, command.clone());
+        world.advance(2_000);
+        assert!(!world.write(0), "it writes while its orphans are saved: {command:?}");
+        world.nodes[0].held.clear();
+        world.advance(2_000);
+        assert!(world.nodes[0].disk.orphans.iter().any(|rec| rec.lsn == end), "they are saved");
+        assert!(world.write(0), "it serves from then on: {command:?}");
+    }
+}
+
 /// A principal whose journal had failed parked with events that were never hardened. After a restart they are gone, and
 /// saving all of them as orphans was tried for ever.
 #[test]

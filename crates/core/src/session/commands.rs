@@ -16,15 +16,18 @@ type Answer = Result<Option<Outcome>, CommandError>;
 const DONE: Answer = Ok(Some(Outcome::Done));
 
 impl Core {
-    /// Whether a mirror can tell where its journal ends: nothing is on its way into it, and nothing is being cut.
-    fn knows_its_end(&self) -> bool {
-        let steady = self.engine == Some(Role::Mirror) && self.journal_busy == 0;
+    /// Whether a mirror may begin to write on its own: it can tell where its journal ends, for nothing is on its way into
+    /// it and nothing is being cut; and nobody copies what its databases show with all of that in them.
+    fn may_leave(&self) -> bool {
+        let steady =
+            self.engine == Some(Role::Mirror) && self.journal_busy == 0 && self.saving.is_none();
         self.d.role != Role::Mirror || steady || self.journal_failed.is_some()
     }
 
-    /// Commands that waited, because what a server writes on its own begins where its journal ends.
+    /// Commands that waited, because what a server writes on its own begins where its journal ends, and must not get into
+    /// what is saved as orphans.
     pub(super) fn settle_postponed(&mut self) {
-        if self.knows_its_end() {
+        if self.may_leave() {
             for (id, command) in std::mem::take(&mut self.postponed) {
                 self.command(id, command);
             }
@@ -33,7 +36,7 @@ impl Core {
 
     pub(super) fn command(&mut self, id: CommandId, command: Command) {
         let leaves = matches!(command, Command::CancelJoin | Command::StopMirroring(_));
-        if leaves && !self.knows_its_end() {
+        if leaves && !self.may_leave() {
             return self.postponed.push((id, command));
         }
         let answer = match command {

@@ -273,9 +273,13 @@ impl Core {
 
     // Forced.
 
-    /// Promotes, once everything received is hardened.
+    /// Promotes, once everything received is hardened. Orphans that are being saved are so first: what the new principal
+    /// writes would get into the copies of the databases.
     pub(super) fn settle_promotion(&mut self) {
         let Some(promotion) = &self.promotion else { return };
+        if self.saving.is_some() {
+            return;
+        }
         if promotion.taken || self.journal_busy > 0 || self.hardened < self.end {
             return;
         }
