@@ -18,7 +18,7 @@ use std::{
 };
 
 use counterpart_core::{
-    Lsn, PageNo, PageSize,
+    Epoch, Lsn, PageNo, PageSize,
     record::{Kind, PageEncoding, Record},
 };
 
@@ -57,9 +57,10 @@ pub struct RedoFile {
     database_map: Option<Arc<DatabaseMap>>,
 }
 
-/// A transaction in chunks that is not complete yet.
+/// A transaction in chunks that is not complete yet. It ends with its epoch: nobody finishes what another began.
 #[derive(Debug)]
 struct Chunks {
+    epoch: Epoch,
     map: Images,
     spill: File,
     /// The numbers of the pages in `spill`, in order.
@@ -110,6 +111,9 @@ impl RedoFile {
             let what = format!("it has pages of another size than {}", self.page_size.bytes());
             return Err(ApplyError::Misfit { lsn, what });
         }
+        if self.chunks.as_ref().is_some_and(|chunks| chunks.epoch != header.epoch) {
+            self.forget_chunks()?;
+        }
         match header.kind {
             Kind::Chunk => self.push_chunk(record),
             Kind::Transaction | Kind::CreateDatabase if header.size_in_pages == 0 => {
@@ -127,11 +131,16 @@ impl RedoFile {
     /// # Errors
     /// What the file system says.
     pub fn finish(mut self) -> Result<Redone, ApplyError> {
+        self.forget_chunks()?;
+        self.flush()?;
+        Ok(Redone { applied: self.applied, recorded: self.recorded })
+    }
+
+    fn forget_chunks(&mut self) -> io::Result<()> {
         if self.chunks.take().is_some() {
             std::fs::remove_file(self.spill_path())?;
         }
-        self.flush()?;
-        Ok(Redone { applied: self.applied, recorded: self.recorded })
+        Ok(())
     }
 
     fn spill_path(&self) -> PathBuf {
@@ -168,7 +177,8 @@ impl RedoFile {
                 .create(true)
                 .truncate(true)
                 .open(self.spill_path())?;
-            self.chunks = Some(Chunks { map: Images::new(), spill, spilled: Vec::new() });
+            let epoch = record.header().epoch;
+            self.chunks = Some(Chunks { epoch, map: Images::new(), spill, spilled: Vec::new() });
         }
         self.decode(record)?;
         let (page_size, limit) = (self.page_size.bytes(), self.map_limit);

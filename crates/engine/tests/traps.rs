@@ -125,6 +125,27 @@ fn the_lock_page_is_never_written() {
     assert_eq!(std::fs::metadata(path).unwrap().len(), 4096);
 }
 
+/// A server was killed in the middle of a large transaction. The copy of its database that was saved as orphans later had the
+/// pages of that transaction in it, although it never came to be.
+#[test]
+fn what_one_epoch_left_unfinished_is_not_finished_by_a_transaction_of_the_next() {
+    let principal = Principal::new();
+    let path = principal.copy("redo.db");
+    let mut redo = RedoFile::open(&path, PageSize::DEFAULT).unwrap();
+    let page = |byte: u8| [byte; 4096];
+    redo.push(&record(1, &[(2, &page(1)), (3, &page(2))], 3)).unwrap();
+    let mut draft = TransactionDraft::new(DatabaseId(1), PageSize::DEFAULT, UnixMicros(0));
+    assert!(draft.push_page(PageNo(3), &page(9)).is_none());
+    redo.push(&seal(2, draft.cut_early().unwrap())).unwrap();
+    let mut draft = TransactionDraft::new(DatabaseId(1), PageSize::DEFAULT, UnixMicros(0));
+    assert!(draft.push_page(PageNo(2), &page(3)).is_none());
+    let epoch = Epoch { term: 1, start: 2, server: ServerId(1) };
+    let stamp = Stamp { lsn: Lsn(3), commit_lsn: Lsn::ZERO, epoch };
+    redo.push(&draft.finish(3, 0).seal(stamp)).unwrap();
+    redo.finish().unwrap();
+    assert_eq!(std::fs::read(path).unwrap()[4096..], [page(3), page(2)].concat());
+}
+
 #[test]
 fn closing_the_last_connection_does_not_checkpoint() {
     let mut principal = Principal::new();

@@ -95,8 +95,12 @@ impl Process {
         let mut all: BTreeMap<DatabaseId, Model> =
             self.databases.values().map(|model| (model.id, copy(model))).collect();
         let mut runs = self.runs_at(self.applied)?;
+        let mut epoch = runs.values().flatten().map(|record| record.header().epoch).next();
         for record in self.records_between(self.applied.min(end), end)? {
             let (header, id) = (record.header(), record.header().database);
+            if epoch.replace(header.epoch).is_some_and(|before| before != header.epoch) {
+                runs.clear();
+            }
             // Dropped later, as the catalog knows already.
             let gone =
                 header.lsn <= self.control.read().catalog_lsn && !self.control.read().knows(id);
