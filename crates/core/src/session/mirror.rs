@@ -13,7 +13,6 @@
 use super::{
     Action, Core, Level, LinkId, Member, Millis, PairState, Parked,
     links::{Purpose, Use, stale, unexpected},
-    repair::{Lacking, PageKey},
     start::Retry,
 };
 use crate::{
@@ -342,6 +341,7 @@ impl Core {
             return self.drop_link(id, "the principal began a new epoch");
         }
         self.upstream.heard = Some(self.now.unix);
+        let Some(message) = self.take_repair(id, message) else { return };
         let following = self.upstream.stage == Stage::Following;
         match message {
             Message::Commit { lsn } if following => self.commit = self.commit.max(lsn),
@@ -364,18 +364,6 @@ impl Core {
             Message::SeedBegin { mark, .. } => self.seed_begun(id, mark, message),
             Message::PagesBegin { mark } => self.pages_begun(id, mark),
             Message::PagesDone { end } => self.pages_done(id, end),
-            Message::PageWanted { database, page, hash } => {
-                self.wanted(id, Lacking::Page(PageKey { database, page, hash }));
-            }
-            Message::PageIs { database, page, hash, bytes } => {
-                self.answered(id, Lacking::Page(PageKey { database, page, hash }), bytes);
-            }
-            Message::RecordsWanted { first, last } => {
-                self.wanted(id, Lacking::Records(first, last));
-            }
-            Message::RecordsAre { first, last, bytes } => {
-                self.answered(id, Lacking::Records(first, last), bytes);
-            }
             Message::HealDone { database, at } => self.heal_done(id, database, at),
             Message::HealFailed { database, why } => self.heal_failed(database, &why),
             Message::SeedDone { consistent_at } if following && self.d.seeding.is_some() => {

@@ -4,7 +4,6 @@ use super::{
     Action, AlarmKind, CatchUp, Cause, Core, LinkId, Member, Millis, PairState, choose,
     links::{Purpose, Use, stale, unexpected},
     pages::PagesSending,
-    repair::{Lacking, PageKey},
     start::Retry,
 };
 use crate::{
@@ -272,7 +271,9 @@ impl Core {
         let (heard, own_session) = (Some(self.now.unix), self.d.session);
         let Some(peer) = self.peer_mut(server) else { return };
         peer.heard = heard;
-        match envelope.message {
+        let Some(message) = self.take_repair(id, envelope.message) else { return };
+        let Some(peer) = self.peer_mut(server) else { return };
+        match message {
             Message::Ack { hardened, applied } => {
                 peer.hardened = peer.hardened.max(hardened);
                 peer.applied = applied;
@@ -292,18 +293,6 @@ impl Core {
             Message::SeedAck(progress) => self.seed_acked(id, server, progress),
             Message::SeedComplete => peer.consistent = true,
             Message::PagesReady => self.pages_ready(id, server),
-            Message::PageWanted { database, page, hash } => {
-                self.wanted(id, Lacking::Page(PageKey { database, page, hash }));
-            }
-            Message::PageIs { database, page, hash, bytes } => {
-                self.answered(id, Lacking::Page(PageKey { database, page, hash }), bytes);
-            }
-            Message::RecordsWanted { first, last } => {
-                self.wanted(id, Lacking::Records(first, last));
-            }
-            Message::RecordsAre { first, last, bytes } => {
-                self.answered(id, Lacking::Records(first, last), bytes);
-            }
             Message::HealWanted { database } => self.heal_wanted(id, database),
             Message::Differs(databases) => self.mirror_differs(server, databases),
             Message::ReplayStopped(why) => self.mirror_stopped(server, why),

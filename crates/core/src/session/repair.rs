@@ -83,8 +83,28 @@ impl Core {
         });
     }
 
+    /// What a partner lacks, or sends because it was lacking here; gives back any other message.
+    pub(super) fn take_repair(&mut self, id: LinkId, message: Message) -> Option<Message> {
+        match message {
+            Message::PageWanted { database, page, hash } => {
+                self.wanted(id, Lacking::Page(PageKey { database, page, hash }));
+            }
+            Message::PageIs { database, page, hash, bytes } => {
+                self.answered(id, Lacking::Page(PageKey { database, page, hash }), bytes);
+            }
+            Message::RecordsWanted { first, last } => {
+                self.wanted(id, Lacking::Records(first, last));
+            }
+            Message::RecordsAre { first, last, bytes } => {
+                self.answered(id, Lacking::Records(first, last), bytes);
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
     /// A partner's answer.
-    pub(super) fn answered(&mut self, id: LinkId, lacking: Lacking, bytes: Option<Vec<u8>>) {
+    fn answered(&mut self, id: LinkId, lacking: Lacking, bytes: Option<Vec<u8>>) {
         let found =
             self.repairs.iter().position(|repair| repair.lacking == lacking && repair.via == id);
         // An answer that comes too late is nobody's any more.
@@ -114,7 +134,7 @@ impl Core {
     }
 
     /// A partner lacks something.
-    pub(super) fn wanted(&mut self, id: LinkId, lacking: Lacking) {
+    fn wanted(&mut self, id: LinkId, lacking: Lacking) {
         if self.providing.len() >= LACKING_MOST {
             return self.send_lacking(id, lacking, None);
         }
