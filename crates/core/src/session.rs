@@ -104,6 +104,7 @@ pub struct Core {
     saving: Option<Parked>,
     /// Databases here that differ from what the records say.
     differs: heal::Differs,
+    healed: heal::Healed,
     /// Why nothing is applied here any more.
     replay_stopped: Option<String>,
     /// Pages that partners are asked for, and pages that they asked for.

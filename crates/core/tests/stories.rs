@@ -3,7 +3,7 @@
 mod world;
 
 use counterpart_core::{
-    Lsn,
+    DatabaseId, Lsn,
     message::{Role, Safety},
     session::{AlarmKind, Command, Event, LinkId, PairState, Rejoin},
 };
@@ -441,4 +441,27 @@ fn an_interrupted_switch_goes_on_only_after_the_engine_follows() {
     assert!(!switching(&world));
     let (a, b) = (&world.nodes[0].disk, &world.nodes[1].disk);
     assert_eq!((a.content.end(), a.journal.end()), (b.content.end(), b.journal.end()));
+}
+
+/// A database that differed again right after each heal was healed again at once, for ever.
+#[test]
+fn a_database_that_does_not_stay_healed_is_healed_ever_more_seldom() {
+    let mut world = mirrored(&["a", "b"], Safety::Full);
+    let database = DatabaseId(1);
+    let seconds_until_healed = |world: &mut World| {
+        world.differ(1, database);
+        world.run();
+        let healed = |world: &World| world.nodes[1].differing.is_empty();
+        (0..40).find(|_| {
+            let done = healed(world);
+            world.advance(1_000);
+            done
+        })
+    };
+    let waited: Vec<_> =
+        (0..7).map(|_| seconds_until_healed(&mut world).expect("it is healed")).collect();
+    assert_eq!(waited[..2], [0, 1], "at once the first time");
+    assert!(waited.is_sorted() && waited[6] > 20, "later and later: {waited:?}");
+    world.advance(31_000);
+    assert_eq!(seconds_until_healed(&mut world), Some(0), "once it has stayed well for a while");
 }

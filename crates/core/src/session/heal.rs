@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Action, AlarmKind, Core, Level, LinkId, links::unexpected, mirror::Stage, start::Retry,
+    Action, AlarmKind, Core, Level, LinkId, Millis, links::unexpected, mirror::Stage, start::Retry,
 };
 use crate::{
     ids::{DatabaseId, DatabaseName, Lsn, ServerId},
@@ -28,6 +28,9 @@ pub(super) struct Differing {
 /// Databases that differ, by their number.
 pub(super) type Differs = BTreeMap<DatabaseId, Differing>;
 
+/// Databases that were healed, when, and after how many attempts that did not last.
+pub(super) type Healed = BTreeMap<DatabaseId, (Millis, u32)>;
+
 impl Core {
     // The mirror's side.
 
@@ -43,11 +46,25 @@ impl Core {
         );
         self.log(Level::Error, text.clone());
         self.alarm(AlarmKind::Differs, None, true, text);
-        let retry = Retry { next: self.now.ticks, attempts: 0 };
+        let retry = match self.differs.get(&database) {
+            Some(differing) => differing.retry,
+            None => self.retry_of_heal(database),
+        };
         let differing = Differing { name, lsn, asked: false, came: None, retry };
         self.differs.insert(database, differing);
         if let (Stage::Following, Some(id)) = (self.upstream.stage, self.upstream.link) {
             self.tell_differs(id);
+        }
+    }
+
+    /// At once, unless the last heal has not lasted: then a little later each time, so that a database that nothing mends does
+    /// not take the partners' time for good.
+    fn retry_of_heal(&mut self, database: DatabaseId) -> Retry {
+        let (now, lasting) = (self.now.ticks, self.config.reconnect_most);
+        self.healed.retain(|_, (at, _)| now.since(*at) < lasting);
+        match self.healed.get(&database) {
+            Some(&(_, attempts)) => self.retry_later(Retry { next: now, attempts }),
+            None => Retry { next: now, attempts: 0 },
         }
     }
 
@@ -104,7 +121,7 @@ impl Core {
     }
 
     /// When the next database is to be asked for again.
-    pub(super) fn next_heal(&self) -> Option<super::Millis> {
+    pub(super) fn next_heal(&self) -> Option<Millis> {
         let following = self.upstream.stage == Stage::Following;
         let waiting = self.differs.values().filter(|differing| !differing.asked);
         waiting.map(|differing| differing.retry.next).min().filter(|_| following)
@@ -121,6 +138,7 @@ impl Core {
 
     pub(super) fn healed(&mut self, database: DatabaseId) {
         let Some(differing) = self.differs.remove(&database) else { return };
+        self.healed.insert(database, (self.now.ticks, differing.retry.attempts));
         let text = format!("database {} is healed", differing.name);
         self.log(Level::Info, text.clone());
         if self.differs.is_empty() {
@@ -156,6 +174,7 @@ impl Core {
     /// Everything here is replaced by a copy, or by nothing.
     pub(super) fn forget_differs(&mut self) {
         self.differs.clear();
+        self.healed.clear();
         self.replay_stopped = None;
     }
 

@@ -59,6 +59,7 @@ impl Core {
             estimates: Vec::new(),
             saving: None,
             differs: super::heal::Differs::default(),
+            healed: super::heal::Healed::default(),
             replay_stopped: None,
             repairs: Vec::new(),
             providing: Vec::new(),
