@@ -206,7 +206,7 @@ pub enum Message {
     },
     /// Mirror → principal: these databases here differ from yours; empty once all are healed.
     Differs(Vec<DatabaseId>),
-    /// Mirror → principal: nothing is applied here any more, for this reason.
+    /// Mirror → principal: nothing is applied here any more, for this reason; empty once it goes on.
     ReplayStopped(String),
     /// Either way: send me these records of the journal, both ends included. Answered by [`Message::RecordsAre`].
     RecordsWanted {

@@ -200,6 +200,7 @@ impl Core {
             Event::Healed { database } => self.healed(database),
             Event::HealFailed { database, why } => self.heal_failed(database, &why),
             Event::ReplayFailed(why) => self.replay_failed(&why),
+            Event::ReplayGoesOn => self.replay_goes_on(),
             other => unreachable!("{other:?} is dispatched before"),
         }
     }

@@ -129,6 +129,7 @@ fn fate(world: &mut World, words: &[&str]) -> bool {
         "replay-stops" => {
             world.event(at(world, 1), Event::ReplayFailed("Input/output error".into()));
         }
+        "replay-goes-on" => world.event(at(world, 1), Event::ReplayGoesOn),
         "manual" => words[1..].iter().for_each(|name| {
             let index = world.index(name);
             world.nodes[index].rejoin = Rejoin::Manual;

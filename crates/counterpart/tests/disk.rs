@@ -3,10 +3,10 @@
 
 mod support;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{
     fs::SmallFs,
-    pair::{assert_equal, start_mirroring, wait_state, wait_synchronized},
+    pair::{assert_equal, partner, start_mirroring, wait_state, wait_synchronized},
     server::Server,
     wait_for,
     workload::{Workload, assert_has_all, create_table},
@@ -110,6 +110,55 @@ fn a_full_disk_of_the_mirror_does_not_stop_the_principal() {
     wait_state(&mirror, "SYNCHRONIZED");
     assert_equal(&principal, &mirror);
     assert_has_all(&mirror, &confirmed);
+}
+
+/// A batch that met the full disk was replay's end until a restart. Tried again, it must not apply to the databases that
+/// took their part of it what they show already.
+#[test]
+fn a_mirror_whose_disk_has_room_again_applies_on_by_itself() {
+    let Some(fs) = SmallFs::make(400) else { return };
+    let (principal, mirror) = (Server::start(), server_on(&fs, &[]));
+    start_mirroring(&principal, &mirror, &[]);
+    wait_synchronized(&principal);
+    principal.cli_ok(&["db", "create", "other"]);
+    let other = principal.client().database("other");
+    other.run("create table bulk(x blob)");
+    create_table(&principal);
+    assert_equal(&principal, &mirror);
+    let stopped = |status: Value| status["mirroring"]["replay_stopped"].clone();
+    let ballast = fs.fill(400);
+    // Not so large that one is applied by itself.
+    for _ in 0..6 {
+        other.run("insert into bulk values(randomblob(400000))");
+    }
+    let why = wait_for("the mirror to say that it stands still", || {
+        stopped(mirror.status()).as_str().map(str::to_owned)
+    });
+    assert!(why.contains("full") && why.contains("by itself"), "{why}");
+    assert_eq!(mirror.status()["mirroring"]["last_error"]["code"], "APPLY_FAILED");
+    wait_for("the principal to know", || {
+        partner(&principal, &mirror)["replay_stopped"].is_string().then_some(())
+    });
+    let commit = |nth: u64| {
+        principal.client().run(&format!("insert into work values(9, {nth}, '')"));
+    };
+    (0..20).for_each(commit);
+    // Room for these, which come first in each batch that is tried, and not for the rest.
+    let file = std::fs::File::options().write(true).open(&ballast).unwrap();
+    file.set_len(file.metadata().unwrap().len() - (300 << 10)).unwrap();
+    drop(file);
+    wait_for("a batch to be applied by half", || {
+        (mirror.client().value("select count(*) from work").as_u64()? > 0).then_some(())
+    });
+    (20..40).for_each(commit);
+    std::fs::remove_file(ballast).unwrap();
+    assert_equal(&principal, &mirror);
+    wait_for("nobody to stand still", || stopped(mirror.status()).is_null().then_some(()));
+    wait_for("the principal to know that", || {
+        partner(&principal, &mirror)["replay_stopped"].is_null().then_some(())
+    });
+    assert!(!mirror.data().join("damage").exists(), "nothing differed");
+    assert!(!mirror.log().contains("panicked"), "{}", mirror.log());
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub struct Hosted {
     /// The newest LSN that is in the `-wal` but perhaps not in the database file; 0 when all is in the file.
     unchecked: AtomicU64,
     changed: AtomicU64,
+    shows: AtomicU64,
     dropped: AtomicBool,
     recalled: AtomicBool,
 }
@@ -68,6 +69,7 @@ impl Hosted {
             visibility,
             unchecked: AtomicU64::new(0),
             changed: AtomicU64::new(0),
+            shows: AtomicU64::new(0),
             dropped: AtomicBool::new(false),
             recalled: AtomicBool::new(false),
         }))
@@ -88,6 +90,18 @@ impl Hosted {
     #[must_use]
     pub fn last_change(&self) -> Lsn {
         Lsn(self.changed.load(Ordering::SeqCst))
+    }
+
+    /// Notes that it shows all of its records up to `lsn`, though this server's applied position is below that: others
+    /// could not be brought as far.
+    pub fn note_ahead(&self, lsn: Lsn) {
+        self.shows.fetch_max(lsn.0, Ordering::SeqCst);
+    }
+
+    /// Whether it shows this record already, as [noted](Self::note_ahead).
+    #[must_use]
+    pub fn shows(&self, lsn: Lsn) -> bool {
+        lsn.0 <= self.shows.load(Ordering::SeqCst)
     }
 
     /// Whether the `-wal` may hold what the file does not.

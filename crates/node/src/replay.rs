@@ -7,6 +7,7 @@ mod thread;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
     sync::Arc,
 };
 
@@ -16,7 +17,7 @@ use counterpart_core::{
     session::Event,
 };
 use counterpart_engine::{Applier, ApplyError, Database, OpenError};
-use counterpart_journal::{ControlError, ReadError, crash_point};
+use counterpart_journal::{ControlError, ReadError, crash_point, free_bytes};
 pub use thread::Replayer;
 
 use crate::{
@@ -31,6 +32,9 @@ const OPEN_APPLIERS: usize = 64;
 
 /// Journal bytes read at a time.
 const STEP: usize = 4 << 20;
+
+/// A disk with fewer free bytes than this is full for whoever makes or enlarges a file.
+const NO_ROOM: u64 = 1 << 20;
 
 /// Why replay can't go on. What was visible before still is.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +80,19 @@ impl ReplayError {
             ReplayError::Open(error) => error.is_damage(),
             ReplayError::Journal(_) | ReplayError::File { .. } | ReplayError::Control(_) => false,
         }
+    }
+
+    /// Whether it passes by itself once the disk has room: what was visible before is as it was, and nothing was lost.
+    fn is_full(&self, data: &Path) -> bool {
+        let code = match self {
+            ReplayError::Apply { cause: ApplyError::Sqlite(cause), .. }
+            | ReplayError::Open(OpenError::Sqlite { cause, .. }) => &cause.code,
+            _ => return false,
+        };
+        // SQLite has other words for it, too, when it makes a file or enlarges its index.
+        code == "SQLITE_FULL"
+            || ((code.starts_with("SQLITE_IOERR") || code.starts_with("SQLITE_CANTOPEN"))
+                && free_bytes(data).is_ok_and(|free| free < NO_ROOM))
     }
 
     /// The checksum that a record says and the one that was found, 0 where there is none.
@@ -140,13 +157,25 @@ impl Replay {
                 self.shared.set_applied(*reached);
             }
             Err(_) => {
+                self.note_ahead();
                 // The appliers have forgotten what they had gathered, the beginnings of runs included.
                 self.appliers.clear();
                 self.runs.clear();
+                // Whatever was begun of these is made anew.
+                self.fresh.clear();
                 self.resumed = false;
             }
         }
         outcome
+    }
+
+    /// Part of a batch may be visible already, and a record that is applied twice looks like damage.
+    fn note_ahead(&self) {
+        for (&id, applier) in &self.appliers {
+            if let Some(hosted) = self.shared.databases.numbered(id) {
+                hosted.note_ahead(applier.applied().lsn);
+            }
+        }
     }
 
     /// Takes the chunks of unfinished runs again that lie at or before `applied`.
@@ -161,7 +190,9 @@ impl Replay {
                 }
                 let header = record.header();
                 let begins = begun.get(&header.database);
-                if header.kind == Kind::Chunk && begins.is_some_and(|first| *first <= record.lsn())
+                if header.kind == Kind::Chunk
+                    && begins.is_some_and(|first| *first <= record.lsn())
+                    && !self.is_superfluous(&record)
                 {
                     self.epoch = Some(header.epoch);
                     self.push(&record)?;
@@ -220,14 +251,14 @@ impl Replay {
                 self.mark = Some(record.lsn());
             }
             Kind::Chunk | Kind::Transaction => {
-                if !self.is_gone(record) && !self.shared.databases.quarantine.passes_over(record) {
+                if !self.is_superfluous(record) {
                     self.push_or_isolate(record, touched)?;
                 }
             }
             Kind::CreateDatabase => {
                 self.commit(touched)?;
                 touched.clear();
-                if !self.is_gone(record) && !self.shared.databases.quarantine.passes_over(record) {
+                if !self.is_superfluous(record) {
                     self.create(record)?;
                 }
             }
@@ -240,10 +271,15 @@ impl Replay {
         Ok(())
     }
 
-    /// Whether the record is about a database that was dropped later, as the catalog knows already.
-    fn is_gone(&self, record: &Record) -> bool {
-        record.lsn() <= self.shared.control.read().catalog_lsn
-            && self.shared.databases.numbered(record.header().database).is_none()
+    /// Whether the record's database needs it no more: it shows it already, it is out of use, or it was dropped later, as
+    /// the catalog knows already.
+    fn is_superfluous(&self, record: &Record) -> bool {
+        let databases = &self.shared.databases;
+        let needless = match databases.numbered(record.header().database) {
+            Some(hosted) => hosted.shows(record.lsn()),
+            None => record.lsn() <= self.shared.control.read().catalog_lsn,
+        };
+        needless || databases.quarantine.passes_over(record)
     }
 
     fn push(&mut self, record: &Record) -> Result<(), ReplayError> {

@@ -74,7 +74,8 @@ fn apply_failure(view: &View) -> Option<Value> {
     Some(json!({
         "code": "APPLY_FAILED",
         "what": failure,
-        "remedy": "restart this mirror; if that does not help, seed it again with `counterpart mirror start --replace`",
+        "remedy": "mend its disk or make room; it goes on by itself where room was all it lacked. Otherwise restart this mirror, or seed \
+                   it again with `counterpart mirror start --replace`",
     }))
 }
 

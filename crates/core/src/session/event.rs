@@ -76,8 +76,11 @@ pub enum Event {
     JournalFailed(String),
     /// A checkpoint is complete: the database files hold everything up to this mark.
     Checkpointed(Lsn),
-    /// Mirror: replay stopped for good; only a restart, or a new copy, can mend that.
+    /// Mirror: nothing is applied any more, for this reason. What can't pass by itself is mended only by a restart, or
+    /// by a new copy.
     ReplayFailed(String),
+    /// Mirror: what kept it from applying has passed.
+    ReplayGoesOn,
 
     /// A dial succeeded.
     Connected(DialId, LinkId),

@@ -171,6 +171,18 @@ impl Core {
         }
     }
 
+    pub(super) fn replay_goes_on(&mut self) {
+        if self.replay_stopped.take().is_none() {
+            return;
+        }
+        let text = "what is hardened here is applied again";
+        self.log(Level::Info, text);
+        self.alarm(AlarmKind::ReplayStopped, None, false, text);
+        if let (Stage::Following, Some(id)) = (self.upstream.stage, self.upstream.link) {
+            self.send(id, Message::ReplayStopped(String::new()));
+        }
+    }
+
     /// Everything here is replaced by a copy, or by nothing.
     pub(super) fn forget_differs(&mut self) {
         self.differs.clear();
@@ -214,10 +226,15 @@ impl Core {
 
     pub(super) fn mirror_stopped(&mut self, server: ServerId, why: String) {
         let Some(peer) = self.peer_mut(server) else { return };
-        peer.last_error = Some(stopped(&why));
-        peer.stopped = Some(why.clone());
-        let text = format!("partner {server} applies nothing any more: {why}");
-        self.alarm(AlarmKind::ReplayStopped, Some(server), true, text);
+        let stands = !why.is_empty();
+        peer.last_error = stands.then(|| stopped(&why));
+        let text = if stands {
+            format!("partner {server} applies nothing any more: {why}")
+        } else {
+            format!("partner {server} applies again")
+        };
+        peer.stopped = stands.then_some(why);
+        self.alarm(AlarmKind::ReplayStopped, Some(server), stands, text);
         self.distrusted_target(server);
     }
 
@@ -271,6 +288,7 @@ fn stopped(why: &str) -> Refusal {
     Refusal::new(
         Code::ReplayStopped,
         format!("The mirror applies nothing any more: {why}."),
-        "Restart the mirror; if that does not help, seed it again with `counterpart mirror start --replace`.",
+        "Mend its disk or make room there; it goes on by itself where room was all it lacked. Otherwise restart it, or seed \
+         it again with `counterpart mirror start --replace`.",
     )
 }

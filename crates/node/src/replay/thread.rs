@@ -1,14 +1,18 @@
 //! The thread on which a mirror replays, and how the driver steers it.
 
 use std::{
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use counterpart_core::{Lsn, session::Event};
 
 use super::{Replay, ReplayError};
 use crate::shared::Shared;
+
+/// How often it is looked whether a full disk has room again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A running replay. Dropping it ends the thread after the batch at hand.
 pub struct Replayer {
@@ -51,7 +55,7 @@ impl Replayer {
         self.steering.changed.notify_one();
     }
 
-    /// Why it stopped by itself, if it did.
+    /// Why it stands still, if it does.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         self.steering.goal.lock().expect("the thread does not panic with the lock").failed.clone()
@@ -85,9 +89,42 @@ impl Drop for Replayer {
     }
 }
 
+impl Steering {
+    fn lock(&self) -> MutexGuard<'_, Goal> {
+        self.goal.lock().expect("no holder of this lock panics")
+    }
+
+    /// Says why nothing is applied, and waits: until it is told to stop, or so long that it may have passed.
+    fn stand_still(&self, shared: &Shared, error: &ReplayError, passes: Option<Duration>) {
+        let mut goal = self.lock();
+        if goal.failed.is_none() || passes.is_none() {
+            let goes_on = passes.map_or("", |_| "; it goes on by itself once the disk has room");
+            let why = format!("{error}{goes_on}");
+            shared.inputs.event(Event::ReplayFailed(why.clone()));
+            goal.failed = Some(why);
+        }
+        let running = |goal: &mut Goal| !goal.stop;
+        let panics = "no holder of this lock panics";
+        match passes {
+            Some(again) => {
+                drop(self.changed.wait_timeout_while(goal, again, running).expect(panics));
+            }
+            None => drop(self.changed.wait_while(goal, running).expect(panics)),
+        }
+    }
+
+    /// Whatever kept it from applying has passed.
+    fn go_on(&self, shared: &Shared) {
+        self.lock().failed = None;
+        shared.inputs.event(Event::ReplayGoesOn);
+    }
+}
+
 fn run(steering: &Steering, mut replay: Replay, on_applied: &dyn Fn(Lsn)) -> Replay {
+    // Perhaps the replay before this one did.
+    let mut stood_still = true;
     loop {
-        let goal = steering.goal.lock().expect("no holder of this lock panics");
+        let goal = steering.lock();
         let idle = |goal: &mut Goal| !goal.stop && goal.target <= replay.shared.applied();
         let goal = steering.changed.wait_while(goal, idle).expect("no holder of this lock panics");
         if goal.stop {
@@ -97,16 +134,17 @@ fn run(steering: &Steering, mut replay: Replay, on_applied: &dyn Fn(Lsn)) -> Rep
         drop(goal);
         let before = replay.shared.applied();
         if let Err(error) = step(&mut replay, target, on_applied) {
-            let mut goal = steering.goal.lock().expect("no holder of this lock panics");
-            goal.failed = Some(error.to_string());
-            replay.shared.inputs.event(Event::ReplayFailed(error.to_string()));
-            let stopped = steering.changed.wait_while(goal, |goal| !goal.stop);
-            drop(stopped.expect("no holder of this lock panics"));
-            return replay;
+            let passes = error.is_full(&replay.shared.settings.data);
+            steering.stand_still(&replay.shared, &error, passes.then_some(AGAIN));
+            stood_still = true;
+            continue;
+        }
+        if std::mem::take(&mut stood_still) {
+            steering.go_on(&replay.shared);
         }
         if replay.shared.applied() == before {
             // The journal ends below the target (it was cut): wait for a new one instead of turning in circles.
-            let mut goal = steering.goal.lock().expect("no holder of this lock panics");
+            let mut goal = steering.lock();
             if goal.target == target {
                 goal.target = before;
             }
