@@ -133,6 +133,61 @@ fn a_mended_database_of_a_principal_has_what_was_confirmed_last() {
     assert!(!pair.mirror.data().join("damage").exists(), "the mirror never differed");
 }
 
+/// A server without a partner did not start at all when one of its databases was damaged.
+#[test]
+fn a_server_alone_refuses_the_database_that_is_damaged_and_serves_the_others() {
+    let mut server = Server::start_with(&QUICK);
+    for name in ["second", "third"] {
+        server.cli_ok(&["db", "create", name]);
+        let client = server.client().database(name);
+        client.script("create table t(x); insert into t values (1)");
+    }
+    let mark = server.status()["journal"]["last"].as_u64().unwrap();
+    server
+        .client()
+        .script("create table filler(v blob); insert into filler values (randomblob(2000000))");
+    wait_checkpointed(&server, mark);
+    let count = |server: &Server, name: &str| {
+        let rows = server.client().database(name).execute("select count(*) from t", &[]);
+        rows.map(|result| result["rows"][0][0]["value"].clone())
+    };
+    // Not in the file yet: redo must have it for whoever puts the file right.
+    server.client().database("second").run("insert into t values (2)");
+    server.terminate();
+    let path = server.data().join("2.db");
+    let sound = std::fs::read(&path).unwrap();
+    flip_page_one(&path);
+    std::fs::remove_file(server.data().join("3.db")).unwrap();
+    for round in 0..2 {
+        server.launch();
+        for name in ["second", "third"] {
+            let refused = count(&server, name).unwrap_err();
+            assert_eq!(refused.code, "DATA_DAMAGED", "round {round}: {refused:?}");
+            let remedy = format!("counterpart db drop {name}");
+            assert!(refused.message.contains(&remedy), "{refused:?}");
+        }
+        // More than a checkpoint's worth, and a catalog that is newer than where redo begins.
+        server.client().run("insert into filler values (randomblob(2000000))");
+        server.cli_ok(&["db", "create", &format!("new{round}")]);
+        assert_eq!(server.client().value("select count(*) from filler"), round + 2);
+        let shown = server.cli_ok(&["status"]);
+        assert!(shown.contains("second") && shown.contains("db drop"), "{shown}");
+        server.terminate();
+    }
+    std::fs::write(&path, sound).unwrap();
+    server.launch();
+    assert_eq!(count(&server, "second").unwrap(), "2");
+    server.cli_ok(&["db", "drop", "third", "--yes"]);
+    assert_eq!(count(&server, "third").unwrap_err().code, "DATABASE_NOT_FOUND");
+    let dropped = server.status()["journal"]["last"].as_u64().unwrap();
+    server.client().run("insert into filler values (randomblob(2000000))");
+    wait_checkpointed(&server, dropped);
+    server.terminate();
+    server.launch();
+    assert_eq!(count(&server, "second").unwrap(), "2");
+    assert_eq!(server.status()["mirroring"]["differs"], serde_json::json!([]));
+}
+
 /// A copy lists the databases that are open. Made while one is out of use, it was a backup without that database; and a
 /// mirror that took it deleted its own, the only good one that was left.
 #[test]

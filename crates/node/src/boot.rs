@@ -164,8 +164,7 @@ pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
     Ok(())
 }
 
-/// Takes a database out of use that is not what it should be; all others are served. A server without partners has
-/// nobody who could mend it, and does not start.
+/// Takes a database out of use that is not what it should be; all others are served.
 fn isolate(
     shared: &Arc<Shared>,
     entry: &CatalogEntry,
@@ -173,8 +172,7 @@ fn isolate(
     map: Option<Arc<DatabaseMap>>,
     lsn: Lsn,
 ) -> Result<(), BootError> {
-    let alone = shared.control.read().session.partners.is_empty();
-    if alone || !error.is_damage() {
+    if !error.is_damage() {
         return Err(error);
     }
     let what = error.to_string();
@@ -191,7 +189,11 @@ fn isolate(
             tracing::error!(database = %entry.name, what, %failed, "a database is damaged; it is out of use until it is mended, and the evidence can't be kept");
         }
     }
-    let refusal = Some(quarantine::damaged(&entry.name, &what));
+    let refusal = Some(if shared.is_alone() {
+        quarantine::damaged_alone(&entry.name, &what)
+    } else {
+        quarantine::damaged(&entry.name, &what)
+    });
     // Pages can be mended one by one only where the map is what the journal says.
     let map = map.filter(|_| matches!(error, BootError::Open(_)));
     let shows = map.as_ref().map(|_| lsn);

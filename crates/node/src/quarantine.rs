@@ -90,6 +90,12 @@ impl Quarantine {
         self.lock().values().any(|ill| ill.entry.name == *name)
     }
 
+    /// The database of this name, if it is out of use.
+    #[must_use]
+    pub fn named(&self, name: &DatabaseName) -> Option<Ill> {
+        self.all().into_iter().find(|ill| ill.entry.name == *name)
+    }
+
     /// Why a client can't read the database of this name, if it can't.
     #[must_use]
     pub fn refusal(&self, name: &DatabaseName) -> Option<Refusal> {
@@ -152,6 +158,19 @@ pub fn damaged(name: &DatabaseName, what: &str) -> Refusal {
         "DATA_DAMAGED",
         format!("the database {name} is damaged on this server: {what}"),
         "nothing wrong is served; it is repaired from the partner when that is connected, see `counterpart status`",
+    )
+}
+
+/// The same where there is no partner.
+#[must_use]
+pub fn damaged_alone(name: &DatabaseName, what: &str) -> Refusal {
+    Refusal::new(
+        "DATA_DAMAGED",
+        format!("the database {name} is damaged on this server: {what}"),
+        format!(
+            "nothing wrong is served, and the others go on. Restore this server from a backup, or give this database up with \
+             `counterpart db drop {name}`; its part of the journal is kept until then"
+        ),
     )
 }
 

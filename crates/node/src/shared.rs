@@ -168,6 +168,12 @@ impl Shared {
         Hosted::open(&self.settings.data, entry, self.settings.foreign_keys, &gate)
     }
 
+    /// Whether there is no partner that could have what is damaged here.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.control.read().session.partners.is_empty()
+    }
+
     /// Counts the changes of role: a stream that worked in an earlier era has lost what it held.
     #[must_use]
     pub fn era(&self) -> u64 {

@@ -62,7 +62,7 @@ pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<Redone, BootError
     crate::checkpoint::note_final(shared, up_to)?;
     let catalog = shared.control.read().clone();
     let directory = &shared.settings.data;
-    let ill = check_files(shared, &catalog);
+    let ill = check_files(shared, &catalog)?;
     for entry in &catalog.databases {
         let path = file_path(directory, entry.id);
         Database::discard_wal(&path).map_err(io_error("can't remove the WAL of", &path))?;
@@ -102,9 +102,12 @@ pub(super) fn redo(shared: &Arc<Shared>, up_to: Lsn) -> Result<Redone, BootError
 
 /// Redo would make a missing file anew, with holes where the journal does not reach back. What was created after the
 /// mark may be missing: the journal has all of it. So may what was dropped while a seed ran.
-fn check_files(shared: &Shared, catalog: &Control) -> BTreeMap<DatabaseId, BootError> {
-    if !catalog.is_whole() || catalog.catalog_lsn > catalog.redo_after {
-        return BTreeMap::new();
+fn check_files(
+    shared: &Shared,
+    catalog: &Control,
+) -> Result<BTreeMap<DatabaseId, BootError>, BootError> {
+    if !catalog.is_whole() {
+        return Ok(BTreeMap::new());
     }
     let path = |entry: &CatalogEntry| file_path(&shared.settings.data, entry.id);
     let missing =
@@ -112,7 +115,16 @@ fn check_files(shared: &Shared, catalog: &Control) -> BTreeMap<DatabaseId, BootE
     let lost = |entry: &CatalogEntry| {
         (entry.id, BootError::Lost { name: entry.name.clone(), path: path(entry) })
     };
-    catalog.databases.iter().filter(missing).map(lost).collect()
+    let mut all: BTreeMap<_, _> = catalog.databases.iter().filter(missing).map(lost).collect();
+    if !all.is_empty() && catalog.catalog_lsn > catalog.redo_after {
+        for record in shared.journal.records_after(catalog.redo_after) {
+            let record = record?;
+            if matches!(record.header().kind, Kind::CreateDatabase | Kind::DropDatabase) {
+                all.remove(&record.header().database);
+            }
+        }
+    }
+    Ok(all)
 }
 
 impl Redo<'_> {

@@ -9,6 +9,7 @@ use counterpart_core::{
     DatabaseId, DatabaseName, Lsn, PageNo, PageSize,
     map::{known, page_hash},
     record::{Draft, TransactionDraft},
+    session::Event,
 };
 use counterpart_engine::Database;
 use counterpart_journal::crash_point;
@@ -167,10 +168,19 @@ pub(crate) async fn drop_database(
         ));
     }
     let _changes = admitted_changes(shared).await?;
-    let ill = || shared.databases.quarantine.refusal(name);
-    let hosted = shared.databases.present(name);
-    let hosted = hosted.ok_or_else(|| ill().unwrap_or_else(|| not_found(name)))?;
-    drop_hosted(shared, &hosted).await
+    if let Some(hosted) = shared.databases.present(name) {
+        return drop_hosted(shared, &hosted).await;
+    }
+    let ill = shared.databases.quarantine.named(name).ok_or_else(|| not_found(name))?;
+    match ill.refusal {
+        // A partner may still have all of it.
+        Some(refusal) if !shared.is_alone() => Err(refusal),
+        _ => {
+            journal_drop(shared, ill.entry.id).await?;
+            shared.inputs.event(Event::Healed { database: ill.entry.id });
+            Ok(())
+        }
+    }
 }
 
 /// Drops a database; the caller holds the lock on changes.
@@ -184,7 +194,12 @@ pub(crate) async fn drop_hosted(shared: &Arc<Shared>, hosted: &Arc<Hosted>) -> R
             "try again when its transactions have ended",
         ));
     };
-    let (appending, id) = (Arc::clone(shared), hosted.id);
+    journal_drop(shared, hosted.id).await
+}
+
+/// Drops a database to which nobody writes any more.
+async fn journal_drop(shared: &Arc<Shared>, id: DatabaseId) -> Result<(), Refusal> {
+    let appending = Arc::clone(shared);
     let lsn = in_background("dropping the database", move || {
         appending
             .append(Draft::drop_database(id, clock::unix_now()))

@@ -31,10 +31,11 @@ pub fn server_lines(status: &Value, screen: &Screen) -> Vec<String> {
     lines.extend(orphans(mirroring));
     lines.extend(rolled_back(mirroring, screen).into_iter().flatten());
     for one in mirroring["differs"].as_array().into_iter().flatten() {
-        lines.extend(differing(one, screen));
+        lines.extend(differing(one, status["role"] == "standalone", screen));
     }
     if let Some(why) = text(mirroring, "/replay_stopped") {
-        let remedy = "restart this server; if that does not help, seed it anew with `counterpart mirror start --replace`";
+        let remedy = "make room on its disk, and it goes on by itself; otherwise restart this server, or seed it anew with \
+                      `counterpart mirror start --replace`";
         lines.extend(bad("stopped", why, remedy, screen));
     }
     lines.extend(storage(status, screen).into_iter().flatten());
@@ -53,7 +54,8 @@ pub fn partner_lines(partner: &Value, screen: &Screen) -> Vec<String> {
         lines.extend(bad("differs", &names.join(", "), remedy, screen));
     }
     if let Some(why) = text(partner, "/replay_stopped") {
-        let remedy = "restart that server; if that does not help, seed it anew with `counterpart mirror start --replace`";
+        let remedy = "make room on its disk, and it goes on by itself; otherwise restart that server, or seed it anew with \
+                      `counterpart mirror start --replace`";
         lines.extend(bad("stopped", why, remedy, screen));
     }
     lines
@@ -90,12 +92,16 @@ fn rolled_back(mirroring: &Value, screen: &Screen) -> Option<[String; 2]> {
     Some(bad("rolled back", &what, remedy, screen))
 }
 
-fn differing(one: &Value, screen: &Screen) -> [String; 2] {
+fn differing(one: &Value, alone: bool, screen: &Screen) -> [String; 2] {
     let name = text(one, "/database").unwrap_or("?");
     let since = number(one, "/since").map(|lsn| format!(" since LSN {lsn}")).unwrap_or_default();
     let why = text(one, "/why").map(|why| format!("; {why}")).unwrap_or_default();
-    let remedy = "connect the partner: what it has is put in place by itself; the evidence is in `damage/` of the data \
-                  directory";
+    let remedy = if alone {
+        "restore this server from a backup, or give that database up with `counterpart db drop`; the evidence is in `damage/` \
+         of the data directory"
+    } else {
+        "connect the partner: what it has is put in place by itself; the evidence is in `damage/` of the data directory"
+    };
     bad("differs", &format!("{name}{since}{why}"), remedy, screen)
 }
 
