@@ -172,6 +172,65 @@ fn a_damaged_segment_of_the_journal_is_mended_from_the_partner() {
     pair.assert_equal();
 }
 
+/// The only segment of a stopped mirror's journal, damaged where records are that were hardened.
+fn damage_journal(mirror: &Server) -> std::path::PathBuf {
+    let segments = std::fs::read_dir(mirror.data().join("journal")).unwrap();
+    let paths = segments.map(|entry| entry.unwrap().path());
+    let path = paths.into_iter().find(|path| !path.to_str().unwrap().contains("spare")).unwrap();
+    flip(&path, 100);
+    path
+}
+
+#[test]
+fn a_mirror_with_a_damaged_journal_starts_and_gets_what_differs_from_its_partner() {
+    let mut pair = filled();
+    pair.principal.client().script("create table more(x); insert into more values (1)");
+    pair.assert_equal();
+    pair.mirror.terminate();
+    pair.principal
+        .client()
+        .script("insert into more values (2); update t set v = 'new' where id < 9");
+    damage_journal(&pair.mirror);
+    let path = file(&pair.mirror);
+    // Not even the map tells of this one any more.
+    flip(&path, pages(&path) / 2);
+    pair.mirror.launch();
+    assert!(pair.mirror.log().contains("goes on without its journal"), "{}", pair.mirror.log());
+    pair.wait_synchronized();
+    pair.assert_equal();
+    assert_eq!(pair.mirror.client().value("select sum(x) from more"), 3);
+    let copied = pair.mirror.log().contains("the pages that differ follow");
+    assert!(copied, "{}", pair.mirror.log());
+    let (good, outcome) = verify(&pair.principal);
+    assert!(good, "{outcome}");
+    let aside = pair.mirror.data().join("given-up");
+    wait_for("what was given up to be deleted", || (!aside.exists()).then_some(()));
+    pair.mirror.terminate();
+    pair.mirror.launch();
+    pair.wait_synchronized();
+    pair.assert_equal();
+    pair.principal.cli_ok(&["failover"]);
+}
+
+#[test]
+fn a_mirror_with_a_damaged_journal_and_no_partner_in_reach_stays_as_it_is() {
+    let mut pair = filled();
+    let right = count(&pair.principal).unwrap();
+    pair.mirror.terminate();
+    pair.principal.terminate();
+    let segment = damage_journal(&pair.mirror);
+    let (control, before) =
+        (std::fs::read(pair.mirror.data().join("control")).unwrap(), pair.mirror.log().len());
+    let ended = pair.mirror.launch_or_end().expect_err("it does not start");
+    assert_eq!(ended.code(), Some(7));
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    assert!(pair.mirror.log()[before..].contains(name), "{}", pair.mirror.log());
+    assert_eq!(std::fs::read(pair.mirror.data().join("control")).unwrap(), control);
+    flip(&segment, 100);
+    pair.mirror.launch();
+    assert_eq!(count(&pair.mirror).unwrap(), right);
+}
+
 #[test]
 fn a_file_cut_short_or_gone_is_whole_again_on_the_mirror() {
     let mut pair = filled();

@@ -4,6 +4,7 @@
 //! The `-wal` files are thrown away and the journal is redone into the database files before SQLite opens them, up to
 //! a position that is final. What lies above it is left to [`crate::replay`], which can be taken back.
 
+pub(crate) mod given_up;
 mod redo;
 pub(crate) mod single;
 

@@ -1,16 +1,20 @@
 //! What a mirror holds already of a database that is offered to it, in its files, and keeping that still meanwhile.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use counterpart_core::{DatabaseId, PageSize, session::LinkId};
+use counterpart_core::{DatabaseId, Lsn, PageSize, session::LinkId};
 use counterpart_engine::DatabaseMap;
 use counterpart_journal::{sync_dir, sync_file};
 
 use super::snapshot::hashes;
-use crate::{databases::file_path, shared::Shared};
+use crate::{boot::given_up, databases::file_path, maps, shared::Shared};
 
 /// Whether checkpoints may change the database files of a mirror.
 ///
@@ -61,8 +65,28 @@ pub(crate) fn file_hashes(shared: &Shared, id: DatabaseId, page_size: PageSize) 
     let map = DatabaseMap::of(&file_path(&shared.settings.data, id));
     match map.filter(|map| map.page_size() == page_size) {
         Some(map) => hashes(&map.file_snapshot()),
+        // Nobody has the databases open of a server that does without its journal.
+        None if given_up::exists(&shared.settings.data) => closed_file_hashes(
+            &shared.settings.data,
+            id,
+            page_size,
+        )
+        .unwrap_or_else(|error| {
+            tracing::warn!(database = %id, %error, "a file can't be read; all of it is asked for");
+            Vec::new()
+        }),
         None => Vec::new(),
     }
+}
+
+fn closed_file_hashes(data: &Path, id: DatabaseId, page_size: PageSize) -> io::Result<Vec<u64>> {
+    let (path, map_path) = (file_path(data, id), maps::map_path(data, id));
+    if DatabaseMap::page_size_of(&path, &map_path, id)? != Some(page_size) {
+        return Ok(Vec::new());
+    }
+    let (map, _) = DatabaseMap::open(&path, &map_path, id, page_size)?;
+    map.rebuild(Lsn::ZERO, &mut |_, _| ())?;
+    Ok(hashes(&map.file_snapshot()))
 }
 
 /// Makes durable what the files hold and what their maps say of it: after a crash nobody could tell otherwise.

@@ -8,7 +8,7 @@ use counterpart_journal::crash_point;
 use tokio::task::spawn_blocking;
 
 use super::Driver;
-use crate::{copy, link::Link};
+use crate::{boot::given_up, copy, link::Link};
 
 impl Driver {
     pub(super) fn perform_copy(&mut self, action: Action) {
@@ -100,7 +100,10 @@ impl Driver {
             crash_point("adopt.before_cleaning");
             self.spool_served = false;
             let shared = std::sync::Arc::clone(&self.shared);
-            spawn_blocking(move || copy::adopt::discard(&shared));
+            spawn_blocking(move || {
+                copy::adopt::discard(&shared);
+                given_up::discard(&shared.settings.data);
+            });
         }
     }
 }

@@ -14,7 +14,7 @@ use counterpart_journal::{
 use super::StartError;
 use crate::{
     admission::{Admission, Door},
-    boot,
+    boot::{self, given_up},
     control::{Control, ControlKeeper},
     copy,
     databases::Databases,
@@ -41,12 +41,8 @@ pub(super) fn open(
     if let Err(error) = ops::import::discard_uploads(&data) {
         tracing::warn!(%error, "remains of uploads take space; delete the directory `staging`");
     }
-    let (file, control) = load_control(&disk, &data)?;
-    let identity = boot::journal_identity(control.session.server);
-    // While a seed has not begun or not ended, the journal may be another one than the control file speaks of.
-    let reached = control.redo_after.max(control.commit_lsn);
-    let must_reach = if control.is_whole() { reached } else { Lsn::ZERO };
-    let (journal, recovery) = open_journal(&settings, &disk, identity, must_reach, &inputs)?;
+    let (file, mut control) = load_control(&disk, &data)?;
+    let (journal, recovery) = open_journal(&settings, &disk, &file, &mut control, &inputs)?;
     if let Some(cut) = &recovery.cut {
         tracing::warn!(file = %cut.file.display(), offset = cut.offset, bytes = cut.bytes, "a torn tail of the journal was cut; nothing of it was ever confirmed");
     }
@@ -76,6 +72,7 @@ pub(super) fn open(
             boot::reload(&shared, commit)?;
             if !durable.empty {
                 copy::adopt::discard_served(&shared);
+                given_up::discard(&data);
             }
             commit
         }
@@ -90,7 +87,8 @@ pub(super) fn open(
         commit,
         applied,
         base: redo_from,
-        has_spool: copy::spool::exists(&shared.settings.data),
+        // What there is in either case is compared with what the principal has.
+        has_spool: copy::spool::exists(&data) || given_up::exists(&data),
         stride: random::stride(),
     };
     Ok((shared, recovered, lock))
@@ -120,7 +118,29 @@ fn decides_alone(durable: &Durable) -> bool {
     durable.role != Role::Mirror && durable.pending_handover.is_none() && !waits
 }
 
+/// The journal; a mirror that can do without one that is damaged begins a new one.
 fn open_journal(
+    settings: &Settings,
+    disk: &Arc<dyn Disk>,
+    file: &ControlFile<Control>,
+    control: &mut Control,
+    inputs: &Inputs,
+) -> Result<(Journal, journal::Recovery), StartError> {
+    let identity = boot::journal_identity(control.session.server);
+    // While a seed has not begun or not ended, the journal may be another one than the control file speaks of.
+    let reached = control.redo_after.max(control.commit_lsn);
+    let must_reach = if control.is_whole() { reached } else { Lsn::ZERO };
+    match open_journal_to(settings, disk, identity, must_reach, inputs) {
+        Err(StartError::Journal(error)) if given_up::is_possible(settings, control, &error) => {
+            tracing::error!(%error, "this mirror goes on without its journal, which lies in `given-up/` until a partner has sent what differs");
+            given_up::put_aside(&settings.data, file, control)?;
+            open_journal_to(settings, disk, identity, Lsn::ZERO, inputs)
+        }
+        opened => opened,
+    }
+}
+
+fn open_journal_to(
     settings: &Settings,
     disk: &Arc<dyn Disk>,
     identity: counterpart_core::SessionId,
