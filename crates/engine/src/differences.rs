@@ -2,7 +2,8 @@
 //! about events that only one of two servers had.
 //!
 //! Both are read in one read transaction each and compared by SQLite itself, table by table: by primary key, or by
-//! rowid where none is declared. A table may be compared that changed its columns; then the common ones are.
+//! rowid where none is declared or where it has NULLs, which are no identity. A table may be compared that changed its
+//! columns; then the common ones are. Of a table that only the file has, all rows are told.
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
@@ -30,6 +31,8 @@ pub enum Change {
 pub struct RowDifference {
     /// Its table.
     pub table: Arc<str>,
+    /// Whether the table belongs to a virtual table, which alone may write to it.
+    pub shadow: bool,
     /// How it differs.
     pub change: Change,
     /// The names of the columns that identify it; `rowid` where no primary key is declared.
@@ -51,6 +54,8 @@ pub enum Difference {
     Schema {
         /// Its name.
         name: String,
+        /// Whether it is an ordinary table that only the file has: to make it takes nothing away.
+        new_table: bool,
         /// Its definition in the file.
         file: Option<String>,
         /// Its definition in the database.
@@ -63,9 +68,12 @@ pub enum Difference {
 /// Told of each difference; breaks off when it has enough.
 pub type DifferenceSink<'a> = dyn FnMut(Difference) -> ControlFlow<()> + 'a;
 
-/// A table that both have.
+/// A table that is compared.
 struct Table {
     name: Arc<str>,
+    shadow: bool,
+    /// Whether the database has it, too.
+    both: bool,
     key: Arc<[String]>,
     columns: Arc<[String]>,
 }
@@ -99,7 +107,7 @@ fn compare(db: &Connection, sink: &mut DifferenceSink<'_>) -> Result<ControlFlow
     if compare_schemas(db, sink)?.is_break() {
         return Ok(ControlFlow::Break(()));
     }
-    for table in common_tables(db)? {
+    for table in tables(db)? {
         if compare_rows(db, &table, sink)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -112,16 +120,18 @@ fn compare_schemas(
     sink: &mut DifferenceSink<'_>,
 ) -> Result<ControlFlow<()>, SqlError> {
     let mut statement = db.prepare(
-        "SELECT name, max(file), max(live) FROM (
+        "SELECT s.name, max(file), max(live), max(file) LIKE 'CREATE TABLE %' AND max(live) IS NULL
+             AND s.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND f.type IS 'table' FROM (
              SELECT type, name, coalesce(sql, '') AS file, NULL AS live FROM file.sqlite_schema
              UNION ALL
              SELECT type, name, NULL, coalesce(sql, '') FROM main.sqlite_schema
-         ) WHERE name IS NOT NULL GROUP BY type, name HAVING max(file) IS NOT max(live) ORDER BY name",
+         ) AS s LEFT JOIN pragma_table_list AS f ON f.schema = 'file' AND f.name = s.name AND s.type = 'table'
+         WHERE s.name IS NOT NULL GROUP BY s.type, s.name HAVING max(file) IS NOT max(live) ORDER BY s.name",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let difference =
-            Difference::Schema { name: row.get(0)?, file: row.get(1)?, database: row.get(2)? };
+        let (name, file, database) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let difference = Difference::Schema { name, new_table: row.get(3)?, file, database };
         if sink(difference).is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -129,24 +139,26 @@ fn compare_schemas(
     Ok(ControlFlow::Continue(()))
 }
 
-/// The tables that can be compared, by name: those that both have with the same key. Of a virtual table its shadow
-/// tables are compared; a table that only one side has was told with the schema.
-fn common_tables(db: &Connection) -> Result<Vec<Table>, SqlError> {
-    let names: Vec<(String, bool)> = db
+/// The tables of the file that can be compared, by name: those that the database has with the same key, or not at all. Of
+/// a virtual table its shadow tables are compared.
+fn tables(db: &Connection) -> Result<Vec<Table>, SqlError> {
+    let found: Vec<(String, bool, bool, bool)> = db
         .prepare(
-            "SELECT f.name, f.wr FROM pragma_table_list AS f JOIN pragma_table_list AS l ON l.name = f.name
-             WHERE f.schema = 'file' AND l.schema = 'main' AND f.wr = l.wr AND f.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
-               AND f.type IN ('table', 'shadow') AND l.type IN ('table', 'shadow') ORDER BY f.name",
+            "SELECT f.name, f.wr, f.type = 'shadow', l.name IS NOT NULL
+             FROM pragma_table_list AS f LEFT JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = f.name
+             WHERE f.schema = 'file' AND f.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND f.type IN ('table', 'shadow')
+               AND (l.name IS NULL OR l.type IN ('table', 'shadow') AND f.wr = l.wr) ORDER BY f.name",
         )?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<Result<_, _>>()?;
     let mut tables = Vec::new();
-    for (name, without_rowid) in names {
+    for (name, without_rowid, shadow, both) in found {
         let (file, file_key) = columns(db, "file", &name)?;
-        let (live, live_key) = columns(db, "main", &name)?;
+        let (live, live_key) =
+            if both { columns(db, "main", &name)? } else { (file.clone(), file_key.clone()) };
         let common: Vec<_> = file.into_iter().filter(|column| live.contains(column)).collect();
         let declared = file_key == live_key && !file_key.is_empty();
-        let key = if declared {
+        let key = if declared && (without_rowid || !has_nulls(db, &name, both, &file_key)?) {
             file_key
         } else if without_rowid {
             continue;
@@ -158,9 +170,23 @@ fn common_tables(db: &Connection) -> Result<Vec<Table>, SqlError> {
             let Some(free) = free else { continue };
             vec![free.to_owned()]
         };
-        tables.push(Table { name: name.into(), key: key.into(), columns: common.into() });
+        let (key, columns) = (key.into(), common.into());
+        tables.push(Table { name: name.into(), shadow, both, key, columns });
     }
     Ok(tables)
+}
+
+/// Whether a row has no identity by its key: SQLite lets a declared key be NULL, and as often as one likes.
+fn has_nulls(db: &Connection, table: &str, both: bool, key: &[String]) -> Result<bool, SqlError> {
+    let null = key.iter().map(|column| format!("{} IS NULL", quoted(column)));
+    let null = null.collect::<Vec<_>>().join(" OR ");
+    for schema in if both { &["file", "main"][..] } else { &["file"] } {
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM {schema}.{} WHERE {null})", quoted(table));
+        if db.query_row(&sql, [], |row| row.get(0))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The names of a table's stored columns, and those of its declared primary key.
@@ -205,6 +231,11 @@ impl Table {
         self.key.iter().map(|k| format!("{side}.{}", quoted(k))).collect::<Vec<_>>().join(", ")
     }
 
+    fn all_of_the_file(&self) -> String {
+        let (table, results) = (quoted(&self.name), self.results("f"));
+        format!("SELECT {results} FROM file.{table} AS f ORDER BY {}", self.order("f"))
+    }
+
     fn only_in(&self, schema: &str, side: &str, other_schema: &str, other_side: &str) -> String {
         let (table, results, same) = (quoted(&self.name), self.results(side), self.same_key());
         format!(
@@ -247,6 +278,7 @@ impl Table {
         };
         Ok(RowDifference {
             table: Arc::clone(&self.name),
+            shadow: self.shadow,
             change,
             key_columns: Arc::clone(&self.key),
             key,
@@ -273,11 +305,19 @@ fn compare_rows(
     table: &Table,
     sink: &mut DifferenceSink<'_>,
 ) -> Result<ControlFlow<()>, SqlError> {
-    let steps = [
-        (Change::Inserted, Some(table.only_in("file", "f", "main", "l"))),
-        (Change::Updated, table.in_both()),
-        (Change::Deleted, Some(table.only_in("main", "l", "file", "f"))),
-    ];
+    // In the order in which statements would make one of the other: what a row takes must be free before.
+    let steps = match table.both {
+        true => [
+            (Change::Deleted, Some(table.only_in("main", "l", "file", "f"))),
+            (Change::Updated, table.in_both()),
+            (Change::Inserted, Some(table.only_in("file", "f", "main", "l"))),
+        ],
+        false => [
+            (Change::Deleted, None),
+            (Change::Updated, None),
+            (Change::Inserted, Some(table.all_of_the_file())),
+        ],
+    };
     for (change, sql) in steps {
         let Some(sql) = sql else { continue };
         let mut statement = db.prepare(&sql)?;

@@ -57,14 +57,14 @@ fn inserted_updated_and_deleted_rows_are_told_by_table_and_key() {
     assert_eq!(
         told,
         [
-            ("a", Change::Inserted, vec![Value::Integer(10)]),
-            ("a", Change::Updated, vec![Value::Integer(2)]),
             ("a", Change::Deleted, vec![Value::Integer(3)]),
+            ("a", Change::Updated, vec![Value::Integer(2)]),
+            ("a", Change::Inserted, vec![Value::Integer(10)]),
         ]
     );
     assert_eq!(found[1].file.as_deref(), Some(&[Value::Integer(2), text("zwei")][..]));
     assert_eq!(found[1].database.as_deref(), Some(&[Value::Integer(2), text("two")][..]));
-    assert_eq!(found[0].columns[..], ["id", "v"].map(String::from));
+    assert_eq!(found[2].columns[..], ["id", "v"].map(String::from));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_changed_schema_is_told_and_common_columns_are_compared() {
     let names: Vec<_> = found
         .iter()
         .filter_map(|difference| match difference {
-            Difference::Schema { name, file, database } => {
+            Difference::Schema { name, file, database, .. } => {
                 Some((name.as_str(), file.is_some(), database.is_some()))
             }
             Difference::Row(_) => None,

@@ -92,8 +92,8 @@ fn compare_database(
 /// A difference as a line tells it.
 fn described(difference: &Difference) -> serde_json::Value {
     match difference {
-        Difference::Schema { name, file, database } => {
-            json!({ "change": "schema", "name": name, "orphans": file, "here": database })
+        Difference::Schema { name, new_table, file, database } => {
+            json!({ "change": "schema", "name": name, "new_table": new_table, "orphans": file, "here": database })
         }
         Difference::Row(row) => {
             let change = match row.change {
@@ -104,6 +104,7 @@ fn described(difference: &Difference) -> serde_json::Value {
             json!({
                 "change": change,
                 "table": &*row.table,
+                "shadow": row.shadow,
                 "key": named(&row.key_columns, &row.key),
                 "orphans": row.file.as_ref().map(|values| named(&row.columns, values)),
                 "here": row.database.as_ref().map(|values| named(&row.columns, values)),

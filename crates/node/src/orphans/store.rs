@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -55,7 +55,8 @@ pub(crate) fn list(shared: &Shared) -> Result<Vec<OrphanSet>, Refusal> {
             continue;
         }
         match read_set(&path) {
-            Ok(set) => sets.push(set),
+            // It is what its directory is called: of a copy somebody made, the original must not be meant.
+            Ok(set) => sets.extend(entry_name(&path).map(|id| OrphanSet { id, ..set })),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "a set of orphans can't be read");
             }
@@ -63,6 +64,10 @@ pub(crate) fn list(shared: &Shared) -> Result<Vec<OrphanSet>, Refusal> {
     }
     sets.sort_by(|a, b| (a.saved_at, &a.id).cmp(&(b.saved_at, &b.id)));
     Ok(sets)
+}
+
+fn entry_name(path: &Path) -> Option<String> {
+    path.file_name()?.to_str().map(str::to_owned)
 }
 
 /// One set.
@@ -170,10 +175,9 @@ pub(crate) fn export(
             (Box::new(file), length)
         }
         Form::Sql => {
-            let text = sql::statements(BufReader::new(open_rows(shared, &set, database)?))
-                .map_err(unreadable)?;
-            let length = text.len() as u64;
-            (Box::new(io::Cursor::new(text)), length)
+            let rows = BufReader::new(open_rows(shared, &set, database)?);
+            let (file, length) = as_sql(rows, &home(shared).join(&set.id)).map_err(unreadable)?;
+            (Box::new(file), length)
         }
     };
     let (sender, pieces) = mpsc::channel(WAITING);
@@ -195,6 +199,20 @@ pub(crate) fn export(
         }
     });
     Ok(Export { length, pieces })
+}
+
+/// The rows as SQL, in a file without a name, because they may be more than fit into memory; and its length.
+fn as_sql(rows: impl BufRead, directory: &Path) -> io::Result<(File, u64)> {
+    let path = directory.join(format!("export-{:016x}", crate::random::number()));
+    let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    let mut to = BufWriter::new(&mut file);
+    sql::write_statements(rows, &mut to)?;
+    to.flush()?;
+    drop(to);
+    let length = file.stream_position()?;
+    file.rewind()?;
+    Ok((file, length))
 }
 
 /// Deletes a set for good.
