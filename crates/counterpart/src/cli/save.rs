@@ -1,13 +1,15 @@
-//! A file that comes from a server: in place whole or not at all.
+//! A file that comes from a server: in place whole or not at all, and nothing of it left behind.
 
 use std::{
     fs::File,
     io::{self, Read, Write},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use counterpart_journal::{rename_durably, sync_file};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use super::{client::Client, screen::Screen, transfer::Watched};
 use crate::exit::{Exit, Failure};
@@ -98,16 +100,35 @@ fn put(args: &Target, fill: &mut Fill<'_>) -> Result<(), Failure> {
     let mut beside = place.clone();
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     beside.set_file_name(format!(".{name}.part-{}", std::process::id()));
-    let made = File::options().write(true).create_new(true).open(&beside);
-    let saved = fill(&beside, made).and_then(|()| {
+    let unnamed = unnamed(&place);
+    let made = match &unnamed {
+        Some(file) => file.try_clone(),
+        None => File::options().write(true).create_new(true).open(&beside),
+    };
+    let saved = fill(&place, made).and_then(|()| {
         refuse_existing(args)?;
-        let whole = sync_file(&beside).and_then(|()| rename_durably(&beside, &place));
+        let named = unnamed.map_or(Ok(()), |file| name_it(&file, &beside));
+        let whole =
+            named.and_then(|()| sync_file(&beside)).and_then(|()| rename_durably(&beside, &place));
         whole.map_err(|error| Failure::local_file("write", &args.file, &error))
     });
     if saved.is_err() {
         let _not_there = std::fs::remove_file(&beside);
     }
     saved
+}
+
+/// A file without a name where `place` will be: of a command that is interrupted or killed, nothing stays behind. `None`
+/// where the file system has no such thing.
+fn unnamed(place: &Path) -> Option<File> {
+    let mode = Mode::from_raw_mode(0o666);
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    rustix::fs::open(place.parent()?, flags, mode).ok().map(File::from)
+}
+
+fn name_it(file: &File, path: &Path) -> io::Result<()> {
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::linkat(CWD, open, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 fn write(
@@ -201,5 +222,23 @@ mod tests {
         assert_eq!(saved(b"abc", 3, &full, true), Err("LOCAL_FILE".to_owned()));
         assert!(full.exists() && Path::new("/dev/full").exists());
         assert_eq!(saved(b"abc", 3, dir.path(), true), Err("LOCAL_FILE".to_owned()));
+    }
+
+    #[test]
+    fn until_it_is_whole_there_is_no_file_that_an_interrupted_command_could_leave_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("whole");
+        if unnamed(&file).is_none() {
+            return;
+        }
+        let args = Call::parse_from(["export", file.to_str().unwrap()]).args;
+        let mut fill = |_: &Path, opened: io::Result<File>| {
+            opened.unwrap().write_all(b"all of it").unwrap();
+            assert_eq!(names_in(dir.path()), [""; 0]);
+            Ok(())
+        };
+        put(&args, &mut fill).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"all of it");
+        assert_eq!(names_in(dir.path()), ["whole"]);
     }
 }
