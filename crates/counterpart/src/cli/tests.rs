@@ -45,6 +45,8 @@ fn run(server: &FakeServer, line: &[&str]) -> Result<String, Failure> {
         Command::Promote(promote) => cli::promote::run(&promote, screen),
         Command::Suspend(which) => cli::suspend::run(&which, screen),
         Command::Resume(which) => cli::resume::run(&which, screen),
+        Command::Verify(verify) => cli::verify::run(&verify, screen),
+        Command::Orphans(orphans) => cli::orphans::run(orphans, screen),
         _ => panic!("{line:?} asks no server"),
     }?;
     let bytes = printed.0.borrow().clone();
@@ -225,4 +227,33 @@ fn mirroring_is_stopped_with_one_partner_or_with_all() {
     run(&server, &["mirror", "stop", "--yes"]).unwrap();
     run(&server, &["mirror", "stop", "--yes", "--partner", "00000000000000bb"]).unwrap();
     assert_eq!(server.changes(), ["DELETE /api/v1/mirroring", one]);
+}
+
+#[test]
+fn a_partner_that_is_away_does_not_keep_a_server_from_being_verified() {
+    let (server, gone) = (FakeServer::start(), FakeServer::start().url());
+    let mut status = pair_status();
+    status["mirroring"]["partners"][0]["client_url"] = json!(gone);
+    server.answers("GET /api/v1/status", ok(status));
+    server.answers("POST /api/v1/scrub", ok(json!({ "running": { "began": 5 } })));
+    let pass = json!({ "began": 5, "ended": 6, "bytes": 1, "failures": [] });
+    server.answers("GET /api/v1/scrub", ok(json!({ "running": null, "last": pass })));
+    let failure = run(&server, &["verify", "--deep"]).unwrap_err();
+    assert_eq!((failure.exit, failure.code.as_str()), (Exit::Unreachable, "PARTNER_UNREACHABLE"));
+    assert!(failure.what.contains(&gone), "{failure}");
+    assert_eq!(server.changes(), ["POST /api/v1/scrub"]);
+}
+
+#[test]
+fn orphans_that_are_not_saved_yet_are_told() {
+    let server = FakeServer::start();
+    server.answers("GET /api/v1/orphans", ok(json!({ "sets": [] })));
+    server.answers("GET /api/v1/status", ok(pair_status()));
+    assert!(run(&server, &["orphans", "list"]).unwrap().starts_with("no orphans"));
+    let mut status = pair_status();
+    status["mirroring"]["parked"] = json!({ "common": 305, "end": 308 });
+    server.answers("GET /api/v1/status", ok(status));
+    let told = run(&server, &["orphans", "list"]).unwrap();
+    assert!(told.starts_with("3 events after LSN 305 are only on this server"), "{told}");
+    assert!(told.contains("counterpart mirror rejoin"), "{told}");
 }

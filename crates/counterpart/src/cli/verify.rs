@@ -43,15 +43,24 @@ struct Side {
     client: Client,
 }
 
-/// Verifies a server, and its partners against it.
+/// Verifies a server, and its partners against it. A partner that is away does not keep the others from being verified.
 pub fn run(args: &VerifyArgs, screen: &mut Screen) -> Result<(), Failure> {
     let asked = args.connection.client()?;
     let status = asked.status()?;
     let mut sides = vec![Side { role: view::role(&status).to_owned(), client: asked }];
+    let mut away = Vec::new();
     for partner in view::partners(&status) {
         let url = view::client_url(partner).unwrap_or_default();
-        let role = view::text(partner, "/role").unwrap_or("partner").to_owned();
-        sides.push(Side { role, client: Client::new(url)? });
+        let (role, client) = (view::text(partner, "/role").unwrap_or("partner"), Client::new(url)?);
+        match client.status() {
+            Ok(_) => sides.push(Side { role: role.to_owned(), client }),
+            Err(failure) if failure.exit == Exit::Unreachable => {
+                let text = screen.toned(Tone::Bad, "cannot be reached");
+                screen.line(format!("{role} {url}: {text}, and is not verified"))?;
+                away.push(url.to_owned());
+            }
+            Err(failure) => return Err(failure),
+        }
     }
     let scrubs = if args.deep { scrub_all(&sides, screen)? } else { Vec::new() };
     let mut comparisons = Vec::new();
@@ -61,15 +70,15 @@ pub fn run(args: &VerifyArgs, screen: &mut Screen) -> Result<(), Failure> {
         for other in others {
             comparisons.push(compare(judge, other, screen)?);
         }
-        if others.is_empty() {
+        if others.is_empty() && away.is_empty() {
             screen.line("this server has no partner to be compared with")?;
         }
     }
-    screen.value(&json!({ "scrubs": scrubs, "comparisons": comparisons }))?;
-    verdict(&scrubs, &comparisons)
+    screen.value(&json!({ "scrubs": scrubs, "comparisons": comparisons, "unreachable": away }))?;
+    verdict(&scrubs, &comparisons, &away)
 }
 
-fn verdict(scrubs: &[Value], comparisons: &[Value]) -> Result<(), Failure> {
+fn verdict(scrubs: &[Value], comparisons: &[Value], away: &[String]) -> Result<(), Failure> {
     let damaged = scrubs
         .iter()
         .any(|scrub| scrub["failures"].as_array().is_some_and(|failures| !failures.is_empty()));
@@ -89,6 +98,12 @@ fn verdict(scrubs: &[Value], comparisons: &[Value]) -> Result<(), Failure> {
         (true, _, _) => failure("a server holds damage that it could not repair".to_owned()),
         (_, 1.., _) => failure("the copies are not equal".to_owned()),
         (_, _, 1..) => failure("some databases could not be compared at one position".to_owned()),
+        _ if !away.is_empty() => Err(Failure::new(
+            Exit::Unreachable,
+            "PARTNER_UNREACHABLE",
+            format!("nothing was compared with {}, which cannot be reached", away.join(", ")),
+            "start it, or mend the network between here and there, and run the command again",
+        )),
         _ => Ok(()),
     }
 }
@@ -199,6 +214,21 @@ fn compare_once(judge: &Side, other: &Side) -> Result<Vec<Value>, Failure> {
     Ok(compared)
 }
 
+/// How many are equal, and how many are not.
+fn in_all(settled: &[Value], screen: &Screen) -> String {
+    let of = |verdict: &str| settled.iter().filter(|one| one["verdict"] == verdict).count();
+    let (equal, unknown) = (of("equal"), of("unknown"));
+    let mut parts = vec![format!("{equal} of {} databases ", settled.len())];
+    parts[0] += &screen.toned(Tone::Good, "equal, page by page");
+    if let differ @ 1.. = settled.len() - equal - unknown {
+        parts.push(screen.toned(Tone::Bad, &format!("{differ} NOT EQUAL")));
+    }
+    if unknown > 0 {
+        parts.push(screen.toned(Tone::Warning, &format!("{unknown} not compared")));
+    }
+    parts.join(", ")
+}
+
 /// Compares two servers, each database at a position at which both are known.
 fn compare(judge: &Side, other: &Side, screen: &mut Screen) -> Result<Value, Failure> {
     let until = clock::uptime() + PATIENCE;
@@ -212,17 +242,11 @@ fn compare(judge: &Side, other: &Side, screen: &mut Screen) -> Result<Value, Fai
         clock::pause(POLL);
     };
     settled.sort_by(|a, b| view::text(a, "/name").cmp(&view::text(b, "/name")));
-    let equal = settled.iter().filter(|one| one["verdict"] == "equal").count();
-    let words = if equal == settled.len() {
-        screen.toned(Tone::Good, "equal, page by page")
-    } else {
-        screen.toned(Tone::Bad, "NOT EQUAL")
-    };
     screen.line(format!(
-        "{} and {}: {equal} of {} databases {words}",
+        "{} and {}: {}",
         judge.client.url(),
         other.client.url(),
-        settled.len()
+        in_all(&settled, screen)
     ))?;
     for one in settled.iter().filter(|one| one["verdict"] != "equal") {
         let digits = |name: &str| one[name].as_str().unwrap_or("unknown").to_owned();

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::super::{Connection, screen::Screen, table};
+use super::super::{Connection, screen::Screen, table, view};
 use crate::exit::Failure;
 
 /// What it takes.
@@ -15,17 +15,36 @@ pub struct ListArgs {
 
 /// Lists all sets.
 pub fn run(args: &ListArgs, screen: &mut Screen) -> Result<(), Failure> {
-    let list = args.connection.client()?.get(super::ALL)?;
+    let client = args.connection.client()?;
+    let list = client.get(super::ALL)?;
     let sets = list["sets"].as_array().map_or(&[][..], Vec::as_slice);
-    if sets.is_empty() {
+    let unsaved = unsaved(&client.status()?);
+    if !sets.is_empty() {
+        let rows: Vec<Vec<String>> = sets.iter().map(row).collect();
+        screen.line(table::aligned(&["set", ">events", "databases", "compared"], &rows))?;
+    } else if unsaved.is_none() {
         screen.line(
             "no orphans: nothing that this server ever confirmed is missing in its session",
         )?;
-    } else {
-        let rows: Vec<Vec<String>> = sets.iter().map(row).collect();
-        screen.line(table::aligned(&["set", ">events", "databases", "compared"], &rows))?;
     }
+    unsaved.map_or(Ok(()), |words| screen.line(words))?;
     screen.value(&list)
+}
+
+/// What will be a set, and is none yet.
+fn unsaved(status: &Value) -> Option<String> {
+    let mirroring = &status["mirroring"];
+    let of = |name: &str| Some(&mirroring[name]).filter(|range| range["end"].is_u64());
+    let told = |range: &Value, then: &str| {
+        let common = view::number(range, "/common").unwrap_or(0);
+        format!(
+            "{} events after LSN {common} are only on this server; {then}",
+            super::events(range)
+        )
+    };
+    of("parked")
+        .map(|range| told(range, "they are not saved yet, `counterpart mirror rejoin` does that"))
+        .or_else(|| Some(told(of("saving_orphans")?, "they are being saved")))
 }
 
 fn row(set: &Value) -> Vec<String> {
