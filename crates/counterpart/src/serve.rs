@@ -202,6 +202,9 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAdd
 fn node_failed(error: StartError) -> Failure {
     let (code, remedy) = match &error {
         StartError::Lock(_) => ("DATA_DIRECTORY_IN_USE", "give each server a directory of its own"),
+        StartError::Unfinished { .. } => {
+            ("RESTORE_UNFINISHED", "run `counterpart restore` with this directory again")
+        }
         damaged if damaged.is_damage() => (
             "DATA_DAMAGED",
             "do not delete anything: seed this server anew from its partner, or restore a backup",

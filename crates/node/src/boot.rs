@@ -16,7 +16,7 @@ use counterpart_journal::{ControlError, ReadError, WaitError, sync_dir};
 
 use crate::{
     control::CatalogEntry,
-    databases::file_path,
+    databases::database_file,
     quarantine::{self, Evidence, Ill, keep_evidence},
     quiet,
     refusal::Refusal,
@@ -236,18 +236,14 @@ pub fn remove_strays(shared: &Shared) -> Result<(), BootError> {
     let directory = &shared.settings.data;
     let known: Vec<_> = {
         let control = shared.control.read();
-        control.databases.iter().map(|entry| file_path(directory, entry.id)).collect()
+        control.databases.iter().map(|entry| entry.id).collect()
     };
     let listing = std::fs::read_dir(directory).map_err(io_error("can't list", directory))?;
     for item in listing {
         let path = item.map_err(io_error("can't list", directory))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let split = name.strip_suffix(".map").map(|number| (number, "-map"));
-        let Some((number, rest)) = split.or_else(|| name.split_once(".db")) else { continue };
-        let ours = number.parse::<u32>().is_ok()
-            && ["", "-wal", "-shm", "-redo", "-journal", "-map"].contains(&rest);
-        let base = directory.join(format!("{number}.db"));
-        if ours && (rest == "-redo" || !known.contains(&base)) {
+        let Some((id, rest)) = database_file(name) else { continue };
+        if rest == ".db-redo" || !known.contains(&id) {
             tracing::info!(file = %path.display(), "removing a file that belongs to no database");
             std::fs::remove_file(&path).map_err(io_error("can't remove", &path))?;
         }

@@ -147,6 +147,14 @@ pub fn file_path(directory: &Path, id: DatabaseId) -> PathBuf {
     directory.join(format!("{}.db", id.0))
 }
 
+/// The number in the name of a file that belongs to a database, and what follows it: `.db`, `.map`, and so on.
+#[must_use]
+pub fn database_file(name: &str) -> Option<(DatabaseId, &str)> {
+    let (number, rest) = name.split_at(name.find('.')?);
+    let ours = [".db", ".db-wal", ".db-shm", ".db-redo", ".db-journal", ".map"].contains(&rest);
+    Some((DatabaseId(number.parse().ok().filter(|_| ours)?), rest))
+}
+
 /// The open databases.
 pub struct Databases {
     open: RwLock<Open>,

@@ -1,5 +1,6 @@
 //! One server: put together at the start, taken apart at the end.
 
+mod fresh;
 mod open;
 mod operate;
 mod reap;
@@ -43,6 +44,18 @@ pub enum StartError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// A restore into the directory has not come to its end.
+    #[error("{path} is the remainder of a restore that was interrupted", path = path.display())]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is data, and no control file that says whose.
+    #[error("there is {path}, but no control file: it is not known what this data is", path = path.display())]
+    Forgotten {
+        /// A file of it.
+        path: PathBuf,
+    },
     /// The control file can't be read or written.
     #[error(transparent)]
     Control(#[from] journal::ControlError),
@@ -65,7 +78,11 @@ impl StartError {
             StartError::Control(error) => matches!(error, journal::ControlError::Damaged { .. }),
             StartError::Journal(error) => !matches!(error, journal::OpenError::Io { .. }),
             StartError::Boot(error) => error.is_damage(),
-            StartError::Lock(_) | StartError::Directory { .. } | StartError::Panicked(_) => false,
+            StartError::Forgotten { .. } => true,
+            StartError::Lock(_)
+            | StartError::Directory { .. }
+            | StartError::Unfinished { .. }
+            | StartError::Panicked(_) => false,
         }
     }
 }

@@ -70,7 +70,7 @@ pub fn failed(error: &RestoreError) -> Failure {
                 Exit::LocalFile,
                 "LOCAL_FILE",
                 error.to_string(),
-                "look after the file system; delete what was begun, and try again",
+                "look after the path and the file system, and run the command again; it begins anew",
             );
         }
     };

@@ -11,7 +11,7 @@ use counterpart_journal::{
     self as journal, ControlFile, Disk, Journal, Progress, RealDisk, lock_directory,
 };
 
-use super::StartError;
+use super::{StartError, fresh};
 use crate::{
     admission::{Admission, Door},
     boot::{self, given_up},
@@ -42,6 +42,8 @@ pub(super) fn open(
         tracing::warn!(%error, "remains of uploads take space; delete the directory `staging`");
     }
     let (file, mut control) = load_control(&disk, &data)?;
+    ops::restore::forget_finished(&disk, &data)
+        .map_err(|cause| StartError::Directory { path: data.clone(), cause })?;
     let (journal, recovery) = open_journal(&settings, &disk, &file, &mut control, &inputs)?;
     if let Some(cut) = &recovery.cut {
         tracing::warn!(file = %cut.file.display(), offset = cut.offset, bytes = cut.bytes, "a torn tail of the journal was cut; nothing of it was ever confirmed");
@@ -103,6 +105,7 @@ fn load_control(
     let control = match file.load()? {
         Some(control) => control,
         None => {
+            fresh::refuse_data(data)?;
             let fresh = Control::new(Durable::new(ServerId(random::number())));
             file.save(&fresh)?;
             fresh

@@ -1,7 +1,8 @@
 //! A backup becomes a data directory: a standalone server of its own identity, whose history says where it came from.
 //!
 //! The whole file is verified before anything is written; a damaged one is refused by name. The databases are proven
-//! by their checksums again once they are written.
+//! by their checksums again once they are written. Until all is there, a file says that it is not: no server starts on
+//! what an interrupted restore has left, and the next restore begins anew.
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +16,7 @@ use counterpart_core::{
     DatabaseId, Lsn, ServerId,
     copy::{CopyDecoder, CopyError, Head, Item, Offer, Order, OrderError},
     map::{known, page_hash},
+    record::Record,
     session::Durable,
 };
 use counterpart_engine::DatabaseMap;
@@ -29,6 +31,11 @@ use crate::{
     databases::file_path,
     maps, random,
 };
+
+mod place;
+
+use place::{clear, refuse_what_is_there};
+pub(crate) use place::{forget_finished, is_unfinished};
 
 /// Bytes read at a time.
 const STEP: usize = 1 << 20;
@@ -64,7 +71,7 @@ pub enum RestoreError {
         cause: OrderError,
     },
     /// A database in it is not what it should be.
-    #[error("the backup {path} can't be used: database {name} has checksum {found:016x}, and {wanted:016x} is written down", path = path.display())]
+    #[error("the backup {path} can't be used: {}", self.why(), path = path.display())]
     Differs {
         /// The backup.
         path: PathBuf,
@@ -102,6 +109,21 @@ pub enum RestoreError {
     Journal(String),
 }
 
+impl RestoreError {
+    /// The same without the name of the file, for those who know it by another one.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match self {
+            RestoreError::Damaged { cause, .. } => cause.to_string(),
+            RestoreError::NotWhole { cause, .. } => cause.to_string(),
+            RestoreError::Differs { name, wanted, found, .. } => format!(
+                "database {name} has checksum {found:016x}, and {wanted:016x} is written down"
+            ),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// What a backup is.
 #[derive(Clone, Debug)]
 pub struct BackupInfo {
@@ -111,7 +133,9 @@ pub struct BackupInfo {
     pub end: Lsn,
     /// Bytes that its databases take.
     pub bytes: u64,
-    /// Bytes of journal records that are newer than the pages of their databases.
+    /// Bytes of its journal records.
+    pub tail: u64,
+    /// Bytes of those that are newer than the pages of their databases.
     pub behind: u64,
 }
 
@@ -168,7 +192,7 @@ pub fn verify_backup(
     progress: &mut dyn FnMut(u64),
 ) -> Result<BackupInfo, RestoreError> {
     let mut current: Option<(Offer, u64)> = None;
-    let (mut bytes, mut behind, mut shown) = (0, 0, BTreeMap::new());
+    let (mut bytes, mut tail, mut behind, mut shown) = (0, 0, 0, BTreeMap::new());
     let order = read(path, progress, &mut |item| {
         match item {
             Item::Offer(offer) => {
@@ -191,17 +215,19 @@ pub fn verify_backup(
                 }
             }
             Item::Tail(records) => {
-                let newer = records.iter().filter(|record| {
+                let bytes = |record: &Record| record.bytes().len() as u64;
+                let newer = |record: &&Record| {
                     shown.get(&record.header().database).is_some_and(|at| record.lsn() > *at)
-                });
-                behind += newer.map(|record| record.bytes().len() as u64).sum::<u64>();
+                };
+                tail += records.iter().map(bytes).sum::<u64>();
+                behind += records.iter().filter(newer).map(bytes).sum::<u64>();
             }
             _ => {}
         }
         Ok(())
     })?;
     let head = order.head().expect("a whole copy has a head").clone();
-    Ok(BackupInfo { head, end: order.reached(), bytes, behind })
+    Ok(BackupInfo { head, end: order.reached(), bytes, tail, behind })
 }
 
 /// Restores a backup into an empty (or missing) data directory. `progress` gets bytes read, which are twice those of
@@ -216,34 +242,30 @@ pub fn restore(
 ) -> Result<Restored, RestoreError> {
     let backup = verify_backup(path, progress)?;
     let length = std::fs::metadata(path).map_or(0, |file| file.len());
+    let needed = backup.bytes + backup.tail + 2 * journal::Config::default().segment_bytes;
     let failed = |cause| RestoreError::Io { path: data.to_owned(), cause };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     disk.create_dir(data).map_err(failed)?;
+    // Before the lock is made: a directory that is somebody else's must not get even that.
+    refuse_what_is_there(data)?;
     let _lock = lock_directory(data)?;
+    clear(data).map_err(failed)?;
     refuse_what_is_there(data)?;
     let free = journal::free_bytes(data).map_err(failed)?;
-    if free < backup.bytes + length {
-        let needed = backup.bytes + length;
+    if free < needed {
         return Err(RestoreError::Full { path: data.to_owned(), needed, free });
     }
     let server = ServerId(random::number().max(1));
-    let checksums = write_all(path, data, &disk, server, &backup, &mut |at| progress(length + at))?;
-    sync_dir(data).map_err(failed)?;
-    // The control file last: a directory without one is that of a server that never was.
-    let control = control(&backup, server, checksums);
-    ControlFile::new(disk, &data.join("control")).save(&control)?;
-    Ok(Restored { backup, server })
-}
-
-/// The lock is there, and nothing else may be.
-fn refuse_what_is_there(data: &Path) -> Result<(), RestoreError> {
-    let failed = |cause| RestoreError::Io { path: data.to_owned(), cause };
-    for item in std::fs::read_dir(data).map_err(failed)? {
-        if item.map_err(failed)?.file_name() != "counterpart.lock" {
-            return Err(RestoreError::NotEmpty { path: data.to_owned() });
-        }
+    place::begin(data).map_err(failed)?;
+    let written = write_all(path, data, &disk, server, &backup, &mut |at| progress(length + at));
+    if written.is_err() {
+        clear(data).map_err(failed)?;
     }
-    Ok(())
+    let control = control(&backup, server, written?);
+    sync_dir(data).map_err(failed)?;
+    ControlFile::new(Arc::clone(&disk), &data.join("control")).save(&control)?;
+    forget_finished(&disk, data).map_err(failed)?;
+    Ok(Restored { backup, server })
 }
 
 /// Writes databases and journal; the databases' checksums.
@@ -287,6 +309,12 @@ fn write_all(
             }
             Item::Whole(_) => {
                 let (offer, map) = current.take().expect("the order was checked");
+                let (found, _) = map.checksum_at();
+                if known(found) != offer.checksum {
+                    let (path, name) = (path.to_owned(), offer.name.to_string());
+                    let (wanted, found) = (offer.checksum, known(found));
+                    return Err(RestoreError::Differs { path, name, wanted, found });
+                }
                 sync_file(&file_path(data, offer.database)).map_err(failed)?;
                 maps::save(&map, backup.head.mark).map_err(failed)?;
                 checksums.insert(offer.database, offer.checksum);

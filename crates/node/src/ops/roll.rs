@@ -60,7 +60,7 @@ fn roll(to: &mut Spooling<'_>, backup: &Path, directory: &Path) -> Result<(), Re
         }
         Ok(())
     });
-    outcome.map_err(|error| damaged(to.name, &error.to_string()))?;
+    outcome.map_err(|error| damaged(to.name, &error.why()))?;
     refused.map_or(Ok(()), Err)?;
     all.into_values().try_for_each(|rolled| spool(to, rolled))
 }

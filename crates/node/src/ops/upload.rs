@@ -56,7 +56,7 @@ fn take_file(shared: &Shared, name: &str, path: &Path) -> Result<(), Refusal> {
         return take_database(shared, name, path);
     }
     // All of it, before anything is changed.
-    let backup = verify_backup(path, &mut |_| ()).map_err(|e| damaged(name, &e.to_string()))?;
+    let backup = verify_backup(path, &mut |_| ()).map_err(|e| damaged(name, &e.why()))?;
     let mut to = Spooling::open(shared, name)?;
     let free = counterpart_journal::free_bytes(&shared.settings.data).unwrap_or(0);
     // Without the room for it, more is sent; nothing else changes.
@@ -102,7 +102,7 @@ fn spool_as_it_is(to: &mut Spooling<'_>, path: &Path) -> Result<(), Refusal> {
         }
         Ok(())
     });
-    outcome.map_err(|error| damaged(to.name, &error.to_string()))?;
+    outcome.map_err(|error| damaged(to.name, &error.why()))?;
     refused.map_or(Ok(()), Err)
 }
 
