@@ -112,6 +112,50 @@ fn a_damaged_backup_is_refused_by_name_before_anything_is_written() {
     refused_with(restore(&good), "NOT_EMPTY");
 }
 
+#[test]
+fn a_restore_that_was_killed_is_no_data_directory_and_the_next_one_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    let file = file.to_str().unwrap();
+    let origin = principal_with_backup(24, file);
+    let mut server = Server::prepare(&[]);
+    let data = server.data();
+    let restore = ["restore", file, "--data", data.to_str().unwrap(), "--json"];
+    let mut killed = std::process::Command::new(env!("CARGO_BIN_EXE_counterpart"))
+        .args(restore)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the restore to write a database", || data.join("1.db").exists().then_some(()));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(!data.join("control").exists(), "it was killed in time");
+    assert_eq!(server.launch_or_end().unwrap_err().code(), Some(7));
+    assert!(server.log().contains("RESTORE_UNFINISHED"), "{}", server.log());
+    assert!(!data.join("control").exists(), "no server was begun on it");
+    // What is not a restore's own is not thrown away.
+    std::fs::write(data.join("notes"), "mine").unwrap();
+    refused_with(run_cli(None, &restore), "NOT_EMPTY");
+    std::fs::remove_file(data.join("notes")).unwrap();
+    run_cli(None, &restore).expect_ok(&restore);
+    server.launch();
+    assert_eq!(databases(&server), databases(&origin));
+    assert_eq!(server.client().value("pragma integrity_check"), "ok");
+    assert!(!data.join("restoring").exists());
+}
+
+#[test]
+fn a_restore_into_somebody_elses_directory_leaves_it_as_it_was() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    server.cli_ok(&["backup", file.to_str().unwrap()]);
+    let (file, data) = (file.to_str().unwrap(), dir.path().to_str().unwrap());
+    refused_with(run_cli(None, &["restore", file, "--data", data, "--json"]), "NOT_EMPTY");
+    let names = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["all.backup"]);
+}
+
 /// A principal with `mib` MiB, a backup of it, and 6,000 events on few pages since then.
 fn principal_with_backup(mib: u32, file: &str) -> Server {
     let principal = Server::start();
@@ -181,6 +225,15 @@ fn an_empty_mirror_that_is_given_a_plain_sqlite_file_gets_only_what_differs() {
     principal.cli_ok(&["db", "export", plain.to_str().unwrap()]);
     principal.client().script(&"update much set n = n + 1 where id = 9;".repeat(100));
     let mirror = Server::start();
+    // Called like no database it would be of no use, and all of it would be sent twice.
+    let misnamed = dir.path().join("we ird.db");
+    std::fs::copy(&plain, &misnamed).unwrap();
+    let (p, m) = (principal.url(), mirror.url());
+    let mut args = vec!["mirror", "start", "--principal", &p, "--mirror", &m, "--yes", "--json"];
+    args.extend(["--from-backup", misnamed.to_str().unwrap()]);
+    let failure = json(&run_cli(None, &args).stderr);
+    assert_eq!(failure["error"]["code"], "INVALID_DATABASE_NAME", "{failure}");
+    assert!(failure["error"]["remedy"].as_str().unwrap().contains("main"), "{failure}");
     join_by_what_differs(&principal, &mirror, &["--from-backup", plain.to_str().unwrap()]);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::{Body, HttpBody},
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -62,9 +62,16 @@ pub async fn backup<O: Operations>(State(ops): State<Arc<O>>) -> Result<Response
 
 pub async fn take_backup<O: Operations>(
     State(ops): State<Arc<O>>,
-    Path(file): Path<String>,
+    file: Result<Path<String>, PathRejection>,
     body: Body,
 ) -> Answer<Done> {
+    let Path(file) = file.map_err(|rejection| {
+        Problem::new(
+            "INVALID_PATH",
+            format!("the path cannot be read: {}", rejection.body_text()),
+            "write the file's name without anything that needs to be escaped",
+        )
+    })?;
     let announced = body.size_hint().exact().unwrap_or(0);
     let path = ops.backup_path(announced).await?;
     let upload = upload::receive(body, path).await?;

@@ -75,6 +75,7 @@ pub fn start(args: &StartArgs, patience: Patience, screen: &mut Screen) -> Resul
     let steps = &mut Steps::new(screen);
     let (principal, mirror) = check::both(steps, principal, mirror, args.replace)?;
     let given = follow::arrange(&args.from_backup)?;
+    follow::check_names(&args.from_backup, &principal)?;
     confirm_replace(args, &mirror, steps.screen())?;
     if !given.is_empty() {
         steps.step("give the mirror its backups", |screen| {

@@ -17,6 +17,7 @@ use counterpart_core::{
 };
 use counterpart_journal::{SegmentFileError, read_segment_file};
 
+use super::{super::super::view, Side};
 use crate::exit::{Exit, Failure};
 
 /// Bytes of records in one frame, about; a frame takes eight times as many, and a record may be larger.
@@ -24,6 +25,9 @@ const PER_FRAME: usize = 1 << 20;
 
 /// How segments begin.
 const SEGMENT_MAGIC: &[u8; 8] = b"CPJOURN1";
+
+/// How SQLite's files begin.
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// A backup, or a plain SQLite file, with the segments that follow it.
 pub struct Given {
@@ -43,7 +47,7 @@ pub struct Given {
 pub fn arrange(files: &[PathBuf]) -> Result<Vec<Given>, Failure> {
     let mut all: Vec<Given> = Vec::new();
     for file in files {
-        if !is_segment(file)? {
+        if !begins_with(file, SEGMENT_MAGIC)? {
             all.push(Given::of(file)?);
         } else if let Some(last) = all.last_mut() {
             last.segments.push(file.clone());
@@ -59,15 +63,50 @@ pub fn arrange(files: &[PathBuf]) -> Result<Vec<Given>, Failure> {
     Ok(all)
 }
 
+/// A plain SQLite file is a start for the database that it is called like. Called otherwise, it would be sent, and everything
+/// after it once more.
+pub fn check_names(files: &[PathBuf], principal: &Side) -> Result<(), Failure> {
+    let mut known: Option<Vec<String>> = None;
+    for file in files {
+        if !begins_with(file, SQLITE_MAGIC)? {
+            continue;
+        }
+        let names = match &mut known {
+            Some(names) => names,
+            None => known.insert(databases(principal)?),
+        };
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        if !names.iter().any(|name| name == stem) {
+            return Err(Failure::new(
+                Exit::Usage,
+                "INVALID_DATABASE_NAME",
+                format!("{} is not called like a database of the principal", file.display()),
+                format!(
+                    "call it NAME.db, with the name of the database that it is a copy of: {}",
+                    names.join(", ")
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn databases(principal: &Side) -> Result<Vec<String>, Failure> {
+    let list = principal.client.get("/api/v1/databases")?;
+    let all = list["databases"].as_array().into_iter().flatten();
+    Ok(all.filter_map(|one| view::text(one, "/name").map(str::to_owned)).collect())
+}
+
 fn refused(what: String, remedy: &str) -> Failure {
     Failure::new(Exit::Usage, "SEGMENT_DOES_NOT_FOLLOW", what, remedy)
 }
 
-fn is_segment(file: &Path) -> Result<bool, Failure> {
+fn begins_with(file: &Path, magic: &[u8]) -> Result<bool, Failure> {
     let failed = |error: io::Error| Failure::local_file("read", file, &error);
     let mut start = Vec::new();
-    File::open(file).and_then(|opened| opened.take(8).read_to_end(&mut start)).map_err(failed)?;
-    Ok(start == SEGMENT_MAGIC)
+    let first = |opened: File| opened.take(magic.len() as u64).read_to_end(&mut start);
+    File::open(file).and_then(first).map_err(failed)?;
+    Ok(start == magic)
 }
 
 fn unreadable(error: &SegmentFileError) -> Failure {
