@@ -229,17 +229,29 @@ impl Core {
             .d
             .rolled_back
             .map_or((ServerId(0), 0), |found| (found.mirror, found.end.since(found.common)));
+        // Its disk was replaced too, or it has saved what it had more: there is nothing to promote it for.
+        let follows = self.peer(mirror).is_some_and(|peer| peer.link.is_some());
+        let (tells, remedy) = match events {
+            _ if follows => (
+                "told so, and follows again: it shows nothing now that is not here".to_owned(),
+                "To serve on with what is here, promote this server by force.",
+            ),
+            0 => ("knows a later epoch of it".to_owned(), PROMOTE_THE_MIRROR),
+            _ => (
+                format!("has {events} events that it confirmed and does not have any more"),
+                PROMOTE_THE_MIRROR,
+            ),
+        };
         Refusal::new(
             Code::RolledBack,
-            format!(
-                "This principal's disk is an older image of itself: partner {mirror} has {events} events that it \
-                 confirmed and does not have any more."
-            ),
-            "Promote the mirror: this server then saves what only it has and follows. To serve on with what is here \
-             instead, promote this one by force.",
+            format!("This principal's disk is an older image of itself: partner {mirror} {tells}."),
+            remedy,
         )
     }
 }
+
+const PROMOTE_THE_MIRROR: &str = "Promote the mirror: this server then saves what only it has and follows. To serve on \
+    with what is here instead, promote this one by force.";
 
 fn parked_refusal(range: Parked) -> Refusal {
     let Parked { common, end } = range;
