@@ -465,3 +465,39 @@ fn a_database_that_does_not_stay_healed_is_healed_ever_more_seldom() {
     world.advance(31_000);
     assert_eq!(seconds_until_healed(&mut world), Some(0), "once it has stayed well for a while");
 }
+
+/// A principal that knew that its disk was an older image let a mirror in that had received and not applied what it lacked
+/// itself, after the next start, and had it cut that: nobody had it any more, although it had been confirmed.
+#[test]
+fn a_principal_that_knows_that_it_was_rolled_back_has_nobody_cut_what_it_lacks() {
+    let mut world = mirrored(&["a", "b"], Safety::Full);
+    world.take_image(0);
+    world.crash(0);
+    world.nodes[0].stride = 500;
+    world.start(0);
+    world.advance(3_000);
+    world.nodes[1].held.insert(Thread::Engine);
+    write_and_run(&mut world, 0, 2);
+    let end = world.nodes[1].disk.journal.end();
+    assert!(world.nodes[0].unconfirmed.is_empty(), "both events are confirmed");
+    world.crash(0);
+    assert!(world.restore_image(0));
+    world.nodes[0].stride = 100;
+    world.start(0);
+    world.advance(3_000);
+    let rolled_back = |world: &World| world.nodes[0].disk.durable.rolled_back.is_some();
+    assert!(rolled_back(&world), "the mirror knows a later epoch of it");
+    world.crash(0);
+    world.crash(1);
+    world.nodes[1].held.clear();
+    world.nodes[0].stride = 60_000;
+    world.start(0);
+    world.start(1);
+    world.advance(60_000);
+    assert!(rolled_back(&world));
+    assert_eq!(world.nodes[1].disk.journal.end(), end, "the mirror was cut");
+    promote(&mut world, 1);
+    world.advance(60_000);
+    assert_eq!(world.nodes[0].disk.content.end(), world.nodes[1].disk.content.end());
+    assert!(world.nodes[1].disk.content.end() >= end, "what was confirmed is there");
+}

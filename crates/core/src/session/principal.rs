@@ -172,6 +172,14 @@ impl Core {
             CatchUp::Diverged { common } => self.refuse_diverged(id, about, common),
             CatchUp::NoCommonOrigin => self.refuse_to_replace(id, about),
             CatchUp::RolledBack { .. } => self.refuse_to_overwrite(id, about),
+            // What it has more may have been confirmed, although it does not show it yet.
+            CatchUp::Journal { after: kept }
+            | CatchUp::Either { after: kept, .. }
+            | CatchUp::Pages { common: kept, .. }
+                if self.d.rolled_back.is_some() && kept < about.end && !about.orphans_saved =>
+            {
+                self.refuse_to_overwrite(id, about);
+            }
             CatchUp::Either { after, base } => match costs {
                 None if !suspended => self.estimate(id, about, after, base),
                 None => self.welcome(id, about, CatchUp::Journal { after }),
