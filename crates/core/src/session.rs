@@ -31,7 +31,9 @@ mod time;
 pub use action::{Action, Admission, Alarm, AlarmKind, Level};
 pub use catch_up::{CatchUp, FEW_EVENTS, Offer, choose};
 pub use command::{Assessment, Command, CommandError, CommandId, Loss, Outcome};
-pub use durable::{Deposed, Durable, Ended, Member, Parked, PendingHandover, RolledBack};
+pub use durable::{
+    Deposed, Durable, Ended, Member, OwnStarts, Parked, PendingHandover, RolledBack,
+};
 pub use event::{DialId, Event, LinkId, Recovered, Ticket};
 pub use pair::{Cause, PairState};
 pub use time::{Config, Millis, Now, Rejoin};

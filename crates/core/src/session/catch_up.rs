@@ -1,5 +1,6 @@
 //! How a mirror that joins is brought level: a pure choice from what both sides hold.
 
+use super::OwnStarts;
 use crate::{
     epoch::{Epoch, EpochHistory},
     ids::{Lsn, ServerId},
@@ -13,6 +14,8 @@ pub struct Offer<'a> {
     pub server: ServerId,
     /// The epochs of its journal.
     pub history: &'a EpochHistory,
+    /// What it remembers of its own epochs.
+    pub own_starts: &'a OwnStarts,
     /// Hardened up to here.
     pub hardened: Lsn,
     /// Its journal has the records after this position.
@@ -104,7 +107,8 @@ fn consistent(offer: Offer<'_>, mirror: &About, common: Lsn) -> CatchUp {
 
 /// Whether the mirror has applied, above what is common, events that this principal wrote in the very term that it
 /// holds now. What is applied was hardened by the principal first, and it starts after all that it has hardened: so it
-/// has them, unless its disk is an older one.
+/// has them, unless its disk is an older one. The same goes for what the mirror has only received, if it knows an epoch
+/// of this principal that this principal does not: none is told of before it is durable.
 pub(super) fn is_rolled_back(offer: Offer<'_>, mirror: &About, common: Lsn) -> bool {
     let own = |epoch: Option<Epoch>| {
         epoch.is_some_and(|epoch| {
@@ -112,6 +116,11 @@ pub(super) fn is_rolled_back(offer: Offer<'_>, mirror: &About, common: Lsn) -> b
             epoch.server == offer.server && Some(epoch.term) == term
         })
     };
+    let forgotten =
+        |&(epoch, _): &(Epoch, Lsn)| epoch.server == offer.server && offer.own_starts.lack(epoch);
+    if mirror.end > common && mirror.history.entries().iter().any(forgotten) {
+        return true;
+    }
     mirror.applied > common
         && own(mirror.history.epoch_at(common.next()))
         && own(offer.history.epoch_at(common.next()))
@@ -154,7 +163,7 @@ pub(super) fn common(offer: Offer<'_>, mirror: &About, mirror_end: Lsn) -> Lsn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::SessionId, message::Role};
+    use crate::{ids::SessionId, message::Role, session::Durable};
 
     fn history(entries: &[(u32, u64)]) -> EpochHistory {
         let mut history = EpochHistory::default();
@@ -190,7 +199,8 @@ mod tests {
         let history = history(ours);
         let server = history.current().unwrap().server;
         let (hardened, journal_after) = (Lsn(hardened), Lsn(after));
-        choose(Offer { server, history: &history, hardened, journal_after }, mirror)
+        let own_starts = &OwnStarts::default();
+        choose(Offer { server, history: &history, own_starts, hardened, journal_after }, mirror)
     }
 
     #[test]
@@ -249,8 +259,9 @@ mod tests {
         mirror.history = starts(&[(1, 0), (5, 60)]);
         let restored = starts(&[(1, 0), (9, 40)]);
         let server = ServerId(1);
-        let offer =
-            Offer { server, history: &restored, hardened: Lsn(45), journal_after: Lsn::ZERO };
+        let (own_starts, hardened) = (&OwnStarts::default(), Lsn(45));
+        let journal_after = Lsn::ZERO;
+        let offer = Offer { server, history: &restored, own_starts, hardened, journal_after };
         assert_eq!(choose(offer, &mirror), CatchUp::RolledBack { common: Lsn(40) });
         mirror.applied = Lsn(40);
         assert_eq!(choose(offer, &mirror), CatchUp::Journal { after: Lsn(40) });
@@ -260,6 +271,30 @@ mod tests {
         forced.begin(Epoch { term: 2, start: 1, server }, Lsn(45));
         let offer = Offer { history: &forced, ..offer };
         assert_eq!(choose(offer, &mirror), CatchUp::Diverged { common: Lsn(40) });
+    }
+
+    #[test]
+    fn a_mirror_that_received_more_in_an_epoch_that_the_principal_forgot_is_not_cut() {
+        let mut mirror = mirror(&[], 90, 40, DataState::Consistent);
+        mirror.history = starts(&[(3, 0), (5, 60)]);
+        let mut durable = Durable::new(ServerId(1));
+        let chosen = |durable: &Durable, mirror: &About| {
+            let Durable { server, history, own_starts, .. } = durable;
+            let (hardened, journal_after) = (Lsn(60), Lsn::ZERO);
+            choose(Offer { server: *server, history, own_starts, hardened, journal_after }, mirror)
+        };
+        let epoch = |start| Epoch { term: 1, start, server: ServerId(1) };
+        durable.begin_epoch(epoch(3), Lsn::ZERO);
+        let mut crashed = durable.clone();
+        durable.begin_epoch(epoch(9), Lsn(60));
+        assert_eq!(chosen(&durable, &mirror), CatchUp::RolledBack { common: Lsn(60) });
+        // One that knows the epoch lost what it had not hardened: nobody was told of that.
+        crashed.begin_epoch(epoch(5), Lsn(60));
+        crashed.begin_epoch(epoch(9), Lsn(60));
+        assert_eq!(chosen(&crashed, &mirror), CatchUp::Journal { after: Lsn(60) });
+        // Nothing is lost where the mirror has no more.
+        mirror.end = Lsn(60);
+        assert_eq!(chosen(&durable, &mirror), CatchUp::Journal { after: Lsn(60) });
     }
 
     #[test]

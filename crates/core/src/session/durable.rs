@@ -81,6 +81,35 @@ pub struct Ended {
     pub partner: Option<ServerId>,
 }
 
+/// The starts of the epochs that this server began in one term, the newest last; bounded. Each was durable before
+/// anybody heard of it: what a mirror has of another one was written to a newer disk than this.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct OwnStarts {
+    term: u32,
+    starts: Vec<u32>,
+}
+
+impl OwnStarts {
+    const MOST: usize = 64;
+
+    fn note(&mut self, epoch: Epoch) {
+        if self.term != epoch.term {
+            *self = OwnStarts { term: epoch.term, starts: Vec::new() };
+        }
+        self.starts.push(epoch.start);
+        let surplus = self.starts.len().saturating_sub(OwnStarts::MOST);
+        self.starts.drain(..surplus);
+    }
+
+    /// Whether an epoch that this server is said to have begun is none of these. One from before the first that is
+    /// remembered may have been.
+    #[must_use]
+    pub fn lack(&self, epoch: Epoch) -> bool {
+        let reach_back = self.starts.first().is_some_and(|&first| first < epoch.start);
+        epoch.term == self.term && reach_back && !self.starts.contains(&epoch.start)
+    }
+}
+
 /// The control file's content, as far as the session goes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Durable {
@@ -94,6 +123,9 @@ pub struct Durable {
     pub epoch: Epoch,
     /// The epochs of the journal's records.
     pub history: EpochHistory,
+    /// The epochs of its present term that it began itself.
+    #[serde(default)]
+    pub own_starts: OwnStarts,
     /// The session's safety.
     pub safety: Safety,
     /// Refuse writes rather than confirm them without a synchronized mirror.
@@ -132,6 +164,14 @@ impl Durable {
     /// How many ended sessions are remembered.
     pub const ENDED_MOST: usize = 64;
 
+    /// Begins an epoch of this server's own, after a journal that ends at `last`.
+    pub(super) fn begin_epoch(&mut self, epoch: Epoch, last: Lsn) {
+        self.history.cut(last);
+        self.history.begin(epoch, last);
+        self.own_starts.note(epoch);
+        self.epoch = epoch;
+    }
+
     /// A server at its very first start.
     #[must_use]
     pub fn new(server: ServerId) -> Durable {
@@ -142,6 +182,7 @@ impl Durable {
             session: SessionId(0),
             epoch: Epoch { term: 1, start: 0, server },
             history: EpochHistory::default(),
+            own_starts: OwnStarts::default(),
             safety: Safety::Full,
             require_mirror: false,
             partners: Vec::new(),

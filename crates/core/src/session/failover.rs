@@ -241,9 +241,7 @@ impl Core {
         let last = self.hardened;
         // A mirror may know that more was final than it ever received; the positions above are written anew.
         self.commit = self.commit.min(last);
-        self.d.history.cut(last);
-        self.d.history.begin(epoch, last);
-        self.d.epoch = epoch;
+        self.d.begin_epoch(epoch, last);
         self.d.role = Role::Principal;
         (self.d.deposed, self.d.pending_handover, self.d.before_join) = (None, None, None);
         (self.d.rolled_back, self.saving) = (None, None);

@@ -180,6 +180,7 @@ impl Core {
         Offer {
             server: self.d.server,
             history: &self.d.history,
+            own_starts: &self.d.own_starts,
             hardened: self.hardened,
             journal_after: self.journal_after,
         }

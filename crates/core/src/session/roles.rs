@@ -185,9 +185,7 @@ impl Core {
 
     fn begin_own_epoch(&mut self, epoch: Epoch) {
         self.commit = self.commit.min(self.end);
-        self.d.history.cut(self.end);
-        self.d.history.begin(epoch, self.end);
-        self.d.epoch = epoch;
+        self.d.begin_epoch(epoch, self.end);
         self.engine = None;
     }
 

@@ -81,9 +81,7 @@ impl Core {
     /// earlier start may have sent and lost.
     fn start_acting(&mut self) {
         let epoch = self.d.epoch.restarted(self.d.server, self.stride);
-        self.d.history.cut(self.end);
-        self.d.history.begin(epoch, self.end);
-        self.d.epoch = epoch;
+        self.d.begin_epoch(epoch, self.end);
         self.persist();
         if self.d.role == Role::Standalone {
             self.emit(Action::BecomeStandalone { epoch, discard: false });
