@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::io::{Read, Write};
+
 use serde_json::Value;
 use support::{
-    pair::{Pair, assert_equal, databases, wait_synchronized},
+    pair::{Pair, assert_equal, databases, start_mirroring, wait_synchronized},
+    raw,
     server::{Server, refused_with, run_cli},
     wait_for,
     workload::{Workload, assert_has_all, create_table, rows_on},
@@ -305,6 +308,36 @@ fn segments_that_do_not_follow_the_backup_are_refused_by_name_and_nothing_has_ch
         assert_eq!(mirror.status()["role"], "standalone");
         assert!(!mirror.data().join("spool").exists());
     }
+}
+
+/// What came belonged into the spool, which was the receiver's by then.
+#[test]
+fn a_backup_that_comes_when_the_server_has_joined_already_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("all.backup");
+    let principal = principal_with_backup(1, file.to_str().unwrap());
+    let mirror = Server::start();
+    let bytes = std::fs::read(&file).unwrap();
+    let (first, rest) = bytes.split_at(bytes.len() / 2);
+    let address = mirror.url().replace("http://", "");
+    let mut upload = raw::connect(&address);
+    let head = format!(
+        "PUT /api/v1/mirroring/backups/all.backup HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n",
+        bytes.len()
+    );
+    upload.write_all(head.as_bytes()).unwrap();
+    upload.write_all(first).unwrap();
+    wait_for("the upload to begin", || {
+        std::fs::read_dir(mirror.data().join("staging")).ok()?.next().map(drop)
+    });
+    start_mirroring(&principal, &mirror, &[]);
+    upload.write_all(rest).unwrap();
+    let mut answer = vec![0; 4096];
+    let read = upload.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.contains("WRONG_ROLE"), "{answer}");
+    assert!(!mirror.data().join("spool").exists());
+    assert_equal(&principal, &mirror);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use counterpart_core::{
     DatabaseName, ServerId,
-    message::{PartnerAddress, Role, Safety},
+    message::{PartnerAddress, Safety},
     session::Command,
 };
 use tokio::task::spawn_blocking;
@@ -78,13 +78,7 @@ impl Operations for Node {
     }
 
     async fn backup_path(&self, bytes: u64) -> Result<PathBuf, Refusal> {
-        if self.shared.control.read().session.role != Role::Standalone {
-            return Err(Refusal::new(
-                "WRONG_ROLE",
-                "this server mirrors already, or is mirrored",
-                "give backup files to a server that is to become a mirror",
-            ));
-        }
+        ops::upload::refuse_partners(&self.shared)?;
         if self.holds_data().await? {
             return Err(not_empty());
         }

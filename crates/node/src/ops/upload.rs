@@ -8,12 +8,13 @@ use std::{
     fs::File,
     io::{BufReader, Read},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, MutexGuard},
 };
 
 use counterpart_core::{
     DatabaseId, DatabaseName, EpochHistory, Lsn, PageNo, PageSize, SessionId,
     copy::{Head, Item, Offer, SentPages, Whole, pages_per_frame},
+    message::Role,
     session::Event,
 };
 use counterpart_engine::import_check;
@@ -68,16 +69,33 @@ fn take_file(shared: &Shared, name: &str, path: &Path) -> Result<(), Refusal> {
     to.sync()
 }
 
-/// Where an upload goes, and what it is called.
+/// Where an upload goes, and what it is called. Nobody else writes to the spool meanwhile, neither another upload nor a
+/// receiver.
 pub(super) struct Spooling<'a> {
     spool: Spool,
     pub(super) name: &'a str,
+    _turn: MutexGuard<'a, ()>,
+}
+
+/// Backup files are for a server that has no partners yet.
+pub(crate) fn refuse_partners(shared: &Shared) -> Result<(), Refusal> {
+    match shared.control.read().session.role {
+        Role::Standalone => Ok(()),
+        _ => Err(Refusal::new(
+            "WRONG_ROLE",
+            "this server mirrors already, or is mirrored",
+            "give backup files to a server that is to become a mirror",
+        )),
+    }
 }
 
 impl<'a> Spooling<'a> {
-    fn open(shared: &Shared, name: &'a str) -> Result<Spooling<'a>, Refusal> {
+    fn open(shared: &'a Shared, name: &'a str) -> Result<Spooling<'a>, Refusal> {
+        let turn = shared.seeding.lock().expect("a receiver does not panic with the lock");
+        // An upload takes long, and this server may have joined since it began: the spool is the receiver's then.
+        refuse_partners(shared)?;
         let spool = Spool::open(&shared.settings.data).map_err(unkept)?;
-        Ok(Spooling { spool, name })
+        Ok(Spooling { spool, name, _turn: turn })
     }
 
     pub(super) fn append(&mut self, item: &Item) -> Result<(), Refusal> {
