@@ -131,6 +131,40 @@ fn orphans_survive_a_kill_and_are_saved_once() {
 }
 
 #[test]
+fn a_database_that_cannot_be_compared_is_not_in_the_way_of_the_others() {
+    let pair = pair();
+    pair.principal.cli_ok(&["db", "create", "other"]);
+    pair.assert_equal();
+    let mut pair = depose(pair, |old| {
+        insert(old, 2);
+        old.client().database("other").script("create table t(x)");
+    });
+    // Of the same name, but in another encoding: SQLite does not read both at once.
+    pair.principal.cli_ok(&["db", "drop", "other", "--yes"]);
+    pair.principal.cli_ok(&["db", "create", "other"]);
+    let anew = pair.principal.client().database("other");
+    anew.script("pragma encoding='UTF-16le'; create table t(x)");
+    // A drop or a save that the server did not live to end.
+    let remains = pair.mirror.data().join("orphans/1.1-1-1.partial");
+    std::fs::create_dir_all(&remains).unwrap();
+    pair.mirror.launch();
+    pair.wait_synchronized();
+    assert!(!remains.exists());
+    let set = wait_for("main to be compared", || {
+        let set = sets(&pair.mirror).first()?.clone();
+        let compared = |database: &&Value| database["differences"].is_object();
+        set["databases"].as_array()?.iter().find(compared).map(|_| set.clone())
+    });
+    let of = |name: &str| {
+        let mut all = set["databases"].as_array().unwrap().iter();
+        all.find(|database| database["name"] == name).unwrap()["differences"].clone()
+    };
+    assert_eq!((&of("main")["inserted"], &of("other")), (&1.into(), &Value::Null), "{set}");
+    let shown = pair.mirror.cli_ok(&["orphans", "show", set["id"].as_str().unwrap()]);
+    assert!(shown.contains("row 2") && shown.contains("other: can't be compared"), "{shown}");
+}
+
+#[test]
 fn a_fork_that_happens_twice_leaves_two_sets() {
     let mut pair = depose(pair(), |old| insert(old, 2));
     insert(&pair.principal, 3);

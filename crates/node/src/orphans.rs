@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use compare::compare_all;
 pub(crate) use save::save;
-pub(crate) use store::{drop_set, export, list, rows, show};
+pub(crate) use store::{discard_partial, drop_set, export, list, rows, show};
 
 /// A set of orphans.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,9 @@ pub struct OrphanDatabase {
     pub copied: bool,
     /// What differs, once it was compared.
     pub differences: Option<Differences>,
+    /// Why it could not be compared, if that was tried. It is tried again at the next start.
+    #[serde(default)]
+    pub why_not: Option<String>,
 }
 
 /// What a comparison found.

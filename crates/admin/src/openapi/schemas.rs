@@ -147,6 +147,7 @@ fn orphans() -> Value {
             ("events", count.clone()),
             ("copied", boolean),
             ("differences", json!({ "anyOf": [differences, { "type": "null" }] })),
+            ("why_not", json!({ "type": ["string", "null"] })),
         ],
         &[],
     );

@@ -94,6 +94,7 @@ fn orphan_set() -> OrphanSet {
         events: 2,
         copied: true,
         differences: Some(differences),
+        why_not: None,
     };
     OrphanSet {
         id: "1.2-5-6".to_owned(),

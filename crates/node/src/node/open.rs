@@ -19,7 +19,7 @@ use crate::{
     copy,
     databases::Databases,
     driver::Inputs,
-    ops, random,
+    ops, orphans, random,
     refusal::Refusal,
     settings::Settings,
     shared::{Parts, Shared},
@@ -40,6 +40,9 @@ pub(super) fn open(
     let lock = lock_directory(&data)?;
     if let Err(error) = ops::import::discard_uploads(&data) {
         tracing::warn!(%error, "remains of uploads take space; delete the directory `staging`");
+    }
+    if let Err(error) = orphans::discard_partial(&data) {
+        tracing::warn!(%error, "remains of orphans take space; delete `orphans/*.partial`");
     }
     let (file, mut control) = load_control(&disk, &data)?;
     ops::restore::forget_finished(&disk, &data)

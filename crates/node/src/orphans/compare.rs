@@ -41,21 +41,31 @@ pub(crate) fn compare_all(shared: &Arc<Shared>) {
         if set.databases.iter().all(|database| database.differences.is_some()) {
             continue;
         }
-        if let Err(error) = compare_set(shared, &mut set) {
-            tracing::warn!(set = set.id, %error, "orphans are not compared");
-        }
+        compare_set(shared, &mut set);
     }
 }
 
-fn compare_set(shared: &Shared, set: &mut OrphanSet) -> Result<(), CompareError> {
+/// Compares each database of a set. One that cannot be compared is not in the way of the others.
+fn compare_set(shared: &Shared, set: &mut OrphanSet) {
     let directory = store::home(shared).join(&set.id);
     for database in set.databases.iter_mut().filter(|d| d.differences.is_none()) {
-        database.differences = Some(compare_database(shared, database, &directory)?);
+        match compare_database(shared, database, &directory) {
+            Ok(found) => (database.differences, database.why_not) = (Some(found), None),
+            Err(error) => {
+                database.why_not = Some(error.to_string());
+                tracing::warn!(set = set.id, database = %database.name, %error, "orphans are not compared");
+            }
+        }
     }
     let bytes = serde_json::to_vec_pretty(set).expect("plain values always encode");
-    atomic_write(&directory.join(store::ABOUT), &bytes)?;
-    tracing::info!(set = set.id, "orphans were compared with the new principal's databases");
-    Ok(())
+    match atomic_write(&directory.join(store::ABOUT), &bytes) {
+        Ok(()) => {
+            tracing::info!(set = set.id, "orphans were compared with the new principal's databases")
+        }
+        Err(error) => {
+            tracing::warn!(set = set.id, %error, "what was compared can't be written down")
+        }
+    }
 }
 
 fn compare_database(

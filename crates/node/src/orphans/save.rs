@@ -80,7 +80,7 @@ pub(crate) fn save(shared: &Arc<Shared>, common: Lsn, end: Lsn) -> Result<Orphan
     if let Ok(known) = store::read_set(&directory) {
         return Ok(known);
     }
-    let partial = home.join(format!("{}.partial", set.id));
+    let partial = home.join(store::partial_name(&set.id));
     for left_over in [&partial, &directory] {
         match std::fs::remove_dir_all(left_over) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -191,7 +191,8 @@ fn save_database(
     if copied {
         sync_file(&path).map_err(io_error(&path))?;
     }
-    Ok(Some(OrphanDatabase { id, name, events: touched.events, copied, differences: None }))
+    let (events, differences, why_not) = (touched.events, None, None);
+    Ok(Some(OrphanDatabase { id, name, events, copied, differences, why_not }))
 }
 
 fn copy(hosted: &Hosted, path: &Path) -> Result<(), SaveError> {

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use counterpart_core::{DatabaseId, DatabaseName};
+use counterpart_journal::rename_durably;
 use tokio::sync::mpsc;
 
 use super::{Form, OrphanDatabase, OrphanSet, sql};
@@ -33,6 +34,30 @@ pub(super) fn copy_name(id: DatabaseId) -> String {
 
 pub(super) fn rows_name(id: DatabaseId) -> String {
     format!("{}.rows.jsonl", id.0)
+}
+
+/// What a set is called while not all of it is there.
+pub(super) fn partial_name(id: &str) -> String {
+    format!("{id}.partial")
+}
+
+/// Deletes what is left of sets that were being saved or dropped when the server ended. For a start: what was to be
+/// saved is saved anew before this server joins anybody.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn discard_partial(data: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(data.join("orphans")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "partial") {
+            std::fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// What a set's own file says.
@@ -103,7 +128,10 @@ fn database<'a>(
     }
 }
 
-/// The first `limit` rows that differ, as they were written down.
+/// Rows that are told at most: they are all in memory at once.
+const MOST_ROWS: usize = 10_000;
+
+/// The first `limit` rows that differ, as they were written down; [`MOST_ROWS`] at most.
 pub(crate) fn rows(
     shared: &Shared,
     id: &str,
@@ -117,7 +145,7 @@ pub(crate) fn rows(
         |error: &dyn std::fmt::Display| failed("the list of rows can't be read", error);
     BufReader::new(file)
         .lines()
-        .take(limit)
+        .take(limit.min(MOST_ROWS))
         .map(|line| {
             let line = line.map_err(|error| unreadable(&error))?;
             serde_json::from_str(&line).map_err(|error| unreadable(&error))
@@ -127,6 +155,15 @@ pub(crate) fn rows(
 
 fn open_rows(shared: &Shared, set: &OrphanSet, database: &OrphanDatabase) -> Result<File, Refusal> {
     match database.differences {
+        None if database.why_not.is_some() => Err(Refusal::new(
+            "NOT_COMPARED",
+            format!(
+                "{} can't be compared: {}",
+                database.name,
+                database.why_not.as_deref().unwrap_or_default()
+            ),
+            "export the SQLite file; a restart of this server tries again",
+        )),
         None => Err(Refusal::new(
             "NOT_COMPARED",
             format!("{} has not been compared with the new principal's yet", database.name),
@@ -219,9 +256,10 @@ fn as_sql(rows: impl BufRead, directory: &Path) -> io::Result<(File, u64)> {
 pub(crate) fn drop_set(shared: &Shared, id: &str) -> Result<(), Refusal> {
     let set = show(shared, id)?;
     let directory = home(shared).join(&set.id);
-    // What it is goes first: a set that is half deleted is none.
-    std::fs::remove_file(directory.join(ABOUT))
-        .and_then(|()| std::fs::remove_dir_all(&directory))
+    let going = home(shared).join(partial_name(&set.id));
+    // A set that is half deleted is none.
+    rename_durably(&directory, &going)
+        .and_then(|()| std::fs::remove_dir_all(&going))
         .map_err(|error| failed("the orphans can't be deleted", error))?;
     tracing::warn!(set = set.id, "orphans were deleted");
     Ok(())

@@ -46,6 +46,12 @@ fn show_database(
     let name = view::text(database, "/name").unwrap_or("?");
     let differences = &database["differences"];
     let count = |what: &str| view::number(differences, what).unwrap_or(0);
+    if let Some(why) = view::text(database, "/why_not") {
+        screen.line(format!(
+            "\n{name}: can't be compared ({why}); `counterpart orphans export` writes it as it was"
+        ))?;
+        return Ok(json!({ "database": name, "rows": null }));
+    }
     if !differences.is_object() {
         screen.line(format!(
             "\n{name}: not compared yet; it is when this server has joined the new principal"
