@@ -263,7 +263,7 @@ fn parked_refusal(range: Parked) -> Refusal {
              untouched.",
             end.since(common)
         ),
-        "Rejoin it: that saves them as orphans first. Or export what matters, then run `counterpart mirror start \
+        "Run `counterpart mirror rejoin`: that saves them as orphans first. Or export what matters, then run `counterpart mirror start \
          --replace` to seed it anew.",
     )
 }

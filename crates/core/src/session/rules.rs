@@ -91,7 +91,14 @@ impl Core {
             Some(state) => no(
                 Code::WrongState,
                 format!("A failover needs a synchronized mirror; the pair is {state}."),
-                "Wait until it is SYNCHRONIZED; if the principal is gone, promote the mirror.",
+                match state {
+                    PairState::Suspended => {
+                        "Run `counterpart resume`, and wait until it is SYNCHRONIZED."
+                    }
+                    _ => {
+                        "Wait until it is SYNCHRONIZED; if the principal is gone, promote the mirror."
+                    }
+                },
             ),
             None => no(
                 Code::UnknownPartner,
