@@ -219,9 +219,11 @@ fn in_memory(capacity: u64) -> (MemoryDisk, Journal, Arc<Mutex<Vec<Progress>>>) 
     (disk, journal, told)
 }
 
-/// Appends until the journal refuses; the error.
-fn append_until_refused(journal: &Journal) -> AppendError {
+/// Appends until the journal refuses; the error. `failing` has the disk fail the next call: the one before may have met
+/// whoever only keeps a spare segment ahead, and loses nothing by it.
+fn append_until_refused(journal: &Journal, failing: impl Fn()) -> AppendError {
     loop {
+        failing();
         if let Err(error) = journal.append(small(journal.last().0 + 1)) {
             return error;
         }
@@ -233,12 +235,8 @@ fn the_first_failed_sync_or_write_poisons_for_good_and_reads_go_on() {
     for sync in [true, false] {
         let (disk, journal, told) = in_memory(1 << 30);
         append_up_to(&journal, 20);
-        if sync {
-            disk.fail_sync(1)
-        } else {
-            disk.fail_write(1)
-        }
-        let error = append_until_refused(&journal);
+        let failing = || if sync { disk.fail_sync(1) } else { disk.fail_write(1) };
+        let error = append_until_refused(&journal, failing);
         let AppendError::Poisoned(poison) = &error else { panic!("{error}") };
         assert!(error.to_string().contains("restart"), "{error}");
         assert!(poison.to_string().contains("simulated"), "{poison}");
@@ -273,11 +271,10 @@ fn the_first_failed_sync_or_write_poisons_for_good_and_reads_go_on() {
 fn an_appender_that_waits_for_room_is_told_when_the_journal_is_poisoned() {
     let (disk, journal, _) = in_memory(1 << 30);
     append_up_to(&journal, 5);
-    disk.fail_sync(1);
     let handles: Vec<_> = (0..4)
         .map(|_| {
-            let journal = journal.clone();
-            thread::spawn(move || append_until_refused(&journal))
+            let (disk, journal) = (disk.clone(), journal.clone());
+            thread::spawn(move || append_until_refused(&journal, || disk.fail_sync(1)))
         })
         .collect();
     for handle in handles {
@@ -339,7 +336,7 @@ fn a_panic_of_the_listener_poisons_the_journal_instead_of_hanging_everybody() {
         Box::new(|_| panic!("the listener's own error")),
     )
     .unwrap();
-    assert!(matches!(append_until_refused(&journal), AppendError::Poisoned(_)));
+    assert!(matches!(append_until_refused(&journal, || ()), AppendError::Poisoned(_)));
     let stopping =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| journal.flush_and_stop()));
     assert!(stopping.is_err(), "whoever stops the journal learns of the panic");
