@@ -23,7 +23,6 @@ use crate::{
     reset::Place,
     shared::{Appender, Refusal, Shared},
     space::Shortage,
-    table::Table,
     threads::Threads,
     writer::{Listener, Writer},
 };
@@ -85,10 +84,10 @@ impl Journal {
         session: SessionId,
         listener: Listener,
     ) -> Result<(Journal, Recovery), OpenError> {
-        let place = Place { disk: &disk, dir, segment_bytes: config.segment_bytes };
-        let (table, recovery) = place.recover(session, config.must_reach)?;
-        let journal = Journal::start(Arc::clone(&disk), dir, config, table, &recovery, listener)?;
-        Ok((journal, recovery))
+        let (shared, writer, recovery) = prepare(disk, dir, config, session, listener)?;
+        let threads = Threads::start(Arc::clone(&shared), writer)
+            .map_err(OpenError::io("start a thread for the journal in", dir))?;
+        Ok((Journal { shared, threads: Arc::new(threads) }, recovery))
     }
 
     /// Makes an empty journal in `dir` that goes on after `after`, whatever was there before.
@@ -109,20 +108,6 @@ impl Journal {
             Epoch::default(),
         )?;
         Ok(Journal::open(disk, dir, config, session, listener)?.0)
-    }
-
-    fn start(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        config: Config,
-        table: Table,
-        recovery: &Recovery,
-        listener: Listener,
-    ) -> Result<Journal, OpenError> {
-        let (shared, writer) = prepare(disk, dir, config, table, recovery, listener)?;
-        let threads = Threads::start(Arc::clone(&shared), writer)
-            .map_err(OpenError::io("start a thread for the journal in", dir))?;
-        Ok(Journal { shared, threads: Arc::new(threads) })
     }
 
     /// Waits until something was hardened or changed; a journal without threads does it itself.
@@ -372,22 +357,24 @@ impl Journal {
     }
 }
 
+/// What the files hold, and who goes on with it.
 fn prepare(
     disk: Arc<dyn Disk>,
     dir: &Path,
     config: Config,
-    table: Table,
-    recovery: &Recovery,
+    session: SessionId,
     listener: Listener,
-) -> Result<(Arc<Shared>, Writer), OpenError> {
-    let shared = Arc::new(Shared::new(disk, dir, config, table, recovery));
+) -> Result<(Arc<Shared>, Writer, Recovery), OpenError> {
+    let place = Place { disk: &disk, dir, segment_bytes: config.segment_bytes };
+    let (table, recovery) = place.recover(session, config.must_reach)?;
+    let shared = Arc::new(Shared::new(disk, dir, config, table, &recovery));
     let files = Files::open(Arc::clone(&shared)).map_err(|error| OpenError::Io {
         doing: error.doing,
         file: error.file,
         source: error.source,
     })?;
     let writer = Writer::new(Arc::clone(&shared), files, listener);
-    Ok((shared, writer))
+    Ok((shared, writer, recovery))
 }
 
 #[cfg(feature = "simulated")]
@@ -404,9 +391,7 @@ impl Journal {
         session: SessionId,
         listener: Listener,
     ) -> Result<(Journal, Recovery), OpenError> {
-        let place = Place { disk: &disk, dir, segment_bytes: config.segment_bytes };
-        let (table, recovery) = place.recover(session, config.must_reach)?;
-        let (shared, writer) = prepare(Arc::clone(&disk), dir, config, table, &recovery, listener)?;
+        let (shared, writer, recovery) = prepare(disk, dir, config, session, listener)?;
         let threads = Arc::new(Threads::none(Arc::clone(&shared), writer));
         Ok((Journal { shared, threads }, recovery))
     }
