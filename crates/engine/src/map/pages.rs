@@ -287,6 +287,23 @@ impl DatabaseMap {
         Ok(ScrubStep { next, bytes, bad })
     }
 
+    /// Reads the whole file back as [`scrub`](Self::scrub) does; the pages that do not hold what they should. The map goes
+    /// on saying what they should hold: clients may still be reading.
+    ///
+    /// # Errors
+    /// As [`scrub`](Self::scrub).
+    pub fn damaged_pages(&self) -> io::Result<Vec<DamagedPage>> {
+        const STEP: usize = 4 << 20;
+        let mut damaged = Vec::new();
+        let mut next = Some(PageNo(1));
+        while let Some(from) = next {
+            let step = self.scrub(from, STEP)?;
+            damaged.extend(step.bad);
+            next = step.next;
+        }
+        Ok(damaged)
+    }
+
     // What the VFS does with the lock held.
 
     /// Runs a write of SQLite's to `[offset, offset + length)` of the file and takes down what the file then holds.

@@ -7,7 +7,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use counterpart_core::{
-    DatabaseId, Lsn, PageNo,
+    DatabaseId, Lsn,
     copy::{CopyError, Item, Offer},
     frame::Frame,
     session::{Event, LinkId},
@@ -149,8 +149,9 @@ fn begin(
         Err(error) => return Err(failed(CopyError::into(error))),
     };
     let map = DatabaseMap::of(&file_path(&shared.settings.data, id));
-    let damaged = map.map_or(Ok(Vec::new()), |map| damaged_pages(&map));
+    let damaged = map.map_or(Ok(Vec::new()), |map| map.damaged_pages());
     let damaged = damaged.map_err(|error| failed(error.into()))?;
+    let damaged = damaged.into_iter().map(|bad| bad.page).collect();
     crash_point("heal.begun");
     let spool = Spool::open(&directory(shared, id)).map_err(|error| failed(error.into()))?;
     let (meter, current, undurable) = (shared.copies.begin(Purpose::ReceivingHeal), None, 0);
@@ -168,20 +169,6 @@ fn begin(
     };
     receiver.take(head).map_err(failed)?;
     Ok(receiver)
-}
-
-/// Reads the whole file back; the pages that do not hold what they should. The map goes on saying what they should hold:
-/// clients may still be reading.
-fn damaged_pages(map: &DatabaseMap) -> std::io::Result<Vec<PageNo>> {
-    const STEP: usize = 4 << 20;
-    let mut damaged = Vec::new();
-    let mut next = Some(PageNo(1));
-    while let Some(from) = next {
-        let step = map.scrub(from, STEP)?;
-        damaged.extend(step.bad.into_iter().map(|bad| bad.page));
-        next = step.next;
-    }
-    Ok(damaged)
 }
 
 /// Why a database was not put in place. It stays out of use, and is asked for again.

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use counterpart_core::{Lsn, PageNo, session::Event};
+use counterpart_core::{Lsn, session::Event};
 use counterpart_engine::{DatabaseMap, RepairOutcome};
 use tokio::{task::spawn_blocking, time::sleep};
 
@@ -18,9 +18,6 @@ use crate::{
 
 /// How often it is tried while there is something to mend.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// Bytes read back at a time.
-const STEP: usize = 4 << 20;
 
 /// Mends whatever is ill until the server ends.
 pub async fn keep_mending(shared: Arc<Shared>) {
@@ -99,15 +96,6 @@ fn catch_up(
 
 /// Repairs every damaged page of a file; whether none is left.
 fn repair_all(map: &DatabaseMap) -> std::io::Result<bool> {
-    let mut next = Some(PageNo(1));
-    while let Some(from) = next {
-        let step = map.scrub(from, STEP)?;
-        for page in step.bad {
-            if map.heal(page) != RepairOutcome::Repaired {
-                return Ok(false);
-            }
-        }
-        next = step.next;
-    }
-    Ok(true)
+    let damaged = map.damaged_pages()?;
+    Ok(damaged.into_iter().all(|page| map.heal(page) == RepairOutcome::Repaired))
 }
