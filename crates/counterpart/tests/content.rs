@@ -9,6 +9,8 @@ use support::{
     pair::{Pair, databases, start_mirroring, wait_applied, wait_state, wait_synchronized},
     proxy::{Proxy, Wires},
     server::Server,
+    stream::Stream,
+    wait_for,
     workload::{Workload, assert_has_all, create_table},
 };
 
@@ -147,7 +149,7 @@ fn a_large_database_is_seeded_while_writes_go_on() {
     let scattered = principal.client();
     start_mirroring(&principal, &mirror, &["--no-wait"]);
     let mut updates = 0;
-    support::wait_for("the seed to end", || {
+    wait_for("the seed to end", || {
         updates += 1;
         scattered.run(&format!(
             "update big set x = randomblob(50000) where id = {}",
@@ -194,6 +196,27 @@ fn a_checkpoint_that_a_change_of_role_meets_copies_nothing_but_what_stays() {
     assert_has_all(&mirror, &confirmed);
 }
 
+/// It was tried again only after another checkpoint's worth of records, which may never come.
+#[test]
+fn a_mirrors_checkpoint_that_met_a_reader_is_made_up_for_when_nothing_more_is_written() {
+    let pair = Pair::start_with(&["--checkpoint-bytes", "1MiB"], &[]);
+    pair.principal.client().script("create table t(x); insert into t values (1)");
+    pair.assert_equal();
+    let mut reading = Stream::on(&pair.mirror.client());
+    reading.run("begin");
+    assert_eq!(reading.value("select count(*) from t"), 1);
+    let redo_after = |server: &Server| server.status()["journal"]["redo_after"].as_u64().unwrap();
+    let before = redo_after(&pair.principal);
+    pair.principal.client().run("insert into t values (randomblob(1500000))");
+    let mark = wait_for("the principal's checkpoint", || {
+        Some(redo_after(&pair.principal)).filter(|mark| *mark > before)
+    });
+    wait_applied(&pair.principal, &pair.mirror);
+    assert!(redo_after(&pair.mirror) < mark, "the reader was in its way");
+    reading.run("commit");
+    wait_for("the mirror's checkpoint", || (redo_after(&pair.mirror) >= mark).then_some(()));
+}
+
 /// Bytes of a seed, as this side of it tells them. The principal hears of them when they are durable on the mirror.
 fn seeded_bytes(server: &Server) -> Option<u64> {
     let status = server.try_status().ok()?;
@@ -217,13 +240,13 @@ fn a_seed_that_is_interrupted_goes_on_where_it_broke_off() {
     // A slow network, so that the kill falls into the seed and not behind it.
     proxy.set(Wires { delay: Duration::from_millis(2), ..Wires::default() });
     start_mirroring(&principal, &mirror, &["--no-wait"]);
-    let before = support::wait_for("a part of the seed to be durable", || {
+    let before = wait_for("a part of the seed to be durable", || {
         seeded_bytes(&principal).filter(|bytes| *bytes > 60 << 20)
     });
     mirror.kill();
     principal.client().run("update big set x = randomblob(10) where id % 5 = 0");
     mirror.launch();
-    let after = support::wait_for("the seed to go on", || {
+    let after = wait_for("the seed to go on", || {
         assert_ne!(support::pair::partner_states(&mirror.status()), ["SYNCHRONIZED"], "too late");
         seeded_bytes(&mirror)
     });
@@ -249,7 +272,7 @@ fn half_seeded() -> (Server, Server, Proxy) {
     );
     proxy.set(Wires { delay: Duration::from_millis(2), ..Wires::default() });
     start_mirroring(&principal, &mirror, &["--no-wait"]);
-    support::wait_for("a part of the seed to be there", || {
+    wait_for("a part of the seed to be there", || {
         seeded_bytes(&mirror).filter(|bytes| *bytes > 10 << 20)
     });
     (principal, mirror, proxy)
@@ -275,7 +298,7 @@ fn mirroring_that_ends_while_a_seed_runs_leaves_two_servers_that_serve() {
         asked.cli_ok(&["mirror", "stop", "--yes"]);
         for server in [&principal, &mirror] {
             support::pair::wait_role(server, "standalone");
-            support::wait_for("writes to be taken", || {
+            wait_for("writes to be taken", || {
                 (server.status()["admits_writes"] == true).then_some(())
             });
             server.client().script("create table own(x); insert into own values (1)");

@@ -17,7 +17,7 @@ use crate::{clock, databases::Hosted, maps, refusal::Refusal, shared::Shared};
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A checkpoint follows at least this often while anything is dirty.
-const AT_LEAST: Duration = Duration::from_secs(60);
+pub(crate) const AT_LEAST: Duration = Duration::from_secs(60);
 
 /// Why a checkpoint was not finished. Nothing is lost: redo starts where it did before.
 #[derive(Debug, thiserror::Error)]

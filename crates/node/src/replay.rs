@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use counterpart_core::{
@@ -21,6 +22,7 @@ use counterpart_journal::{ControlError, ReadError, crash_point, free_bytes};
 pub use thread::Replayer;
 
 use crate::{
+    checkpoint, clock,
     control::CatalogEntry,
     databases::file_path,
     quarantine::{Evidence, Ill, keep_evidence},
@@ -32,6 +34,9 @@ const OPEN_APPLIERS: usize = 64;
 
 /// Journal bytes read at a time.
 const STEP: usize = 4 << 20;
+
+/// A checkpoint that met a reader or a full disk is tried again after this time, if not earlier.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// A disk with fewer free bytes than this is full for whoever makes or enlarges a file.
 const NO_ROOM: u64 = 1 << 20;
@@ -125,6 +130,8 @@ pub struct Replay {
     mark: Option<Lsn>,
     /// Journal bytes replayed since the last checkpoint.
     since_checkpoint: u64,
+    /// The uptime at which one is due even if little was replayed.
+    checkpoint_at: Duration,
 }
 
 impl Replay {
@@ -140,6 +147,7 @@ impl Replay {
             epoch: None,
             mark: None,
             since_checkpoint: 0,
+            checkpoint_at: clock::uptime() + checkpoint::AT_LEAST,
         }
     }
 
@@ -425,28 +433,35 @@ impl Replay {
         forget_database(&self.shared, id, record.lsn())
     }
 
-    /// Checkpoints if enough was replayed since the last one; then redo starts later.
+    /// How long it is until a checkpoint is due although nothing more is replayed.
+    fn until_checkpoint(&self) -> Option<Duration> {
+        self.mark.map(|_| self.checkpoint_at.saturating_sub(clock::uptime()))
+    }
+
+    /// Checkpoints if enough was replayed since the last one, or enough time went by; then redo starts later.
     ///
     /// # Errors
     /// What SQLite or the control file says.
     pub fn checkpoint(&mut self) -> Result<(), ReplayError> {
-        if self.since_checkpoint < self.shared.settings.checkpoint_bytes {
+        let Some(mark) = self.mark else { return Ok(()) };
+        let late = clock::uptime() >= self.checkpoint_at;
+        if !late && self.since_checkpoint < self.shared.settings.checkpoint_bytes {
             return Ok(());
         }
-        let Some(mark) = self.mark else { return Ok(()) };
+        self.checkpoint_at = clock::uptime() + AGAIN;
         let shared = Arc::clone(&self.shared);
         shared.still.unless(|| self.checkpoint_to(mark)).unwrap_or(Ok(()))
     }
 
     fn checkpoint_to(&mut self, mark: Lsn) -> Result<(), ReplayError> {
         self.since_checkpoint = 0;
-        crate::checkpoint::note_final(&self.shared, self.shared.applied())?;
+        checkpoint::note_final(&self.shared, self.shared.applied())?;
         let (mut complete, applied) = (true, self.shared.applied());
         for hosted in self.shared.databases.all() {
             // A file that a copy is compared with stays as it is.
             let is_ill = self.shared.databases.quarantine.get(hosted.id).is_some();
             if hosted.is_dirty() && !is_ill && !self.runs.contains_key(&hosted.id) {
-                match crate::checkpoint::copy_wal(&hosted, applied) {
+                match checkpoint::copy_wal(&hosted, applied) {
                     Ok(copied) => complete &= copied,
                     Err(error) if error.is_full() => {
                         tracing::warn!(%error, "the disk is full: this checkpoint is left to the next one");
@@ -466,7 +481,8 @@ impl Replay {
         // Redo must not begin after events that a damaged database lacks.
         if complete && self.shared.databases.quarantine.is_empty() {
             self.mark = None;
-            crate::checkpoint::advance_redo(&self.shared, mark)?;
+            self.checkpoint_at = clock::uptime() + checkpoint::AT_LEAST;
+            checkpoint::advance_redo(&self.shared, mark)?;
         }
         Ok(())
     }

@@ -94,6 +94,20 @@ impl Steering {
         self.goal.lock().expect("no holder of this lock panics")
     }
 
+    /// Waits while `condition` holds, for so long at most.
+    fn wait_while<'a>(
+        &self,
+        goal: MutexGuard<'a, Goal>,
+        most: Option<Duration>,
+        condition: impl FnMut(&mut Goal) -> bool,
+    ) -> MutexGuard<'a, Goal> {
+        let panics = "no holder of this lock panics";
+        match most {
+            Some(most) => self.changed.wait_timeout_while(goal, most, condition).expect(panics).0,
+            None => self.changed.wait_while(goal, condition).expect(panics),
+        }
+    }
+
     /// Says why nothing is applied, and waits: until it is told to stop, or so long that it may have passed.
     fn stand_still(&self, shared: &Shared, error: &ReplayError, passes: Option<Duration>) {
         let mut goal = self.lock();
@@ -104,13 +118,7 @@ impl Steering {
             goal.failed = Some(why);
         }
         let running = |goal: &mut Goal| !goal.stop;
-        let panics = "no holder of this lock panics";
-        match passes {
-            Some(again) => {
-                drop(self.changed.wait_timeout_while(goal, again, running).expect(panics));
-            }
-            None => drop(self.changed.wait_while(goal, running).expect(panics)),
-        }
+        drop(self.wait_while(goal, passes, running));
     }
 
     /// Whatever kept it from applying has passed.
@@ -126,7 +134,7 @@ fn run(steering: &Steering, mut replay: Replay, on_applied: &dyn Fn(Lsn)) -> Rep
     loop {
         let goal = steering.lock();
         let idle = |goal: &mut Goal| !goal.stop && goal.target <= replay.shared.applied();
-        let goal = steering.changed.wait_while(goal, idle).expect("no holder of this lock panics");
+        let goal = steering.wait_while(goal, replay.until_checkpoint(), idle);
         if goal.stop {
             return replay;
         }
@@ -139,7 +147,7 @@ fn run(steering: &Steering, mut replay: Replay, on_applied: &dyn Fn(Lsn)) -> Rep
             stood_still = true;
             continue;
         }
-        if std::mem::take(&mut stood_still) {
+        if replay.shared.applied() > before && std::mem::take(&mut stood_still) {
             steering.go_on(&replay.shared);
         }
         if replay.shared.applied() == before {
@@ -154,9 +162,11 @@ fn run(steering: &Steering, mut replay: Replay, on_applied: &dyn Fn(Lsn)) -> Rep
 
 fn step(replay: &mut Replay, target: Lsn, on_applied: &dyn Fn(Lsn)) -> Result<(), ReplayError> {
     let before = replay.shared.applied();
-    let reached = replay.advance(target)?;
-    if reached > before {
-        on_applied(reached);
+    if target > before {
+        let reached = replay.advance(target)?;
+        if reached > before {
+            on_applied(reached);
+        }
     }
     replay.checkpoint().inspect_err(|error| {
         // After a failed sync nothing is known about a file: this server must not take office without a restart.
