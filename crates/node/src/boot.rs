@@ -16,6 +16,7 @@ use counterpart_journal::{ControlError, ReadError, WaitError, sync_dir};
 
 use crate::{
     control::CatalogEntry,
+    copy,
     databases::database_file,
     quarantine::{self, Evidence, Ill, keep_evidence},
     quiet,
@@ -248,5 +249,7 @@ pub fn remove_strays(shared: &Shared) -> Result<(), BootError> {
             std::fs::remove_file(&path).map_err(io_error("can't remove", &path))?;
         }
     }
+    copy::heal::remove_strays(shared)
+        .map_err(io_error("can't remove what is of no use in", &directory.join("heal")))?;
     sync_dir(directory).map_err(io_error("can't sync", directory))
 }

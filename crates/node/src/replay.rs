@@ -24,6 +24,7 @@ pub use thread::Replayer;
 use crate::{
     checkpoint, clock,
     control::CatalogEntry,
+    copy,
     databases::file_path,
     quarantine::{Evidence, Ill, keep_evidence},
     shared::Shared,
@@ -503,6 +504,9 @@ pub fn forget_database(shared: &Shared, id: DatabaseId, lsn: Lsn) -> Result<(), 
     })?;
     shared.databases.drop_is_noted(id);
     crash_point("drop.forgotten");
+    if let Err(error) = copy::heal::remove_strays(shared) {
+        tracing::warn!(database = %id, %error, "the copy of a dropped database takes space until the next start");
+    }
     remove_files(shared, id)
 }
 

@@ -4,7 +4,7 @@
 //! On the way it lies in `heal/<number>/`, a spool like any other. Nothing of it is written into the database's file
 //! before all of it is there and proven.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use counterpart_core::{
     DatabaseId, Lsn,
@@ -19,7 +19,7 @@ use tokio::{sync::mpsc, task::JoinError};
 use super::{
     adopt::{self, AdoptError},
     meter::Purpose,
-    receive::{ReceiveError, Receiver, checksum_over},
+    receive::{ReceiveError, Receiver, checksum_over, spool_at},
     send::{SendError, Sender},
     snapshot::hashes,
     spool::{Spool, SpoolError},
@@ -37,8 +37,32 @@ use crate::{
 /// Frames that may wait for the disk.
 const WAITING: usize = 8;
 
+fn home(shared: &Shared) -> PathBuf {
+    shared.settings.data.join("heal")
+}
+
 fn directory(shared: &Shared, id: DatabaseId) -> PathBuf {
-    shared.settings.data.join("heal").join(id.to_string())
+    home(shared).join(id.to_string())
+}
+
+/// Deletes the copies of databases that there are none of any more.
+pub(crate) fn remove_strays(shared: &Shared) -> io::Result<()> {
+    let listing = match std::fs::read_dir(home(shared)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listing => listing?,
+    };
+    let known: Vec<PathBuf> = {
+        let control = shared.control.read();
+        control.databases.iter().map(|entry| directory(shared, entry.id)).collect()
+    };
+    for item in listing {
+        let path = item?.path();
+        if !known.contains(&path) {
+            tracing::info!(directory = %path.display(), "removing the copy of a database that was dropped");
+            std::fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
 }
 
 // The principal's side.
@@ -153,7 +177,7 @@ fn begin(
     let damaged = damaged.map_err(|error| failed(error.into()))?;
     let damaged = damaged.into_iter().map(|bad| bad.page).collect();
     crash_point("heal.begun");
-    let spool = Spool::open(&directory(shared, id)).map_err(|error| failed(error.into()))?;
+    let spool = spool_at(&directory(shared, id)).map_err(|error| failed(error.into()))?;
     let (meter, current, undurable) = (shared.copies.begin(Purpose::ReceivingHeal), None, 0);
     let mut receiver = Receiver {
         shared: Arc::clone(shared),

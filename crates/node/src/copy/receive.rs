@@ -1,7 +1,7 @@
 //! The mirror's side of a copy: it says what it lacks, spools what comes, and proves that it is what was offered. The
 //! databases themselves are not touched.
 
-use std::{io, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use counterpart_core::{
@@ -95,7 +95,7 @@ pub(crate) fn start(
         // Until the copy has taken their place, or never will.
         shared.still.begin(link);
         let received =
-            Spool::open(&shared.settings.data).map_err(ReceiveError::from).and_then(|spool| {
+            spool_at(&shared.settings.data).map_err(ReceiveError::from).and_then(|spool| {
                 let (shared, meter) = (Arc::clone(&shared), Arc::clone(&meter));
                 let (damaged, current, undurable) = (Vec::new(), None, 0);
                 let receiver = Receiver {
@@ -125,6 +125,11 @@ pub(crate) fn start(
     let thread = std::thread::Builder::new().name("copy".to_owned()).spawn(body);
     drop(thread.expect("the system gives a thread"));
     sink
+}
+
+/// The spool in a directory, with what earlier attempts left there.
+pub(super) fn spool_at(directory: &Path) -> Result<Spool, SpoolError> {
+    Spool::open(directory)?.compacted()
 }
 
 impl Receiver {

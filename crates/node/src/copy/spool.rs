@@ -10,6 +10,8 @@
 //!
 //! Never is anything in here trusted for more than its hash: whether a copy is whole is proven by its checksum.
 
+mod compact;
+
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -411,7 +413,7 @@ mod tests {
         Item::Pages(SentPages { database, page_size, numbers, bytes: bytes.into() })
     }
 
-    fn attempt(spool: &mut Spool, mark: u64, first: u32, fills: &[u8]) {
+    pub(super) fn attempt(spool: &mut Spool, mark: u64, first: u32, fills: &[u8]) {
         let pages_sent = u32::try_from(fills.len()).unwrap();
         let database = DatabaseId(1);
         for item in [
@@ -425,7 +427,7 @@ mod tests {
         }
     }
 
-    fn held(spool: &Spool, files: Vec<u64>) -> Vec<u64> {
+    pub(super) fn held(spool: &Spool, files: Vec<u64>) -> Vec<u64> {
         spool.over(&DatabaseName::main(), offer(1).page_size, files)
     }
 
