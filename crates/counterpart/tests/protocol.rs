@@ -153,6 +153,44 @@ fn a_cursor_over_http_streams_a_result_beyond_every_limit_within_bounded_memory(
     assert!(grown < 50, "the server grew by {grown} MiB");
 }
 
+/// A cursor's turn went with its request, while its thread waited on for what it had seen to become final. Whoever opened
+/// cursors and hung up took all threads, and nothing was left to answer anybody.
+#[test]
+fn a_cursor_whose_client_hangs_up_keeps_its_turn_as_long_as_its_thread() {
+    const TURNS: u64 = 128;
+    let pair = Pair::start_with(&["--partner-timeout", "60s"], &[]);
+    let server = &pair.principal;
+    server.client().run("create table t(x)");
+    let threads = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("Threads:")).expect("a number");
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    pair.mirror.signal("STOP");
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.client().run("insert into t values (1)"));
+        support::wait_for("a commit that is not final", || {
+            let journal = &server.status()["journal"];
+            (journal["last"].as_u64()? > journal["commit"].as_u64()?).then_some(())
+        });
+        let before = threads();
+        for round in 1..=4 {
+            // The head of each has been read: it runs.
+            let open: Vec<_> =
+                (0..TURNS / 2).map(|_| cursor(server, &["select x from t"])).collect();
+            if round <= 2 {
+                let taken = before + round * TURNS / 2 - 16;
+                support::wait_for("a thread for each", || (threads() >= taken).then_some(()));
+            }
+            drop(open);
+            server.status();
+        }
+        let most = before + TURNS + 16;
+        assert!(threads() <= most, "{} threads, where {most} would be many", threads());
+        pair.mirror.signal("CONT");
+    });
+}
+
 #[test]
 fn a_cursor_over_websocket_streams_a_large_result_in_portions_within_bounded_memory() {
     let server = Server::start();

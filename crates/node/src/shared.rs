@@ -86,7 +86,7 @@ pub struct Shared {
     pub settled: watch::Sender<bool>,
     runs_begun: Mutex<BTreeMap<DatabaseId, Lsn>>,
     /// Cursors that run: each may hold a thread for as long as its client reads or its position is not final.
-    pub cursors: Semaphore,
+    pub cursors: Arc<Semaphore>,
     era: AtomicU64,
     applied: AtomicU64,
     acting: AtomicBool,
@@ -143,7 +143,7 @@ impl Shared {
             holds: Holds::default(),
             settled: watch::Sender::new(false),
             runs_begun: Mutex::new(BTreeMap::new()),
-            cursors: Semaphore::new(CURSORS),
+            cursors: Arc::new(Semaphore::new(CURSORS)),
             era: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             acting: AtomicBool::new(false),

@@ -72,7 +72,7 @@ impl ClientStream {
     /// What hinders the batch as a whole; a failing step is part of the outcome.
     pub async fn batch(&mut self, steps: Vec<Step>) -> Result<BatchOutcome, SqlError> {
         let sink = batch::Collect::new(steps.len(), self.limit());
-        let job = self.answer(Batch { steps, ended: Vec::new(), sink, streams: false }).await?;
+        let job = self.answer(Batch { steps, ended: Vec::new(), sink, turn: None }).await?;
         Ok(job.sink.outcome)
     }
 
@@ -86,9 +86,9 @@ impl ClientStream {
         sink: impl BatchSink + 'static,
     ) -> Result<(), SqlError> {
         // Each may hold a thread for as long as its client reads, and threads are needed to end what they wait for.
-        let turn = self.shared.cursors.acquire().await;
-        let _turn = turn.expect("the semaphore is never closed");
-        self.answer(Batch { steps, ended: Vec::new(), sink, streams: true }).await?;
+        let turn = Arc::clone(&self.shared.cursors).acquire_owned().await;
+        let turn = Some(turn.expect("the semaphore is never closed"));
+        self.answer(Batch { steps, ended: Vec::new(), sink, turn }).await?;
         Ok(())
     }
 

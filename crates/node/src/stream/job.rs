@@ -10,6 +10,8 @@ use counterpart_engine::{
     CollectingSink, Connection, RowSink, Script, SqlError, Statement, StatementResult, Summary,
 };
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{
     batch::{BatchSink, Ended, Step},
     stop::Stop,
@@ -264,8 +266,9 @@ pub(super) struct Batch<S> {
     pub(super) steps: Vec<Step>,
     pub(super) ended: Vec<Ended>,
     pub(super) sink: S,
-    /// Rows leave the server while the batch still runs: wait before the first of each step.
-    pub(super) streams: bool,
+    /// A cursor's. Rows leave the server while the batch still runs, so it waits before the first of each step. The turn
+    /// is the job's own: its thread may wait on, after the client has hung up.
+    pub(super) turn: Option<OwnedSemaphorePermit>,
 }
 
 struct StepSink<'a> {
@@ -319,14 +322,14 @@ impl<S: BatchSink + 'static> Job for Batch<S> {
                 continue;
             }
             let index = self.ended.len();
-            match run_step(desk, index, &step.statement, &mut self.sink, self.streams) {
+            match run_step(desk, index, &step.statement, &mut self.sink, self.turn.is_some()) {
                 Ok(None) => return Ok(Flow::NeedsPermit),
                 Ok(Some(summary)) => {
                     self.sink.step_end(index, &summary);
                     self.ended.push(Ended::Ok);
                 }
                 Err(error) => {
-                    if self.streams {
+                    if self.turn.is_some() {
                         // An error reveals, too: a unique constraint tells of the row that it collided with.
                         desk.wait_readable()?;
                     }
