@@ -7,11 +7,13 @@
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
+use counterpart_core::UnixMicros;
 use rusqlite::{Connection, Row};
 
 use crate::{
     database::{Database, overlook_schema_errors},
     error::SqlError,
+    readers::{Interrupter, ReaderSlot, Readers},
     value::Value,
 };
 
@@ -78,21 +80,41 @@ struct Table {
     columns: Arc<[String]>,
 }
 
+/// A connection among the readers, until it is closed.
+struct Listed<'a>(&'a Readers, Arc<ReaderSlot>);
+
+impl<'a> Listed<'a> {
+    fn new(readers: &'a Readers, db: &Connection, now: UnixMicros) -> Listed<'a> {
+        let slot = readers.register(Interrupter::new(db));
+        slot.begin(now);
+        Listed(readers, slot)
+    }
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.0.forget(&self.1);
+    }
+}
+
 impl Database {
     /// Tells `sink` what differs between the SQLite file at `file` and this database: schema first, then rows. `true`
-    /// if all was compared, `false` if `sink` had enough.
+    /// if all was compared, `false` if `sink` had enough. Meanwhile it is one of the [`readers`](Self::readers), since
+    /// `now`, and can be interrupted like any other.
     ///
     /// # Errors
     /// What SQLite says, of either.
     pub fn differences(
         &self,
         file: &Path,
+        now: UnixMicros,
         sink: &mut DifferenceSink<'_>,
     ) -> Result<bool, SqlError> {
         let name = file
             .to_str()
             .ok_or_else(|| SqlError::new("SQLITE_CANTOPEN", "the path of a file must be UTF-8"))?;
         let db = self.shared.open_connection()?;
+        let _listed = Listed::new(&self.shared.readers, &db, now);
         overlook_schema_errors(&db)?;
         db.execute("ATTACH ?1 AS file", [name])?;
         // Comparing must not run what a client put into either schema, beyond reading tables.

@@ -21,7 +21,7 @@ fn saved(principal: &Principal) -> PathBuf {
 
 fn differences(principal: &Principal, file: &std::path::Path) -> Vec<Difference> {
     let mut found = Vec::new();
-    let all = principal.database.differences(file, &mut |difference| {
+    let all = principal.database.differences(file, UnixMicros(0), &mut |difference| {
         found.push(difference);
         ControlFlow::Continue(())
     });
@@ -121,11 +121,28 @@ fn comparing_ends_when_enough_was_told() {
     let file = saved(&principal);
     principal.sql("INSERT INTO a VALUES (1), (2), (3)");
     let mut told = 0;
-    let all = principal.database.differences(&file, &mut |_| {
+    let all = principal.database.differences(&file, UnixMicros(0), &mut |_| {
         told += 1;
         ControlFlow::Break(())
     });
     assert_eq!((all.unwrap(), told), (false, 1));
+}
+
+#[test]
+fn comparing_is_a_reader_that_can_be_interrupted() {
+    let mut principal = Principal::new();
+    principal.sql("CREATE TABLE a(id INTEGER PRIMARY KEY)");
+    let file = saved(&principal);
+    principal.sql("INSERT INTO a VALUES (1), (2), (3)");
+    let database = &principal.database;
+    let compared = database.differences(&file, UnixMicros(7), &mut |_| {
+        let readers = database.readers();
+        assert_eq!(readers.iter().map(|reader| reader.since).collect::<Vec<_>>(), [UnixMicros(7)]);
+        readers[0].interrupter.interrupt();
+        ControlFlow::Continue(())
+    });
+    assert_eq!(compared.unwrap_err().code, "SQLITE_INTERRUPT");
+    assert!(database.readers().is_empty(), "it is none any more");
 }
 
 #[test]

@@ -260,7 +260,12 @@ impl Driver {
             Event::PagesSpooled { link, .. } => Some(*link),
             _ => None,
         };
+        let healed = matches!(event, Event::Healed { .. });
         self.step(event, actions);
+        if healed {
+            // Comparing makes way for whoever heals.
+            self.compare_orphans();
+        }
         if let Some(link) = spooled {
             self.note_spooled(link);
         }

@@ -99,7 +99,7 @@ impl Driver {
     }
 
     /// Compares orphans that were saved and not compared yet, once this server has the new principal's state.
-    fn compare_orphans(&self) {
+    pub(super) fn compare_orphans(&self) {
         let durable = self.core.durable();
         if !durable.empty && durable.seeding.is_none() && durable.deposed.is_none() {
             let shared = Arc::clone(&self.shared);

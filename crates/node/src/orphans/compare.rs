@@ -11,20 +11,23 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use counterpart_core::DatabaseName;
 use counterpart_engine::{Change, Difference, SqlError, Value};
 use counterpart_journal::{atomic_write, sync_file};
 use serde_json::{Map, json};
 
 use super::{Differences, OrphanDatabase, OrphanSet, store};
-use crate::shared::Shared;
+use crate::{clock, shared::Shared};
 
-/// Why a list could not be made. It is tried again at the next start.
+/// Why a list could not be made. It is tried again when the databases have been replaced or healed, and at the next start.
 #[derive(Debug, thiserror::Error)]
 enum CompareError {
     #[error("the list of rows can't be written: {0}")]
     Io(#[from] io::Error),
     #[error("SQLite can't compare: {0}")]
     Sqlite(#[from] SqlError),
+    #[error("database {0} is not open now")]
+    NotOpen(DatabaseName),
 }
 
 /// Held by whoever compares: two would write the same files.
@@ -75,13 +78,18 @@ fn compare_database(
 ) -> Result<Differences, CompareError> {
     let mut found = Differences { compared_at: shared.applied(), ..Differences::default() };
     let hosted = shared.databases.present(&database.name);
+    let exists = || shared.control.read().databases.iter().any(|entry| entry.name == database.name);
+    if hosted.is_none() && exists() {
+        // Its files are being replaced, or healed: it must not pass for one that is gone.
+        return Err(CompareError::NotOpen(database.name.clone()));
+    }
     let Some(hosted) = hosted.filter(|_| database.copied) else { return Ok(found) };
     found.present = true;
     let path = directory.join(store::rows_name(database.id));
     let mut file = BufWriter::new(File::create(&path)?);
     let mut written = Ok(());
     let copy = directory.join(store::copy_name(database.id));
-    hosted.engine.differences(&copy, &mut |difference| {
+    hosted.engine.differences(&copy, clock::unix_now(), &mut |difference| {
         *match &difference {
             Difference::Schema { .. } => &mut found.schema,
             Difference::Row(row) => match row.change {
