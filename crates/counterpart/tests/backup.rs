@@ -359,3 +359,24 @@ fn a_damaged_backup_is_refused_by_the_mirror_to_be_and_nothing_has_changed() {
     assert_eq!(principal.status()["role"], "standalone");
     assert!(!mirror.data().join("spool").exists());
 }
+
+#[test]
+fn a_backup_may_go_into_a_pipe_and_one_that_comes_out_of_a_pipe_is_refused_for_that() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (pipe, passed, data) = (at("pipe"), at("passed.backup"), at("data"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| std::fs::read(&pipe).unwrap());
+        server.cli_ok(&["backup", &pipe]);
+        std::fs::write(&passed, reader.join().unwrap()).unwrap();
+    });
+    let restore = |from: &str| run_cli(None, &["restore", from, "--data", &data, "--json"]);
+    // They are read more than once: nothing was left for the second time, and it was called damaged.
+    for outcome in [restore(&pipe), server.cli(&["db", "import", &pipe, "--json"])] {
+        let failure = refused_with(outcome, "LOCAL_FILE");
+        assert!(failure["error"]["remedy"].as_str().unwrap().contains("pipe"), "{failure}");
+    }
+    restore(&passed).expect_ok(&["restore"]);
+}

@@ -6,7 +6,11 @@ use clap::Args;
 use counterpart_node::{RestoreError, restore};
 use serde_json::json;
 
-use super::{human, screen::Screen, transfer::bar};
+use super::{
+    human,
+    screen::Screen,
+    transfer::{bar, length_of},
+};
 use crate::exit::{Exit, Failure};
 
 /// What it takes.
@@ -24,9 +28,7 @@ pub struct RestoreArgs {
 
 /// Restores; the whole backup is verified before anything is written.
 pub fn run(args: &RestoreArgs, screen: &mut Screen) -> Result<(), Failure> {
-    let length = std::fs::metadata(&args.file)
-        .map_err(|error| Failure::local_file("read", &args.file, &error))?
-        .len();
+    let length = length_of(&args.file)?;
     // Once to verify it, once to write it.
     let bar = bar(2 * length, screen);
     let restored = restore(&args.file, &args.data, &mut |bytes| bar.set_position(bytes));

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::fs::FileTypeExt},
     path::{Path, PathBuf},
 };
 
@@ -66,9 +66,10 @@ impl Target {
     }
 }
 
-/// A link that leads nowhere is there as well.
+/// A link that leads nowhere is there as well. A pipe loses nothing by being written to; a device may.
 fn refuse_existing(args: &Target) -> Result<(), Failure> {
-    if args.overwrite || args.file.symlink_metadata().is_err() {
+    let is_pipe = args.file.metadata().is_ok_and(|it| it.file_type().is_fifo());
+    if args.overwrite || is_pipe || args.file.symlink_metadata().is_err() {
         return Ok(());
     }
     Err(Failure::new(

@@ -1,10 +1,14 @@
 //! Bytes on their way, with a progress bar where somebody watches.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    path::Path,
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::screen::Screen;
+use crate::exit::{Exit, Failure};
 
 /// A reader that counts what passes, and shows it.
 pub struct Watched<R> {
@@ -34,6 +38,20 @@ impl<R> Drop for Watched<R> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// The length of a file that is to be read more than once, or sent with its length; a pipe or a device is none.
+pub fn length_of(path: &Path) -> Result<u64, Failure> {
+    let found = std::fs::metadata(path).map_err(|e| Failure::local_file("read", path, &e))?;
+    if found.is_file() {
+        return Ok(found.len());
+    }
+    Err(Failure::new(
+        Exit::LocalFile,
+        "LOCAL_FILE",
+        format!("{} is a directory, a pipe or a device", path.display()),
+        "give a file; what comes through a pipe has to be put into one first",
+    ))
 }
 
 /// A bar over `length` bytes on standard error; hidden unless somebody watches.

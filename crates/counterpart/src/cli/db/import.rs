@@ -9,7 +9,12 @@ use std::{
 use clap::Args;
 use counterpart_core::DatabaseName;
 
-use super::super::{Connection, human, screen::Screen, transfer::Watched, view};
+use super::super::{
+    Connection, human,
+    screen::Screen,
+    transfer::{Watched, length_of},
+    view,
+};
 use crate::exit::{Exit, Failure};
 
 /// What it takes.
@@ -28,8 +33,8 @@ pub struct ImportArgs {
 pub fn run(args: &ImportArgs, screen: &mut Screen) -> Result<(), Failure> {
     let name = super::name_for(args.name.as_ref(), &args.file)?;
     let failed = |error: std::io::Error| Failure::local_file("read", &args.file, &error);
+    let length = length_of(&args.file)?;
     let mut file = File::open(&args.file).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
     check_header(&mut file, &args.file)?;
     // SQLite keeps them beside the file itself, not beside a link to it.
     check_companions(&args.file.canonicalize().map_err(failed)?)?;

@@ -17,7 +17,10 @@ use counterpart_core::{
 };
 use counterpart_journal::{SegmentFileError, read_segment_file};
 
-use super::{super::super::view, Side};
+use super::{
+    super::super::{transfer::length_of, view},
+    Side,
+};
 use crate::exit::{Exit, Failure};
 
 /// Bytes of records in one frame, about; a frame takes eight times as many, and a record may be larger.
@@ -47,6 +50,7 @@ pub struct Given {
 pub fn arrange(files: &[PathBuf]) -> Result<Vec<Given>, Failure> {
     let mut all: Vec<Given> = Vec::new();
     for file in files {
+        length_of(file)?;
         if !begins_with(file, SEGMENT_MAGIC)? {
             all.push(Given::of(file)?);
         } else if let Some(last) = all.last_mut() {
@@ -116,8 +120,7 @@ fn unreadable(error: &SegmentFileError) -> Failure {
 
 impl Given {
     fn of(file: &Path) -> Result<Given, Failure> {
-        let length =
-            std::fs::metadata(file).map_err(|e| Failure::local_file("read", file, &e))?.len();
+        let length = length_of(file)?;
         let (segments, reached) = (Vec::new(), Lsn::ZERO);
         Ok(Given { file: file.to_owned(), length, head: length, segments, reached, end: None })
     }
