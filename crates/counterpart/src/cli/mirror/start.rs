@@ -6,7 +6,7 @@ mod follow;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     super::{client::Client, human, screen::Screen, transfer::Watched, view},
@@ -118,11 +118,22 @@ fn confirm_replace(args: &StartArgs, mirror: &Side, screen: &mut Screen) -> Resu
     });
     let names: Vec<String> = names.collect();
     let question = format!(
-        "Give up all data of {}: {}?",
+        "Give up all data of {}: {}{}?",
         mirror.client.url(),
-        if names.is_empty() { "no databases".to_owned() } else { names.join(", ") }
+        if names.is_empty() { "no databases".to_owned() } else { names.join(", ") },
+        only_here(&mirror.status).unwrap_or_default()
     );
     screen.confirm(&question, false)
+}
+
+/// What would be lost for good: nobody else has it, and it is not saved.
+fn only_here(status: &Value) -> Option<String> {
+    let parked = status.pointer("/mirroring/parked")?;
+    let events = view::number(parked, "/end")?.checked_sub(view::number(parked, "/common")?)?;
+    Some(format!(
+        ", and {} events that nobody else has (`counterpart mirror rejoin` would keep them as orphans)",
+        human::count(events)
+    ))
 }
 
 /// Sends a backup to the mirror-to-be.

@@ -223,6 +223,17 @@ fn a_deposed_principal_rejoins_with_replace_and_its_own_consent() {
 }
 
 #[test]
+fn what_a_parked_server_alone_has_is_part_of_the_question() {
+    let pair = pair();
+    let parked = json!({ "parked": { "common": 5, "end": 8 } });
+    pair.mirror.answers(STATUS, [status(M, "mirror", parked)]);
+    let failure = pair.start_with(&StartArgs { replace: true, ..pair.args() }).unwrap_err();
+    assert_eq!(failure.code, "CONFIRMATION_NEEDED");
+    assert!(failure.what.contains("3 events that nobody else has"), "{failure}");
+    assert_eq!(pair.changes(), Vec::<String>::new());
+}
+
+#[test]
 fn partner_ports_that_cannot_be_reached_are_named_each_way() {
     for (from_mirror, step) in [
         (true, "mirror reaches principal's partner port"),
