@@ -204,8 +204,10 @@ impl Core {
             return self.say_ended(id, &about);
         }
         if self.d.role == Role::Standalone || about.session != self.d.session {
-            let what = "The sender does not belong to this server's session.";
-            let remedy = "Start mirroring between the two servers.";
+            // Most often another server was put in the place of the one that is looked for; to give up what the asker
+            // has is the last thing that it should be told to do.
+            let what = "The server that was asked is not in the asker's session.";
+            let remedy = "See that the right server runs at that address. If it is gone for good, promote the mirror.";
             return self.refuse(id, Refusal::new(Code::WrongSession, what, remedy));
         }
         // From here on the newest connection of a partner is the only one: what an older one still carries, a
