@@ -292,6 +292,12 @@ mod tests {
         crashed.begin_epoch(epoch(5), Lsn(60));
         crashed.begin_epoch(epoch(9), Lsn(60));
         assert_eq!(chosen(&crashed, &mirror), CatchUp::Journal { after: Lsn(60) });
+        // An older one that was promoted once more, in the term that it had taken before: whichever start is the higher.
+        let mut again = Durable::new(ServerId(1));
+        again.begin_epoch(epoch(1), Lsn::ZERO);
+        again.begin_epoch(Epoch { term: 2, ..epoch(9) }, Lsn::ZERO);
+        assert!(again.own_starts.lack(Epoch { term: 2, ..epoch(5) }));
+        assert!(!durable.own_starts.lack(epoch(2)), "from before the first that is remembered");
         // Nothing is lost where the mirror has no more.
         mirror.end = Lsn(60);
         assert_eq!(chosen(&durable, &mirror), CatchUp::Journal { after: Lsn(60) });

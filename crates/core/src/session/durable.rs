@@ -94,7 +94,9 @@ impl OwnStarts {
 
     fn note(&mut self, epoch: Epoch) {
         if self.term != epoch.term {
-            *self = OwnStarts { term: epoch.term, starts: Vec::new() };
+            // A term that begins here had no start before: 0 is none. One that an earlier version began may have had.
+            let begins = self.term != 0;
+            *self = OwnStarts { term: epoch.term, starts: Vec::from_iter(begins.then_some(0)) };
         }
         self.starts.push(epoch.start);
         let surplus = self.starts.len().saturating_sub(OwnStarts::MOST);
