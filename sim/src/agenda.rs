@@ -16,6 +16,8 @@ pub enum What {
     Arrive(u64, usize),
     /// A connection attempt reaches the other machine.
     Reach(u64),
+    /// The dialling side gives up a connection of which it has not heard that it was made.
+    GiveUp(u64),
     /// A client does its next thing.
     Client(usize),
     /// Something goes wrong.

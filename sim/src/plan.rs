@@ -48,6 +48,9 @@ pub struct Plan {
     pub cuts: bool,
     /// Whether disks may be replaced by older images of themselves.
     pub images: bool,
+    /// Whether connections may be late: made after the dialling side gave up, heard of much later than the other side hears of
+    /// them, or lost without a word while a newer one is made.
+    pub late: bool,
     /// No fault and no command comes after this many of them.
     pub most: u64,
 }
@@ -77,6 +80,7 @@ impl Plan {
             disks: true,
             cuts: true,
             images: dice.one_in(8),
+            late: dice.one_in(3),
             most: u64::MAX,
         }
     }

@@ -127,6 +127,8 @@ pub enum Job {
     Send(LinkId),
     /// A client's operation goes on.
     Op(u64),
+    /// A connection was made some time ago.
+    Dialled(DialId, LinkId),
     /// A connection attempt came to nothing.
     Undialed(DialId, &'static str),
     /// A connection broke.
@@ -363,6 +365,7 @@ impl Process {
             Job::ReceiveSeed => self.go_on_receiving(around),
             Job::Send(link) => self.go_on_sending(around, link),
             Job::Op(number) => self.go_on_with(around, number),
+            Job::Dialled(dial, link) => self.input(around, Input::Dialed(dial, Ok(link))),
             Job::Undialed(dial, why) => {
                 self.input(around, Input::Dialed(dial, Err(why.to_owned())));
             }

@@ -200,6 +200,7 @@ impl World {
             }
             What::Arrive(conn, end) => self.arrive(conn, end),
             What::Reach(conn) => self.reach(conn),
+            What::GiveUp(conn) => self.around.net.vanish(conn, 0),
             What::Client(client) => self.client(client),
             What::Fault => self.fault(),
             What::Heal(from, to) => self.around.net.heal(from, to, &mut self.around.agenda),
@@ -262,6 +263,17 @@ impl World {
             let runs = self.machines[from].process.as_ref().is_some_and(|p| p.life == life);
             if !runs {
                 return self.around.net.vanish(conn, 0);
+            }
+            let Around { agenda, dice, plan, .. } = &mut self.around;
+            if plan.late && !self.calm && dice.one_in(6) {
+                let (span, patience) =
+                    (dice.between(1, plan.partner_timeout * 2_000), plan.partner_timeout * 1_000);
+                if span < patience {
+                    return agenda.after(span, What::Job(from, life, Job::Dialled(dial, near)));
+                }
+                agenda.after(patience, What::GiveUp(conn));
+                let job = Job::Undialed(dial, "no answer");
+                return agenda.after(patience, What::Job(from, life, job));
             }
             self.with(from, life, |process, around| {
                 process.input(around, Input::Dialed(dial, Ok(near)));

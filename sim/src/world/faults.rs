@@ -148,7 +148,7 @@ impl World {
     }
 
     fn disturb_connection(&mut self) {
-        let Around { agenda, dice, net, .. } = &mut self.around;
+        let Around { agenda, dice, net, plan, .. } = &mut self.around;
         let all = net.all();
         if all.is_empty() {
             return;
@@ -160,10 +160,13 @@ impl World {
         }
         // Reset: both ends hear of it, or one only when it says something.
         let ends: &[usize] = dice.pick::<&[usize]>(&[&[0, 1], &[0, 1], &[0], &[1]]);
+        // Without a word: the other end lives on beside the next connection, and what is on its way there arrives.
+        let silent = plan.late && ends.len() == 1 && dice.one_in(2);
         for &end in ends {
             let Some(ways) = net.get(conn) else { return };
             let (server, life) = (ways.ends[end], ways.lives[end]);
             if ways.open[end] {
+                ways.open[end] = !silent;
                 let job = Job::Broken(net::link(conn, end));
                 agenda.after(dice.around(1_000), What::Job(server, life, job));
             }
