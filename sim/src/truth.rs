@@ -121,6 +121,8 @@ pub struct Truth {
     saved: std::collections::HashSet<(usize, EventId)>,
     /// Servers that got an older disk: what was counted on may be gone.
     older: u8,
+    /// Two of them, or one that has forgotten an office: what a promotion loses may be kept nowhere.
+    unkept: bool,
     /// Each server's newest term in office, as its disk says.
     pub terms: Vec<u32>,
     /// Whether each server's operator wants it promoted, while nothing has come of that.
@@ -148,6 +150,7 @@ impl Truth {
             newest: BTreeMap::new(),
             saved: std::collections::HashSet::new(),
             older: 0,
+            unkept: false,
             terms,
             promoting,
             offices: Vec::new(),

@@ -13,6 +13,7 @@ use super::{EventId, Office, Shadow, Truth};
 pub struct Memory {
     journal: Shadow,
     saved: Vec<EventId>,
+    term: u32,
 }
 
 impl Truth {
@@ -23,6 +24,7 @@ impl Truth {
         Memory {
             journal: self.journals[server].clone(),
             saved: own.map(|&(_, event)| event).collect(),
+            term: self.terms[server],
         }
     }
 
@@ -33,6 +35,7 @@ impl Truth {
 
     /// A server's disk is an older one.
     pub fn put_back(&mut self, server: usize, memory: Memory) {
+        self.unkept |= self.older & !(1 << server) != 0 || memory.term < self.terms[server];
         self.older |= 1 << server;
         self.journals[server] = memory.journal;
         self.saved.retain(|(by, _)| *by != server);

@@ -199,8 +199,7 @@ impl Truth {
             let (name, by) = (Truth::name(principal), Truth::name(promise.by));
             let apart = promise.lost || self.was_apart_at_all(promise.event, &history);
             self.demand(apart, || format!("{what}, told by {by}, is not on {name}"));
-            // Where two disks were replaced, what is kept is not judged; see the design.
-            let kept = self.older.count_ones() > 1
+            let kept = self.unkept
                 || self.is_saved(promise.event)
                 || (0..self.journals.len()).any(|server| self.holds(server, promise.event));
             self.demand(kept, || {
