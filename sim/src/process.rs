@@ -29,7 +29,7 @@ use std::{
 
 use counterpart_core::{
     DatabaseId, Epoch, Lsn, ServerId,
-    message::{Role, SeedDatabase},
+    message::{Role, SeedContents},
     record::Record,
     session::{AlarmKind, Command, CommandId, Core, DialId, Durable, Event, LinkId, Now, Ticket},
 };
@@ -247,7 +247,7 @@ pub struct Process {
     /// What arrived on connections that the driver has not taken yet.
     early: BTreeMap<LinkId, Vec<crate::net::Piece>>,
     arrived: Option<Vec<Record>>,
-    announced: BTreeMap<LinkId, Vec<SeedDatabase>>,
+    announced: BTreeMap<LinkId, SeedContents>,
     replay: Option<Replay>,
     replaying: bool,
     pruned: Lsn,

@@ -16,7 +16,7 @@ mod seed;
 
 pub use about::{About, DataState, Intent, PartnerAddress, Role, Safety};
 pub use refusal::{Code, Refusal};
-pub use seed::{SeedDatabase, SeedProgress};
+pub use seed::{SeedContents, SeedDatabase, SeedProgress};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +27,9 @@ use crate::{
 };
 
 /// The oldest protocol version that this build speaks.
-pub const PROTOCOL_MIN: u16 = 2;
+pub const PROTOCOL_MIN: u16 = 3;
 /// The newest protocol version that this build speaks.
-pub const PROTOCOL_MAX: u16 = 2;
+pub const PROTOCOL_MAX: u16 = 3;
 
 /// A message with the epoch that its sender holds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -117,8 +117,8 @@ pub enum Message {
     SeedBegin {
         /// The mark that the seed builds on; the journal follows from here.
         mark: Lsn,
-        /// What will be copied, in this order.
-        databases: Vec<SeedDatabase>,
+        /// What will be copied.
+        contents: SeedContents,
     },
     /// Mirror → principal: this much of the seed is durable here. The first one starts pages and journal.
     SeedAck(Box<SeedProgress>),

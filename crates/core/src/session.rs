@@ -156,8 +156,8 @@ impl Core {
             Event::Heard(link) => self.heard(link),
             Event::Received(link, envelope) => self.received(link, envelope),
             Event::Records { link, epoch, first, last } => self.records(link, epoch, first, last),
-            Event::SeedPrepared { link, mark, databases } => {
-                self.seed_prepared(link, mark, databases);
+            Event::SeedPrepared { link, mark, contents } => {
+                self.seed_prepared(link, mark, contents);
             }
             Event::SeedSent { link, consistent_at } => self.seed_sent(link, consistent_at),
             Event::SeedProgressed(link, progress) => self.seed_progressed(link, progress),

@@ -7,7 +7,7 @@ use counterpart_core::{
     DatabaseId, Epoch, EpochHistory, Lsn, PageNo, ServerId, SessionId,
     message::{
         About, DataState, Envelope, Hello, Intent, Message, PROTOCOL_MAX, PROTOCOL_MIN, Plan, Role,
-        Safety, SeedProgress, Welcome,
+        Safety, SeedContents, SeedProgress, Welcome,
     },
     session::{Event, LinkId, PairState},
 };
@@ -132,7 +132,7 @@ fn message() -> impl Strategy<Value = Message> {
         (lsn(), lsn()).prop_map(|(hardened, reached)| Message::Heartbeat { hardened, reached }),
         Just(Message::JoinAgain),
         Just(Message::StateChanged { state: PairState::Synchronized }),
-        lsn().prop_map(|mark| Message::SeedBegin { mark, databases: Vec::new() }),
+        lsn().prop_map(|mark| Message::SeedBegin { mark, contents: SeedContents::default() }),
         progress().prop_map(|progress| Message::SeedAck(Box::new(progress))),
         lsn().prop_map(|consistent_at| Message::SeedDone { consistent_at }),
         Just(Message::SeedComplete),
@@ -207,9 +207,14 @@ fn a_failovers_duration_is_told_whatever_position_the_mirror_says() {
 fn positions_and_terms_at_the_ends_of_their_ranges_close_the_link() {
     for lsn in [Lsn(u64::MAX), Lsn(u64::MAX / 2)] {
         let epoch = Epoch { term: 1, start: 1, server: ServerId(10) };
-        let mark =
-            Envelope { epoch, message: Message::SeedBegin { mark: lsn, databases: Vec::new() } };
+        let mark = Envelope {
+            epoch,
+            message: Message::SeedBegin { mark: lsn, contents: SeedContents::default() },
+        };
         assert!(mark.nonsense().is_some());
+        let contents = SeedContents { next_database: DatabaseId(u32::MAX), ..Default::default() };
+        let number = Envelope { epoch, message: Message::SeedBegin { mark: Lsn(1), contents } };
+        assert!(number.nonsense().is_some());
         let last = Envelope { epoch, message: Message::PagesDone { end: lsn } };
         assert!(last.nonsense().is_some());
     }

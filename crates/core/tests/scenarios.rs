@@ -7,7 +7,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use counterpart_core::{
     DatabaseId, Epoch, Lsn, PageNo, ServerId,
-    message::{Envelope, Message, Safety, SeedProgress},
+    message::{Envelope, Message, Safety, SeedContents, SeedProgress},
     session::{Command, Event, PairState, Rejoin},
 };
 use world::{Frame, Thread, World};
@@ -257,7 +257,7 @@ fn stale(world: &mut World, to: usize, from: usize) {
         Message::Heartbeat { hardened: Lsn(9), reached: Lsn(9) },
         Message::StateChanged { state: PairState::Synchronized },
         Message::JoinAgain,
-        Message::SeedBegin { mark: Lsn(1), databases: Vec::new() },
+        Message::SeedBegin { mark: Lsn(1), contents: SeedContents::default() },
         Message::SeedAck(seed),
         Message::SeedDone { consistent_at: Lsn(1) },
         Message::SeedComplete,

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use support::{
     client::send_json,
-    pair::{Pair, databases},
+    pair::{Pair, databases, start_mirroring},
     server::{CliOutcome, Server},
     workload::{Workload, create_table},
 };
@@ -379,4 +379,33 @@ fn a_table_dropped_database_can_be_made_again_under_its_name() {
     pair.wait_synchronized();
     pair.assert_equal();
     assert_eq!(databases(&pair.mirror), ["main"]);
+}
+
+/// A mirror was seeded after databases had been dropped, and took over: it gave their numbers again. Then the old principal,
+/// whose journal reached further back, took the records of the one for the other's.
+#[test]
+fn a_database_never_gets_the_number_of_one_that_was_dropped() {
+    let (principal, mirror) = (Server::start(), Server::start());
+    for name in ["first", "second"] {
+        principal.cli_ok(&["db", "create", name]);
+        principal.client().database(name).script("create table t(x); insert into t values(1)");
+        principal.cli_ok(&["db", "drop", name, "--yes"]);
+    }
+    start_mirroring(&principal, &mirror, &[]);
+    let pair = Pair { principal, mirror };
+    pair.wait_synchronized();
+    pair.principal.cli_ok(&["failover"]);
+    let mut pair = pair.swapped();
+    pair.principal.cli_ok(&["db", "create", "third"]);
+    pair.principal.client().database("third").script("create table t(x); insert into t values(3)");
+    pair.wait_synchronized();
+    pair.assert_equal();
+    for server in [&pair.principal, &pair.mirror] {
+        let exists = |number: u32| server.data().join(format!("{number}.db")).exists();
+        assert!(!exists(2) && !exists(3) && exists(4), "one and two were given before");
+    }
+    pair.mirror.kill();
+    pair.mirror.launch();
+    pair.wait_synchronized();
+    pair.assert_equal();
 }

@@ -17,7 +17,7 @@ use std::{
 
 use counterpart_core::{
     DatabaseId, Lsn, ServerId,
-    message::{Message, SeedDatabase},
+    message::{Message, SeedContents},
     record::Record,
     session::{
         Action, AlarmKind, CommandError, CommandId, Core, Event, LinkId, Millis, Now, Outcome,
@@ -47,7 +47,7 @@ pub struct Driver {
     /// The records whose event is being handled.
     arrived: Option<Vec<Record>>,
     /// What each principal said that its seed consists of.
-    announced: HashMap<LinkId, Vec<SeedDatabase>>,
+    announced: HashMap<LinkId, SeedContents>,
     replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, CommandError>>>,
     last_command: u64,
     replayer: Option<Replayer>,
@@ -207,7 +207,11 @@ impl Driver {
                 let _gone = reply.send(View {
                     status: self.core.status(),
                     apply_failure,
-                    announced: self.announced.values().next().cloned().unwrap_or_default(),
+                    announced: self
+                        .announced
+                        .values()
+                        .next()
+                        .map_or_else(Vec::new, |c| c.databases.clone()),
                     seed_began: self.seed_began,
                 });
             }
@@ -237,9 +241,9 @@ impl Driver {
             }
             Event::Received(link, envelope) => {
                 match &envelope.message {
-                    Message::SeedBegin { databases, .. } => {
+                    Message::SeedBegin { contents, .. } => {
                         self.seed_began = Some(clock::uptime());
-                        self.announced.insert(*link, databases.clone());
+                        self.announced.insert(*link, contents.clone());
                     }
                     // What retention has removed by now must not be promised in this conversation.
                     Message::Hello(_) => {

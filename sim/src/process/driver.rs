@@ -131,8 +131,8 @@ impl Process {
                 self.end_confirmations(around);
             }
             Event::Received(link, envelope) => match &envelope.message {
-                Message::SeedBegin { databases, .. } => {
-                    self.announced.insert(*link, databases.clone());
+                Message::SeedBegin { contents, .. } => {
+                    self.announced.insert(*link, contents.clone());
                 }
                 Message::Hello(_) => {
                     let pruned = self.journal.first().before();

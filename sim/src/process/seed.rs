@@ -6,7 +6,7 @@ use bytes::Bytes;
 use counterpart_core::{
     DatabaseId, Lsn, PageNo,
     frame::SeedPages,
-    message::{SeedDatabase, SeedProgress},
+    message::{SeedContents, SeedDatabase, SeedProgress},
     session::{Event, LinkId},
 };
 use counterpart_journal::Disk;
@@ -44,6 +44,7 @@ pub struct Receiver {
     link: LinkId,
     progress: SeedProgress,
     announced: BTreeMap<DatabaseId, SeedDatabase>,
+    next_database: DatabaseId,
     queue: VecDeque<In>,
     begun: bool,
     awake: bool,
@@ -92,7 +93,9 @@ impl Process {
             pages: model.pages.size(),
         };
         let databases = self.databases.values().map(describe).collect();
-        self.event(around, Event::SeedPrepared { link, mark, databases });
+        let next_database = self.control.read().next_database;
+        let contents = SeedContents { databases, next_database };
+        self.event(around, Event::SeedPrepared { link, mark, contents });
     }
 
     pub(super) fn seed_failed(&mut self, around: &mut Around, link: LinkId, why: &str) {
@@ -198,11 +201,13 @@ impl Process {
     pub(super) fn begin_receiving(&mut self, around: &mut Around, link: LinkId, p: SeedProgress) {
         self.seed_end = None;
         self.replay = None;
-        let announced = self.announced.get(&link).cloned().unwrap_or_default();
+        let SeedContents { databases, next_database } =
+            self.announced.get(&link).cloned().unwrap_or_default();
         self.receiver = Some(Receiver {
             link,
             progress: p,
-            announced: announced.into_iter().map(|database| (database.id, database)).collect(),
+            next_database,
+            announced: databases.into_iter().map(|database| (database.id, database)).collect(),
             queue: VecDeque::new(),
             begun: false,
             awake: false,
@@ -283,7 +288,8 @@ impl Process {
         let mark = p.mark;
         let entry = |d: &SeedDatabase| CatalogEntry { id: d.id, name: d.name.clone() };
         let entries: Vec<_> = r.announced.values().map(entry).collect();
-        let next = entries.last().map_or(1, |entry| entry.id.0 + 1);
+        let highest = entries.last().map_or(1, |entry| entry.id.0 + 1);
+        let next = r.next_database.0.max(highest);
         self.update(|control| {
             control.databases = entries;
             control.catalog_lsn = mark;

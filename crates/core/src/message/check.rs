@@ -4,11 +4,14 @@
 use super::{About, DataState, Envelope, Message, Plan, SeedProgress};
 use crate::{
     epoch::{Epoch, EpochHistory},
-    ids::Lsn,
+    ids::{DatabaseId, Lsn},
 };
 
 /// No journal gets beyond this position: a million events a second reach half of it after 146,000 years.
 const LSN_MOST: Lsn = Lsn(u64::MAX / 4);
+
+/// More databases than a server creates: one a second for 68 years.
+const NUMBER_MOST: DatabaseId = DatabaseId(u32::MAX / 2);
 
 /// More epochs than a session sees: one a minute for a year.
 const EPOCHS_MOST: usize = 1 << 19;
@@ -41,6 +44,9 @@ impl Envelope {
                 true => positions(&[*lsn]),
                 false => Some("an epoch beyond all terms"),
             },
+            Message::SeedBegin { contents, .. } if contents.next_database > NUMBER_MOST => {
+                Some("a database number beyond all")
+            }
             Message::Commit { lsn }
             | Message::SeedBegin { mark: lsn, .. }
             | Message::SeedDone { consistent_at: lsn }

@@ -17,6 +17,16 @@ pub struct SeedDatabase {
     pub pages: u32,
 }
 
+/// What a seed consists of.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SeedContents {
+    /// The databases, in the order in which they are copied.
+    pub databases: Vec<SeedDatabase>,
+    /// The number that the next database gets: none names two databases in one journal, and those that were dropped
+    /// before the mark are in it elsewhere.
+    pub next_database: DatabaseId,
+}
+
 /// How far a seed is: the databases in `done` are copied, `database` up to before `next_page`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SeedProgress {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     epoch::Epoch,
     ids::{DatabaseId, DatabaseName, Lsn, PageNo},
-    message::{Envelope, Role, SeedDatabase, SeedProgress},
+    message::{Envelope, Role, SeedContents, SeedProgress},
     session::{Command, CommandId, Durable},
 };
 
@@ -114,7 +114,7 @@ pub enum Event {
         /// The mark's LSN.
         mark: Lsn,
         /// What will be copied.
-        databases: Vec<SeedDatabase>,
+        contents: SeedContents,
     },
     /// Answers `SendSeed`: all pages are on their way; none shows an event above `consistent_at`, which is
     /// at most the commit LSN.

@@ -5,20 +5,20 @@
 use super::{Action, Core, LinkId, Lsn, links::Use, links::unexpected, mirror::Stage};
 use crate::{
     ids::ServerId,
-    message::{Message, Plan, Role, SeedDatabase, SeedProgress},
+    message::{Message, Plan, Role, SeedContents, SeedProgress},
 };
 
 impl Core {
     // The principal's side.
 
-    pub(super) fn seed_prepared(&mut self, id: LinkId, mark: Lsn, databases: Vec<SeedDatabase>) {
+    pub(super) fn seed_prepared(&mut self, id: LinkId, mark: Lsn, contents: SeedContents) {
         let Some(Use::Downstream(server)) = self.link_use(id) else { return };
         let Some(sending) = self.peer_mut(server).and_then(|peer| peer.seed.as_mut()) else {
             return;
         };
-        sending.databases.clone_from(&databases);
+        sending.databases.clone_from(&contents.databases);
         sending.mark = Some(mark);
-        self.send(id, Message::SeedBegin { mark, databases });
+        self.send(id, Message::SeedBegin { mark, contents });
     }
 
     /// The mirror has made this much of the seed durable; the first time it says so, pages and journal start.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use counterpart_core::{
     DatabaseId, DatabaseName, Lsn, PageNo, PageSize,
-    message::{Role, SeedDatabase, SeedProgress},
+    message::{Role, SeedContents, SeedDatabase, SeedProgress},
     session::{Action, Admission, Event, LinkId},
 };
 
@@ -273,7 +273,8 @@ impl World {
         let name = DatabaseName::main();
         let database =
             SeedDatabase { id: DatabaseId(1), name, page_size: PageSize::DEFAULT, pages: 10 };
-        self.event(index, Event::SeedPrepared { link, mark, databases: vec![database] });
+        let contents = SeedContents { databases: vec![database], next_database: DatabaseId(2) };
+        self.event(index, Event::SeedPrepared { link, mark, contents });
     }
 
     fn do_send_seed(&mut self, index: usize, link: LinkId, from: &SeedProgress) {

@@ -155,13 +155,13 @@ impl Driver {
             Action::ReceiveSeed(id, progress) => {
                 self.seed_end = None;
                 let replayer = self.replayer.take();
-                let databases = self.announced.get(&id).cloned().unwrap_or_default();
+                let contents = self.announced.get(&id).cloned().unwrap_or_default();
                 if let Some(link) = self.links.get(&id) {
                     link.deliver_seeds_to(seed::receive::start(
                         &self.shared,
                         id,
                         *progress,
-                        databases,
+                        contents,
                         replayer,
                     ));
                 }

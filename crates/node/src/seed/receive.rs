@@ -5,7 +5,7 @@ use std::{collections::HashMap, io, sync::Arc};
 use counterpart_core::{
     DatabaseId, Lsn, PageNo,
     frame::SeedPages,
-    message::{Role, SeedDatabase, SeedProgress},
+    message::{Role, SeedContents, SeedDatabase, SeedProgress},
     session::{Event, LinkId},
 };
 use counterpart_engine::DatabaseMap;
@@ -45,6 +45,7 @@ struct Receiver {
     link: LinkId,
     progress: SeedProgress,
     announced: HashMap<DatabaseId, SeedDatabase>,
+    next_database: DatabaseId,
     /// The database being written; its map writes the pages and knows them.
     file: Option<(DatabaseId, Arc<DatabaseMap>)>,
     undurable: usize,
@@ -56,16 +57,18 @@ pub(crate) fn start(
     shared: &Arc<Shared>,
     link: LinkId,
     progress: SeedProgress,
-    databases: Vec<SeedDatabase>,
+    contents: SeedContents,
     replayer: Option<Replayer>,
 ) -> mpsc::Sender<SeedIn> {
     let (sink, pages) = mpsc::channel(WAITING);
+    let SeedContents { databases, next_database } = contents;
     let announced = databases.into_iter().map(|database| (database.id, database)).collect();
     let mut receiver = Receiver {
         shared: Arc::clone(shared),
         link,
         progress,
         announced,
+        next_database,
         file: None,
         undurable: 0,
     };
@@ -132,7 +135,8 @@ impl Receiver {
             .map(|d| CatalogEntry { id: d.id, name: d.name.clone() })
             .collect();
         entries.sort_by_key(|entry| entry.id);
-        let next = entries.last().map_or(1, |entry| entry.id.0 + 1);
+        let highest = entries.last().map_or(1, |entry| entry.id.0 + 1);
+        let next = self.next_database.0.max(highest);
         self.shared.control.update(|control| {
             control.databases = entries;
             control.catalog_lsn = mark;

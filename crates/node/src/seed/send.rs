@@ -6,7 +6,7 @@ use bytes::Bytes;
 use counterpart_core::{
     Lsn, PageNo,
     frame::SeedPages,
-    message::{SeedDatabase, SeedProgress},
+    message::{SeedContents, SeedDatabase, SeedProgress},
     session::{Event, LinkId},
 };
 use counterpart_engine::{PageReader, Pages, SqlError};
@@ -50,8 +50,8 @@ pub(crate) fn prepare(shared: &Arc<Shared>, link: LinkId, resumed: Option<Box<Se
     let io = shared.io.clone();
     io.spawn(async move {
         match mark_and_list(&shared, resumed).await {
-            Ok((mark, databases)) => {
-                shared.inputs.event(Event::SeedPrepared { link, mark, databases })
+            Ok((mark, contents)) => {
+                shared.inputs.event(Event::SeedPrepared { link, mark, contents })
             }
             Err(error) => shared.inputs.event(Event::SeedFailed(link, error.to_string())),
         }
@@ -61,7 +61,7 @@ pub(crate) fn prepare(shared: &Arc<Shared>, link: LinkId, resumed: Option<Box<Se
 async fn mark_and_list(
     shared: &Arc<Shared>,
     resumed: Option<Box<SeedProgress>>,
-) -> Result<(Lsn, Vec<SeedDatabase>), SeedError> {
+) -> Result<(Lsn, SeedContents), SeedError> {
     // The list is the catalog exactly at the mark: nobody creates or drops in between.
     let _changes = shared.databases.changes.lock().await;
     // What is out of use would be missing.
@@ -78,7 +78,8 @@ async fn mark_and_list(
     let databases = shared.databases.all();
     let listing = spawn_blocking(move || databases.iter().map(|hosted| describe(hosted)).collect());
     let databases: Result<Vec<_>, _> = listing.await?;
-    Ok((mark, databases?))
+    let next_database = shared.control.read().next_database;
+    Ok((mark, SeedContents { databases: databases?, next_database }))
 }
 
 fn describe(hosted: &Hosted) -> Result<SeedDatabase, SeedError> {
