@@ -33,6 +33,8 @@ pub struct Event {
     pub state: u64,
     /// Whether a server said that it is final.
     pub committed: bool,
+    /// Whether a server's disk had it that was replaced by an older one.
+    pub died: bool,
 }
 
 /// A server that took office.

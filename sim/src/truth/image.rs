@@ -37,7 +37,12 @@ impl Truth {
     pub fn put_back(&mut self, server: usize, memory: Memory) {
         self.unkept |= self.older & !(1 << server) != 0 || memory.term < self.terms[server];
         self.older |= 1 << server;
+        let newer = self.history(self.journals[server].last());
         self.journals[server] = memory.journal;
+        let older = self.history(self.journals[server].last());
+        for (event, (newer, older)) in self.events.iter_mut().zip(newer.into_iter().zip(older)) {
+            event.died |= newer && !older;
+        }
         self.saved.retain(|(by, _)| *by != server);
         self.saved.extend(memory.saved.into_iter().map(|event| (server, event)));
         // Whatever it writes from now on is apart from what others wrote since.

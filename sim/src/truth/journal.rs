@@ -63,7 +63,7 @@ impl Truth {
         }
         self.tally.events += 1;
         let bytes = xxh3_64(record.bytes());
-        self.events.push(Event { epoch, lsn, parent, bytes, state, committed: false });
+        self.events.push(Event { epoch, lsn, parent, bytes, state, committed: false, died: false });
         self.journals[server].events.push(id);
         self.in_line(server, lsn);
     }

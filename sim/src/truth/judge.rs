@@ -58,7 +58,10 @@ impl Truth {
         if write {
             self.tally.confirmed += 1;
             self.demand(facts.acts, || format!("{name} confirms {what} as a mirror"));
-            self.demand(facts.epoch == epoch, || {
+            // One that was promoted where it served goes on with what it had not confirmed yet.
+            let own =
+                facts.epoch == epoch || (facts.epoch > epoch && facts.epoch.server == epoch.server);
+            self.demand(own, || {
                 format!("{name} confirms {what}, and its disk says epoch {}", facts.epoch)
             });
             self.demand(!facts.in_doubt, || {
@@ -199,7 +202,10 @@ impl Truth {
             let (name, by) = (Truth::name(principal), Truth::name(promise.by));
             let apart = promise.lost || self.was_apart_at_all(promise.event, &history);
             self.demand(apart, || format!("{what}, told by {by}, is not on {name}"));
+            // Its server would have kept it, on the disk that was replaced.
+            let died = promise.lost && self.events[promise.event].died;
             let kept = self.unkept
+                || died
                 || self.is_saved(promise.event)
                 || (0..self.journals.len()).any(|server| self.holds(server, promise.event));
             self.demand(kept, || {
