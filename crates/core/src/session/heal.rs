@@ -52,9 +52,14 @@ impl Core {
         };
         let differing = Differing { name, lsn, asked: false, came: None, retry };
         self.differs.insert(database, differing);
-        if let (Stage::Following, Some(id)) = (self.upstream.stage, self.upstream.link) {
+        if let Some(id) = self.followed() {
             self.tell_differs(id);
         }
+    }
+
+    /// The link to the principal that is followed, who hears at once what changes here; any other does with its Hello.
+    fn followed(&self) -> Option<LinkId> {
+        self.upstream.link.filter(|_| self.upstream.stage == Stage::Following)
     }
 
     /// At once, unless the last heal has not lasted: then a little later each time, so that a database that nothing mends does
@@ -144,7 +149,7 @@ impl Core {
         if self.differs.is_empty() {
             self.alarm(AlarmKind::Differs, None, false, text);
         }
-        if let (Stage::Following, Some(id)) = (self.upstream.stage, self.upstream.link) {
+        if let Some(id) = self.followed() {
             let databases = self.differs.keys().copied().collect();
             self.send(id, Message::Differs(databases));
         }
@@ -166,7 +171,7 @@ impl Core {
         self.log(Level::Error, text.clone());
         self.alarm(AlarmKind::ReplayStopped, None, true, text);
         self.replay_stopped = Some(why.to_owned());
-        if let (Stage::Following, Some(id)) = (self.upstream.stage, self.upstream.link) {
+        if let Some(id) = self.followed() {
             self.tell_differs(id);
         }
     }
@@ -178,7 +183,7 @@ impl Core {
         let text = "what is hardened here is applied again";
         self.log(Level::Info, text);
         self.alarm(AlarmKind::ReplayStopped, None, false, text);
-        if let (Stage::Following, Some(id)) = (self.upstream.stage, self.upstream.link) {
+        if let Some(id) = self.followed() {
             self.send(id, Message::ReplayStopped(String::new()));
         }
     }
