@@ -185,6 +185,17 @@ pub fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a directory of the real disk with all that is in it; it is no error if it is not there.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_dir_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Whether an error says that there is no space left, for everybody or for this user.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {

@@ -6,14 +6,15 @@
 //! reached: the journal that is damaged may hold the last that is left of something.
 
 use std::{
-    io,
     net::{TcpStream, ToSocketAddrs},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use counterpart_core::{EpochHistory, Lsn, message::Role};
-use counterpart_journal::{ControlFile, OpenError, rename_durably, sync_dir, sync_file};
+use counterpart_journal::{
+    ControlFile, OpenError, disk::remove_dir_if_there, rename_durably, sync_dir, sync_file,
+};
 
 use super::{BootError, io_error};
 use crate::{control::Control, maps, settings::Settings};
@@ -29,11 +30,8 @@ pub(crate) fn exists(data: &Path) -> bool {
 
 /// Deletes what was given up, once it is not needed any more.
 pub(crate) fn discard(data: &Path) {
-    match std::fs::remove_dir_all(directory(data)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, "the journal that was given up takes space; delete the directory `given-up`");
-        }
-        _ => {}
+    if let Err(error) = remove_dir_if_there(&directory(data)) {
+        tracing::warn!(%error, "the journal that was given up takes space; delete the directory `given-up`");
     }
 }
 

@@ -25,7 +25,7 @@ use counterpart_core::{
     frame::{self, FrameType},
     map::page_hash,
 };
-use counterpart_journal::{sync_dir, sync_file};
+use counterpart_journal::{disk::remove_dir_if_there, sync_dir, sync_file};
 
 /// Bytes read at a time.
 const STEP: usize = 1 << 20;
@@ -131,10 +131,7 @@ pub fn exists(data: &Path) -> bool {
 /// # Errors
 /// What the file system says.
 pub fn discard(data: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(directory(data)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    remove_dir_if_there(&directory(data))
 }
 
 impl Spool {
@@ -214,11 +211,7 @@ impl Spool {
     /// # Errors
     /// What the file system says.
     pub fn delete(&self) -> io::Result<()> {
-        let directory = self.path.parent().expect("the spool has a directory");
-        match std::fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_dir_if_there(self.path.parent().expect("the spool has a directory"))
     }
 
     /// Bytes in the file.

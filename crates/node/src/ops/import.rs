@@ -13,7 +13,9 @@ use counterpart_core::{
     record::{Draft, TransactionDraft},
 };
 use counterpart_engine::{ImportInfo, import_check};
-use counterpart_journal::{crash_point, free_bytes, rename_durably, sync_file};
+use counterpart_journal::{
+    crash_point, disk::remove_dir_if_there, free_bytes, rename_durably, sync_file,
+};
 
 use super::create::{
     admitted_changes, drop_hosted, enter, exists, failed, in_background, make_main, reserve,
@@ -40,10 +42,7 @@ fn staging(data: &Path) -> PathBuf {
 /// # Errors
 /// What the file system says.
 pub(crate) fn discard_uploads(data: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(staging(data)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    remove_dir_if_there(&staging(data))
 }
 
 /// A path for an upload of `bytes` that is to become `name`. What is checked here may change until all has come, and is

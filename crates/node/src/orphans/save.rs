@@ -14,7 +14,9 @@ use counterpart_core::{
     record::{Kind, Record},
 };
 use counterpart_engine::{ApplyError, RedoFile, SqlError};
-use counterpart_journal::{ReadError, crash_point, rename_durably, sync_dir, sync_file};
+use counterpart_journal::{
+    ReadError, crash_point, disk::remove_dir_if_there, rename_durably, sync_dir, sync_file,
+};
 
 use super::{OrphanDatabase, OrphanSet, store};
 use crate::{clock, databases::Hosted, shared::Shared};
@@ -82,12 +84,7 @@ pub(crate) fn save(shared: &Arc<Shared>, common: Lsn, end: Lsn) -> Result<Orphan
     }
     let partial = home.join(store::partial_name(&set.id));
     for left_over in [&partial, &directory] {
-        match std::fs::remove_dir_all(left_over) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error(left_over)(error));
-            }
-            _ => {}
-        }
+        remove_dir_if_there(left_over).map_err(io_error(left_over))?;
     }
     std::fs::create_dir_all(&partial).map_err(io_error(&partial))?;
     crash_point("orphans.begun");
