@@ -49,7 +49,7 @@ impl Replayer {
 
     /// Replays up to here; a lower target than before is ignored.
     pub fn set_target(&self, target: Lsn) {
-        let mut goal = self.steering.goal.lock().expect("the thread does not panic with the lock");
+        let mut goal = self.steering.lock();
         goal.target = goal.target.max(target);
         drop(goal);
         self.steering.changed.notify_one();
@@ -58,7 +58,7 @@ impl Replayer {
     /// Why it stands still, if it does.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        self.steering.goal.lock().expect("the thread does not panic with the lock").failed.clone()
+        self.steering.lock().failed.clone()
     }
 
     /// Ends the thread and gives back what it worked with. Blocks for the batch at hand.
@@ -76,7 +76,7 @@ impl Replayer {
     }
 
     fn ask_to_stop(&self) {
-        self.steering.goal.lock().expect("the thread does not panic with the lock").stop = true;
+        self.steering.lock().stop = true;
         self.steering.changed.notify_one();
     }
 }
