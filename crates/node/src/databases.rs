@@ -13,15 +13,12 @@ use std::{
 
 use counterpart_core::{DatabaseId, DatabaseName, Lsn};
 use counterpart_engine as engine;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     control::CatalogEntry, gate::JournalGate, quarantine::Quarantine, refusal::Refusal,
     visibility::Visibility,
 };
-
-/// How often it is looked whether a database is recalled.
-const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// One open database.
 pub struct Hosted {
@@ -40,7 +37,7 @@ pub struct Hosted {
     changed: AtomicU64,
     shows: AtomicU64,
     dropped: AtomicBool,
-    recalled: AtomicBool,
+    recalled: watch::Sender<bool>,
 }
 
 impl Hosted {
@@ -71,7 +68,7 @@ impl Hosted {
             changed: AtomicU64::new(0),
             shows: AtomicU64::new(0),
             dropped: AtomicBool::new(false),
-            recalled: AtomicBool::new(false),
+            recalled: watch::Sender::new(false),
         }))
     }
 
@@ -129,15 +126,14 @@ impl Hosted {
 
     /// Its files are to be changed or replaced: whoever reads from it lets go of it.
     pub fn recall(&self) {
-        self.recalled.store(true, Ordering::SeqCst);
+        self.recalled.send_replace(true);
     }
 
     /// Waits until it is recalled. For whoever keeps a snapshot of it and waits for somebody else meanwhile, where nobody
     /// can interrupt it.
     pub async fn recalled(&self) {
-        while !self.recalled.load(Ordering::SeqCst) {
-            tokio::time::sleep(LOOK).await;
-        }
+        let recalled = self.recalled.subscribe().wait_for(|recalled| *recalled).await.map(drop);
+        recalled.expect("the sender is this database's own");
     }
 }
 
