@@ -2,6 +2,7 @@
 
 use axum::{
     Json,
+    extract::rejection::PathRejection,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -16,6 +17,12 @@ impl Problem {
     /// A refusal by this crate itself; `what` and `remedy` are sentences without the final full stop.
     pub fn new(code: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
         Problem(Refusal::new(code, what, remedy))
+    }
+
+    /// A path that names nothing that could be read; `remedy` says what belongs there.
+    pub fn path(rejection: &PathRejection, remedy: &str) -> Problem {
+        let what = format!("the path cannot be read: {}", rejection.body_text());
+        Problem::new("INVALID_PATH", what, remedy)
     }
 }
 

@@ -66,11 +66,7 @@ pub async fn take_backup<O: Operations>(
     body: Body,
 ) -> Answer<Done> {
     let Path(file) = file.map_err(|rejection| {
-        Problem::new(
-            "INVALID_PATH",
-            format!("the path cannot be read: {}", rejection.body_text()),
-            "write the file's name without anything that needs to be escaped",
-        )
+        Problem::path(&rejection, "write the file's name without anything that needs to be escaped")
     })?;
     let announced = body.size_hint().exact().unwrap_or(0);
     let path = ops.backup_path(announced).await?;

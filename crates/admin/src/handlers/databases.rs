@@ -29,9 +29,8 @@ pub type NamePart = Result<Path<String>, PathRejection>;
 pub fn named(part: NamePart) -> Result<DatabaseName, Problem> {
     match part {
         Ok(Path(text)) => database_name(text),
-        Err(rejection) => Err(Problem::new(
-            "INVALID_PATH",
-            format!("the path cannot be read: {}", rejection.body_text()),
+        Err(rejection) => Err(Problem::path(
+            &rejection,
             "write the database's name as it is; names need no escapes",
         )),
     }

@@ -52,11 +52,7 @@ pub struct Which {
 
 fn set(part: SetPart) -> Result<String, Problem> {
     part.map(|Path(text)| text).map_err(|rejection| {
-        Problem::new(
-            "INVALID_PATH",
-            format!("the path cannot be read: {}", rejection.body_text()),
-            "write the set's name as `GET /api/v1/orphans` does",
-        )
+        Problem::path(&rejection, "write the set's name as `GET /api/v1/orphans` does")
     })
 }
 
