@@ -9,12 +9,12 @@ mod support;
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
 use support::{
+    at_rest::flip,
     chance::Chance,
     is_soak,
     pair::Pair,
@@ -86,14 +86,6 @@ fn files(data: &Path) -> Vec<(PathBuf, u64)> {
     }
     found.sort();
     found
-}
-
-/// Flips one bit; called once more, it flips it back.
-fn flip(path: &Path, at: u64, bit: u32) {
-    let file = fs::File::options().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ (1 << bit)], at).unwrap();
 }
 
 /// Where to flip: the edges of the file, where headers are, and anywhere.

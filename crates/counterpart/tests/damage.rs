@@ -3,10 +3,11 @@
 
 mod support;
 
-use std::{os::unix::fs::FileExt, path::Path};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use support::{
+    at_rest::{self, Image, main_file},
     client::send_json,
     pair::{Pair, start_mirroring, wait_applied, wait_synchronized},
     server::{Server, refused_with},
@@ -41,22 +42,13 @@ fn wait_checkpointed(server: &Server) {
     });
 }
 
-/// The file of database `main`.
-fn file(server: &Server) -> std::path::PathBuf {
-    server.data().join("1.db")
-}
-
 fn pages(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().len() / PAGE
 }
 
 /// Flips a bit in the middle of a page, as a disk would. Page 1 is number 1.
 fn flip(path: &Path, page: u64) {
-    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-    let at = (page - 1) * PAGE + 2000;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 16], at).unwrap();
+    at_rest::flip(path, (page - 1) * PAGE + 2000, 4);
 }
 
 fn count(server: &Server) -> Result<Value, String> {
@@ -95,7 +87,7 @@ fn a_page_that_is_damaged_at_rest_is_repaired_on_either_side_before_it_is_read()
     for turn in 0..2 {
         let server = if turn == 0 { &mut pair.mirror } else { &mut pair.principal };
         server.terminate();
-        let path = file(server);
+        let path = main_file(server);
         for page in [1, 2, 3, pages(&path) / 2, pages(&path)] {
             flip(&path, page);
         }
@@ -119,7 +111,7 @@ fn without_a_partner_a_damaged_page_is_refused_by_name_and_the_others_are_served
     let mut pair = filled();
     pair.mirror.terminate();
     pair.principal.terminate();
-    let path = file(&pair.principal);
+    let path = main_file(&pair.principal);
     flip(&path, pages(&path) / 2);
     pair.principal.launch();
     assert_eq!(count(&pair.principal), Err("DATA_DAMAGED".to_owned()));
@@ -139,7 +131,7 @@ fn without_a_partner_a_damaged_page_is_refused_by_name_and_the_others_are_served
 fn a_scrub_finds_and_repairs_what_nobody_reads_while_both_serve() {
     let pair = filled();
     for server in [&pair.mirror, &pair.principal] {
-        let path = file(server);
+        let path = main_file(server);
         let last = pages(&path);
         // Beneath SQLite, which has these pages in no cache after the files were copied.
         for page in [last - 3, last - 2, last - 1] {
@@ -191,7 +183,7 @@ fn a_mirror_with_a_damaged_journal_starts_and_gets_what_differs_from_its_partner
         .client()
         .script("insert into more values (2); update t set v = 'new' where id < 9");
     damage_journal(&pair.mirror);
-    let path = file(&pair.mirror);
+    let path = main_file(&pair.mirror);
     // Not even the map tells of this one any more.
     flip(&path, pages(&path) / 2);
     pair.mirror.launch();
@@ -237,7 +229,7 @@ fn a_file_cut_short_or_gone_is_whole_again_on_the_mirror() {
     let right = count(&pair.principal).unwrap();
     for gone in [false, true] {
         pair.mirror.terminate();
-        let path = file(&pair.mirror);
+        let path = main_file(&pair.mirror);
         if gone {
             std::fs::remove_file(&path).unwrap();
         } else {
@@ -258,8 +250,7 @@ fn a_file_cut_short_or_gone_is_whole_again_on_the_mirror() {
 fn a_mirror_with_an_older_and_shorter_file_serves_no_holes() {
     let mut pair = filled();
     pair.mirror.terminate();
-    let path = file(&pair.mirror);
-    let old = (std::fs::read(&path).unwrap(), std::fs::read(path.with_extension("map")).unwrap());
+    let old = Image::of(&pair.mirror);
     pair.mirror.launch();
     pair.wait_synchronized();
     let more = |from: u32, to: u32| {
@@ -280,8 +271,7 @@ fn a_mirror_with_an_older_and_shorter_file_serves_no_holes() {
     wait_applied(&pair.principal, &pair.mirror);
     let right = count(&pair.principal).unwrap();
     pair.mirror.kill();
-    std::fs::write(&path, &old.0).unwrap();
-    std::fs::write(path.with_extension("map"), &old.1).unwrap();
+    old.put_back();
     pair.mirror.launch();
     let served = wait_for("the mirror to serve", || count(&pair.mirror).ok());
     assert_eq!(served, right);
@@ -296,9 +286,7 @@ fn a_mirror_whose_database_is_another_one_is_healed_while_the_others_go_on() {
     pair.principal.cli_ok(&["db", "create", "other"]);
     pair.assert_equal();
     pair.mirror.terminate();
-    // An older file with its own map: each page is what its map says, and the whole is not what the journal says.
-    let path = file(&pair.mirror);
-    let old = (std::fs::read(&path).unwrap(), std::fs::read(path.with_extension("map")).unwrap());
+    let old = Image::of(&pair.mirror);
     pair.mirror.launch();
     pair.wait_synchronized();
     pair.principal.client().script("update t set v = hex(randomblob(200)) where id % 3 = 0");
@@ -308,8 +296,7 @@ fn a_mirror_whose_database_is_another_one_is_healed_while_the_others_go_on() {
         (status["journal"]["redo_after"].as_u64()? + 2 >= status["applied"].as_u64()?).then_some(())
     });
     pair.mirror.terminate();
-    std::fs::write(&path, &old.0).unwrap();
-    std::fs::write(path.with_extension("map"), &old.1).unwrap();
+    old.put_back();
     pair.mirror.launch();
     let other = pair.principal.client().database("other");
     other.script("create table o(x); insert into o values (1)");

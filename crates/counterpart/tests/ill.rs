@@ -5,13 +5,13 @@
 mod support;
 
 use std::{
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use serde_json::Value;
 use support::{
+    at_rest::{Image, flip, main_file},
     pair::{Pair, wait_applied},
     server::{Server, refused_with},
     wait_for,
@@ -44,16 +44,8 @@ fn wait_checkpointed(server: &Server, after: u64) {
     });
 }
 
-/// The file of database `main`.
-fn file(server: &Server) -> PathBuf {
-    server.data().join("1.db")
-}
-
 fn flip_page_one(path: &Path) {
-    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, 2000).unwrap();
-    file.write_all_at(&[byte[0] ^ 16], 2000).unwrap();
+    flip(path, 2000, 4);
 }
 
 fn totals(server: &Server) -> Result<Value, String> {
@@ -69,8 +61,7 @@ fn a_database_that_is_written_to_while_it_is_healed_has_all_of_it() {
     // Commits that wait for the mirror would wait for what heals it, too.
     let mut pair = filled("off");
     pair.mirror.terminate();
-    let path = file(&pair.mirror);
-    let old = (std::fs::read(&path).unwrap(), std::fs::read(path.with_extension("map")).unwrap());
+    let old = Image::of(&pair.mirror);
     pair.mirror.launch();
     pair.wait_synchronized();
     pair.principal.client().script("update t set v = hex(randomblob(2000))");
@@ -82,8 +73,7 @@ fn a_database_that_is_written_to_while_it_is_healed_has_all_of_it() {
         (pair.mirror.status()["journal"]["redo_after"].as_u64()? >= updated).then_some(())
     });
     pair.mirror.terminate();
-    std::fs::write(&path, &old.0).unwrap();
-    std::fs::write(path.with_extension("map"), &old.1).unwrap();
+    old.put_back();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for first in [10_000, 20_000] {
@@ -123,7 +113,7 @@ fn a_mended_database_of_a_principal_has_what_was_confirmed_last() {
         client.run(&format!("update newest set v = {value}"));
     }
     pair.principal.kill();
-    flip_page_one(&file(&pair.principal));
+    flip_page_one(&main_file(&pair.principal));
     pair.principal.launch();
     let found = wait_for("the database to be mended", || totals(&pair.principal).ok());
     assert_eq!(found, totals(&pair.mirror).unwrap());
@@ -197,7 +187,7 @@ fn a_server_that_lacks_a_database_makes_no_copy_of_the_rest() {
     pair.assert_equal();
     pair.mirror.terminate();
     pair.principal.terminate();
-    flip_page_one(&file(&pair.principal));
+    flip_page_one(&main_file(&pair.principal));
     pair.principal.launch();
     assert_eq!(totals(&pair.principal), Err("DATA_DAMAGED".to_owned()));
     let backup = pair.principal.data().join("../incomplete.backup");

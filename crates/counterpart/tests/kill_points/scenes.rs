@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     run::{Point, Run},
     support::{
+        at_rest::Image,
         clock::now,
         pair::{wait_role, wait_state},
         server::Server,
@@ -278,15 +279,12 @@ impl Run {
     /// the whole is not what the journal says.
     fn swap_files(&mut self) {
         self.pair.mirror.terminate();
-        let path = self.pair.mirror.data().join("1.db");
-        let map = path.with_extension("map");
-        let old = (std::fs::read(&path).unwrap(), std::fs::read(&map).unwrap());
+        let old = Image::of(&self.pair.mirror);
         self.pair.mirror.launch();
         self.pair.wait_synchronized();
         self.fill_calm();
         self.pair.mirror.terminate();
-        std::fs::write(&path, &old.0).unwrap();
-        std::fs::write(&map, &old.1).unwrap();
+        old.put_back();
     }
 
     /// Waits until the victim serves, if it comes so far, and starts whoever else is down.

@@ -3,6 +3,7 @@
 //! Nothing here sleeps to synchronise: every wait is for a state, with a deadline that fails the test by name.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod at_rest;
 pub mod chance;
 pub mod client;
 pub mod clock;
