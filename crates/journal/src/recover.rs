@@ -25,6 +25,9 @@ use crate::{
 /// Bytes read at a time.
 const STEP: usize = 1 << 20;
 
+/// Verified segments between two lines of progress in the log: 1 GiB of the default size.
+const SEGMENTS_PER_LINE: usize = 64;
+
 /// What [`Journal::open`](crate::Journal::open) found.
 #[derive(Clone, Debug)]
 pub struct Recovery {
@@ -84,7 +87,9 @@ impl Place<'_> {
             self.check_follows(&table, stop.as_ref(), state.next, first)?;
             let newest = at + 1 == count;
             let (segment, stopped) = self.scan(first, session, newest, &mut state)?;
-            tracing::info!(segment = %segment.path.display(), last = %segment.last, "verified {} of {count}", at + 1);
+            if newest || (at + 1).is_multiple_of(SEGMENTS_PER_LINE) {
+                tracing::info!(segment = %segment.path.display(), last = %segment.last, "verified {} of {count}", at + 1);
+            }
             table.segments.push(segment);
             stop = Some(stopped);
         }

@@ -249,12 +249,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let status = std::thread::panicking().then(|| self.try_status());
         if let Some(mut child) = self.child.take() {
             child.kill().expect("our own child can be killed");
             child.wait().expect("our own child can be waited for");
         }
-        if std::thread::panicking() {
-            eprintln!("---- log of {} ----\n{}", self.url(), last_lines(&self.log(), 80));
+        if let Some(status) = status {
+            let told =
+                status.map_or_else(|why| format!("no status: {why}"), |status| status.to_string());
+            eprintln!("---- {} ----\n{}\n{told}", self.url(), last_lines(&self.log(), 30));
         }
     }
 }
