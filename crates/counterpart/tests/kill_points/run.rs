@@ -132,8 +132,15 @@ impl Run {
         self.stop(load);
         self.end_operator();
         drop(fault);
-        self.victim(on_principal).environment.clear();
+        self.disarm(on_principal);
         died
+    }
+
+    /// A point that was not passed must not wait for a later round, in which another server is to die.
+    pub fn disarm(&mut self, on_principal: bool) {
+        let victim = self.victim(on_principal);
+        victim.environment.clear();
+        victim.end_whatever();
     }
 
     /// The command waits for the mirror as long as it takes, dead or not; the operator does not.
