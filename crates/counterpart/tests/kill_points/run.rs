@@ -37,7 +37,7 @@ pub struct Run {
 
 impl Run {
     pub fn start() -> Run {
-        let settings = ["--partner-timeout", "1s", "--checkpoint-bytes", "1MiB"];
+        let settings = ["--partner-timeout", "3s", "--checkpoint-bytes", "1MiB"];
         let pair = Pair::start_with(&settings, &[]);
         create_table(&pair.principal);
         pair.principal.client().run("create table bulk(id integer primary key, x blob)");
@@ -119,6 +119,9 @@ impl Run {
             if !server.is_running() && phase != "promote" {
                 server.spawn();
             }
+        }
+        if phase == "promote" {
+            self.wait_level_or_dead();
         }
         let load = self.load(phase != "seed");
         self.go_through(phase);
@@ -205,6 +208,13 @@ impl Run {
             None
         });
         self
+    }
+
+    /// What the principal confirms while the mirror is away may be lost by promoting the mirror, and rightly so.
+    fn wait_level_or_dead(&mut self) {
+        wait_for("the mirror to be level again, or to die", || {
+            (self.pair.mirror.ended().is_some() || self.is_level()).then_some(())
+        });
     }
 
     pub fn is_level(&self) -> bool {
