@@ -30,7 +30,7 @@ struct Powered {
 impl Powered {
     fn start() -> Option<Powered> {
         let disks = [SmallFs::make(600)?, SmallFs::make(600)?];
-        let settings = ["--partner-timeout", "1s", "--checkpoint-bytes", "2MiB"];
+        let settings = ["--partner-timeout", "3s", "--checkpoint-bytes", "2MiB"];
         let server = |disk: &SmallFs| {
             let mut server = Server::prepare(&settings);
             server.data_dir = Some(disk.path().join("data"));

@@ -42,7 +42,7 @@ struct Run {
 impl Run {
     fn start(mut chance: Chance) -> Run {
         let prepare = || {
-            let settings = ["--partner-timeout", "1s", "--checkpoint-bytes", "1MiB"];
+            let settings = ["--partner-timeout", "3s", "--checkpoint-bytes", "1MiB"];
             let mut server = Server::prepare(&settings);
             let proxy = Proxy::before(&server.partner_address());
             server.partner_advertise = Some(proxy.address());
