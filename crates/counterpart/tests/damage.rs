@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use support::{
-    at_rest::{self, Image, main_file},
+    at_rest::{Image, flip_page, main_file},
     client::send_json,
     pair::{Pair, start_mirroring, wait_applied, wait_synchronized},
     server::{Server, refused_with},
@@ -44,11 +44,6 @@ fn wait_checkpointed(server: &Server) {
 
 fn pages(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().len() / PAGE
-}
-
-/// Flips a bit in the middle of a page, as a disk would. Page 1 is number 1.
-fn flip(path: &Path, page: u64) {
-    at_rest::flip(path, (page - 1) * PAGE + 2000, 4);
 }
 
 fn count(server: &Server) -> Result<Value, String> {
@@ -89,7 +84,7 @@ fn a_page_that_is_damaged_at_rest_is_repaired_on_either_side_before_it_is_read()
         server.terminate();
         let path = main_file(server);
         for page in [1, 2, 3, pages(&path) / 2, pages(&path)] {
-            flip(&path, page);
+            flip_page(&path, page);
         }
         server.launch();
         pair.wait_synchronized();
@@ -112,7 +107,7 @@ fn without_a_partner_a_damaged_page_is_refused_by_name_and_the_others_are_served
     pair.mirror.terminate();
     pair.principal.terminate();
     let path = main_file(&pair.principal);
-    flip(&path, pages(&path) / 2);
+    flip_page(&path, pages(&path) / 2);
     pair.principal.launch();
     assert_eq!(count(&pair.principal), Err("DATA_DAMAGED".to_owned()));
     let first = pair.principal.client().value("select length(v) from t where id = 1");
@@ -135,7 +130,7 @@ fn a_scrub_finds_and_repairs_what_nobody_reads_while_both_serve() {
         let last = pages(&path);
         // Beneath SQLite, which has these pages in no cache after the files were copied.
         for page in [last - 3, last - 2, last - 1] {
-            flip(&path, page);
+            flip_page(&path, page);
         }
         let (good, outcome) = verify(server);
         assert!(good, "{outcome}");
@@ -155,7 +150,7 @@ fn a_damaged_segment_of_the_journal_is_mended_from_the_partner() {
         .filter(|path| !path.to_str().unwrap().contains("spare"))
         .collect();
     segments.sort();
-    flip(&segments[0], 3);
+    flip_page(&segments[0], 3);
     let (good, outcome) = verify(&pair.principal);
     assert!(good, "{outcome}");
     let mended = |s: &Value| s["repaired_segments"] == 1;
@@ -169,7 +164,7 @@ fn damage_journal(mirror: &Server) -> std::path::PathBuf {
     let segments = std::fs::read_dir(mirror.data().join("journal")).unwrap();
     let paths = segments.map(|entry| entry.unwrap().path());
     let path = paths.into_iter().find(|path| !path.to_str().unwrap().contains("spare")).unwrap();
-    flip(&path, 100);
+    flip_page(&path, 100);
     path
 }
 
@@ -185,7 +180,7 @@ fn a_mirror_with_a_damaged_journal_starts_and_gets_what_differs_from_its_partner
     damage_journal(&pair.mirror);
     let path = main_file(&pair.mirror);
     // Not even the map tells of this one any more.
-    flip(&path, pages(&path) / 2);
+    flip_page(&path, pages(&path) / 2);
     pair.mirror.launch();
     assert!(pair.mirror.log().contains("goes on without its journal"), "{}", pair.mirror.log());
     pair.wait_synchronized();
@@ -218,7 +213,7 @@ fn a_mirror_with_a_damaged_journal_and_no_partner_in_reach_stays_as_it_is() {
     let name = segment.file_name().unwrap().to_str().unwrap();
     assert!(pair.mirror.log()[before..].contains(name), "{}", pair.mirror.log());
     assert_eq!(std::fs::read(pair.mirror.data().join("control")).unwrap(), control);
-    flip(&segment, 100);
+    flip_page(&segment, 100);
     pair.mirror.launch();
     assert_eq!(count(&pair.mirror).unwrap(), right);
 }

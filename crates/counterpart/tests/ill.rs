@@ -4,14 +4,11 @@
 
 mod support;
 
-use std::{
-    path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use support::{
-    at_rest::{Image, flip, main_file},
+    at_rest::{Image, flip_page, main_file},
     pair::{Pair, wait_applied},
     server::{Server, refused_with},
     wait_for,
@@ -42,10 +39,6 @@ fn wait_checkpointed(server: &Server, after: u64) {
     wait_for("a checkpoint", || {
         (server.status()["journal"]["redo_after"].as_u64()? > after).then_some(())
     });
-}
-
-fn flip_page_one(path: &Path) {
-    flip(path, 2000, 4);
 }
 
 fn totals(server: &Server) -> Result<Value, String> {
@@ -113,7 +106,7 @@ fn a_mended_database_of_a_principal_has_what_was_confirmed_last() {
         client.run(&format!("update newest set v = {value}"));
     }
     pair.principal.kill();
-    flip_page_one(&main_file(&pair.principal));
+    flip_page(&main_file(&pair.principal), 1);
     pair.principal.launch();
     let found = wait_for("the database to be mended", || totals(&pair.principal).ok());
     assert_eq!(found, totals(&pair.mirror).unwrap());
@@ -146,7 +139,7 @@ fn a_server_alone_refuses_the_database_that_is_damaged_and_serves_the_others() {
     server.terminate();
     let path = server.data().join("2.db");
     let sound = std::fs::read(&path).unwrap();
-    flip_page_one(&path);
+    flip_page(&path, 1);
     std::fs::remove_file(server.data().join("3.db")).unwrap();
     for round in 0..2 {
         server.launch();
@@ -187,7 +180,7 @@ fn a_server_that_lacks_a_database_makes_no_copy_of_the_rest() {
     pair.assert_equal();
     pair.mirror.terminate();
     pair.principal.terminate();
-    flip_page_one(&main_file(&pair.principal));
+    flip_page(&main_file(&pair.principal), 1);
     pair.principal.launch();
     assert_eq!(totals(&pair.principal), Err("DATA_DAMAGED".to_owned()));
     let backup = pair.principal.data().join("../incomplete.backup");

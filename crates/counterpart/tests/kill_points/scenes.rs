@@ -1,13 +1,13 @@
 //! What leads a server to each of the points that the code names, and the round around it.
 
-use std::{os::unix::fs::FileExt, path::Path, time::Duration};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::{
     run::{Point, Run},
     support::{
-        at_rest::Image,
+        at_rest::{Image, flip_page, main_file},
         clock::now,
         pair::{wait_role, wait_state},
         server::Server,
@@ -178,8 +178,11 @@ impl Run {
         self.end_operator();
         self.disarm(on_principal);
         // It may have come there a moment after it was given up.
-        let passed = self.on(side).log().matches(&told).count() > before;
-        assert!(passed || !died, "it died of the point, and of nothing else");
+        let deaths = self.on(side).log().matches(&told).count() - before;
+        assert!(
+            deaths == 1 || (deaths == 0 && !died),
+            "it died of the point, and of nothing else: {deaths}"
+        );
         if scene == Scene::Segment {
             self.put_back(side);
         }
@@ -189,7 +192,7 @@ impl Run {
             let list = healed.pair.mirror.cli_ok(&["orphans", "list", "--json"]);
             assert!(list.contains("\"main\""), "the orphans are kept: {list}");
         }
-        (healed, passed)
+        (healed, deaths == 1)
     }
 
     fn on(&self, side: Side) -> &Server {
@@ -209,9 +212,9 @@ impl Run {
                 self.fill_calm();
                 let victim = self.victim(side == Principal);
                 victim.terminate();
-                let path = victim.data().join("1.db");
+                let path = main_file(victim);
                 let pages = std::fs::metadata(&path).unwrap().len() / 4096;
-                (pages / 2..pages).step_by(3).for_each(|page| flip(&path, page));
+                (pages / 2..pages).step_by(3).for_each(|page| flip_page(&path, page));
             }
             Scene::Seed => {
                 self.pair.principal.cli_ok(&["mirror", "stop", "--yes"]);
@@ -341,7 +344,7 @@ impl Run {
         let log = victim.log();
         let named = path.file_name().unwrap().to_str().unwrap();
         assert!(log.contains("is damaged at byte") && log.contains(named), "{status}: {log}");
-        flip(&path, 3);
+        flip_page(&path, 3);
     }
 
     /// One step of a scene. Whoever is asked may die meanwhile: that is what this is for.
@@ -368,7 +371,7 @@ impl Run {
             Scene::Segment => {
                 if turn == 0 {
                     self.bulk();
-                    flip(&oldest_segment(self.on(side)), 3);
+                    flip_page(&oldest_segment(self.on(side)), 3);
                 }
                 scrub(self.on(side));
             }
@@ -398,13 +401,4 @@ fn oldest_segment(server: &Server) -> std::path::PathBuf {
     let segments = listing.map(|entry| entry.unwrap().path());
     let named = |path: &std::path::PathBuf| path.to_str().unwrap().contains("journal-");
     segments.filter(named).min().expect("there is a journal")
-}
-
-/// Flips a bit in the middle of a page, as a disk would. Page 1 is number 1.
-fn flip(path: &Path, page: u64) {
-    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-    let at = (page - 1) * 4096 + 2000;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 16], at).unwrap();
 }

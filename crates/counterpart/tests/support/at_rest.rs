@@ -20,6 +20,11 @@ pub fn flip(path: &Path, at: u64, bit: u32) {
     file.write_all_at(&[byte[0] ^ (1 << bit)], at).unwrap();
 }
 
+/// Flips a bit in the middle of a page of 4,096 bytes. Page 1 is number 1.
+pub fn flip_page(path: &Path, page: u64) {
+    flip(path, (page - 1) * 4096 + 2000, 4);
+}
+
 /// A database's file as it once was, with its own map: each page is what its map says, and the whole is not what the
 /// journal says any more.
 pub struct Image {
