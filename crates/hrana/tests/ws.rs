@@ -479,6 +479,36 @@ async fn a_request_under_way_is_answered_before_the_server_stops() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_on_sending_hears_why_its_connection_ends() {
+    let server = server().await;
+    let mut client = with_stream(&server).await;
+    client.start(execute(1, "GATE")).await;
+    until(|| server.fake.noted().contains(&"GATE".to_owned())).await;
+    let hrana = server.hrana.clone();
+    let stopped = tokio::spawn(async move { hrana.shut_down().await });
+    let mut late = Client::connect(server.address, "/", "hrana3").await.unwrap();
+    assert_eq!(late.closed().await.0, 1001);
+    // The server takes no more requests, and what arrives now would lie unread in its socket.
+    client.send_raw(Message::Ping(Vec::new().into())).await;
+    server.fake.open_gate();
+    assert_eq!(client.receive().await["type"], "response_ok");
+    for _ in 0..100 {
+        client.send_raw(Message::Ping(Vec::new().into())).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.closed().await.0, 1001);
+    stopped.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_answer_a_close_holds_up_nothing() {
+    let server = server().await;
+    let _client = with_stream(&server).await;
+    server.hrana.shut_down().await;
+    assert_eq!(server.fake.open_streams(), 0);
+}
+
+#[tokio::test]
 async fn a_web_page_of_another_site_is_refused_a_connection() {
     let server = server().await;
     for (origin, welcome) in [("http://evil.example", false), ("http://127.0.0.1:5173", true)] {

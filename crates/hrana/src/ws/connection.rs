@@ -13,12 +13,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite;
 
 use super::close::Close;
@@ -31,6 +32,9 @@ use crate::{Error, Server, Target, Version, codes};
 /// Pings without any message in return after which a client is taken for dead. Without this, a
 /// client whose machine lost its network would keep its streams until the end of time.
 const SILENT_PINGS: u32 = 3;
+
+/// How long the server waits for a client to hear that its connection is closed.
+const PARTING: Duration = Duration::from_secs(1);
 
 struct Connection<S: Server> {
     app: Arc<App<S>>,
@@ -112,8 +116,22 @@ pub(super) async fn run<S: Server>(
         }
     };
     tracing::debug!(code = close.code, "closing a connection: {}", close.reason);
-    // The client may be gone already; then there is nobody to tell.
-    drop(socket.send(Message::Close(Some(close.into_frame()))).await);
+    drop(connection);
+    part(socket, close).await;
+}
+
+/// Says why the connection ends, and reads on until the client has heard it: a socket that is closed with
+/// unread bytes in it, and a pong is enough, is reset, and a reset can overtake the last answers.
+async fn part(mut socket: WebSocket, close: Close) {
+    let parting = async {
+        // The client may be gone already; then there is nobody to tell.
+        if socket.send(Message::Close(Some(close.into_frame()))).await.is_ok() {
+            while let Some(Ok(_)) = socket.recv().await {}
+        }
+    };
+    if timeout(PARTING, parting).await.is_err() {
+        tracing::debug!("a client did not answer that its connection is closed");
+    }
 }
 
 impl<S: Server> Connection<S> {

@@ -76,11 +76,12 @@ impl Client {
         }
     }
 
-    /// The code and reason with which the server closed.
+    /// The code and reason with which the server closed; it is told that they were heard.
     pub async fn closed(&mut self) -> (u16, String) {
         loop {
             match self.receive_raw().await {
                 Some(Message::Close(Some(frame))) => {
+                    while let Some(Ok(_)) = self.socket.next().await {}
                     return (frame.code.into(), frame.reason.to_string());
                 }
                 Some(Message::Ping(_)) => {}
