@@ -9,6 +9,7 @@ use common::until;
 use common::ws::Client;
 use counterpart_hrana::Limits;
 use serde_json::{Value as Json, json};
+use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
@@ -460,10 +461,9 @@ async fn shutting_down_closes_connections_and_those_that_come_later() {
     until(|| server.fake.open_streams() == 0).await;
 }
 
-#[tokio::test]
-async fn a_request_under_way_is_answered_before_the_server_stops() {
-    let server = server().await;
-    let mut client = with_stream(&server).await;
+/// A client whose request waits for the gate while the server stops, which takes until the gate is open.
+async fn stopped_in_a_request(server: &TestServer) -> (Client, JoinHandle<()>) {
+    let mut client = with_stream(server).await;
     client.start(execute(1, "GATE")).await;
     until(|| server.fake.noted().contains(&"GATE".to_owned())).await;
     let hrana = server.hrana.clone();
@@ -471,6 +471,13 @@ async fn a_request_under_way_is_answered_before_the_server_stops() {
     // The connection has heard of it when it reads nothing more.
     let mut late = Client::connect(server.address, "/", "hrana3").await.unwrap();
     assert_eq!(late.closed().await.0, 1001);
+    (client, stopped)
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_before_the_server_stops() {
+    let server = server().await;
+    let (mut client, stopped) = stopped_in_a_request(&server).await;
     assert!(!stopped.is_finished(), "a request is under way");
     server.fake.open_gate();
     assert_eq!(client.receive().await["type"], "response_ok");
@@ -481,13 +488,7 @@ async fn a_request_under_way_is_answered_before_the_server_stops() {
 #[tokio::test]
 async fn a_client_that_goes_on_sending_hears_why_its_connection_ends() {
     let server = server().await;
-    let mut client = with_stream(&server).await;
-    client.start(execute(1, "GATE")).await;
-    until(|| server.fake.noted().contains(&"GATE".to_owned())).await;
-    let hrana = server.hrana.clone();
-    let stopped = tokio::spawn(async move { hrana.shut_down().await });
-    let mut late = Client::connect(server.address, "/", "hrana3").await.unwrap();
-    assert_eq!(late.closed().await.0, 1001);
+    let (mut client, stopped) = stopped_in_a_request(&server).await;
     // The server takes no more requests, and what arrives now would lie unread in its socket.
     client.send_raw(Message::Ping(Vec::new().into())).await;
     server.fake.open_gate();
