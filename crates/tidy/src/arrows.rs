@@ -27,6 +27,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("counterpart-tidy", &[]),
+    // What bench/run measures with: clients, and the parts of a commit without them.
+    ("counterpart-bench", &["counterpart-core", "counterpart-engine", "counterpart-journal"]),
+    // Its own workspace, around the same parts.
+    ("counterpart-micro", &["counterpart-core", "counterpart-engine", "counterpart-hrana"]),
     // Its own workspace, around whatever parses bytes from outside.
     ("counterpart-fuzz", &["counterpart-core", "counterpart-hrana", "counterpart-journal"]),
     // Its own workspace, around the real core and node.

@@ -22,7 +22,7 @@ pub struct Text {
 }
 
 /// Folders with workspaces. Only the first has to exist.
-const WORKSPACES: [&str; 4] = [".", "sim", "bench", "fuzz"];
+const WORKSPACES: [&str; 4] = [".", "sim", "bench/micro", "fuzz"];
 
 /// The root of the checkout.
 pub fn root() -> PathBuf {

@@ -1,0 +1,158 @@
+//! The server's parts in this process, without clients: capture and journal, and applying what a journal holds.
+
+use std::{path::Path, sync::Arc};
+
+use clap::Args;
+use counterpart_core::{
+    DatabaseId, Epoch, Lsn, PageSize, ServerId, SessionId, UnixMicros, record::Record,
+};
+use counterpart_engine::{Applier, Connection, Database, DatabaseMap, Options, Statement, Value};
+use counterpart_journal::{Config, Journal, RealDisk};
+use serde_json::json;
+
+use crate::{Failure, clock, dice::Dice, work::ROWS};
+
+/// Journal bytes between two checkpoints, as the server's default has it.
+const CHECKPOINT: u64 = 64 << 20;
+
+/// Journal bytes that a mirror applies in one SQLite transaction at most.
+const STEP: usize = 4 << 20;
+
+/// What both take.
+#[derive(Args)]
+pub struct InsideArgs {
+    /// An empty directory
+    #[arg(long)]
+    directory: std::path::PathBuf,
+    /// Commits
+    #[arg(long, default_value_t = 200_000)]
+    commits: u64,
+}
+
+fn failed(error: impl std::error::Error) -> Failure {
+    Failure::Part(error.to_string())
+}
+
+fn create(path: &Path) -> Result<Database, Failure> {
+    let (id, size) = (DatabaseId(1), PageSize::DEFAULT);
+    Database::create_file(path, size).map_err(failed)?;
+    let (map, _) =
+        DatabaseMap::open(path, &path.with_extension("map"), id, size).map_err(failed)?;
+    map.rebuild(Lsn(0), &mut |_, _| {}).map_err(failed)?;
+    Database::open(path, id, Options::default()).map_err(failed)
+}
+
+fn journal(directory: &Path) -> Result<Journal, Failure> {
+    let config = Config { retention_bytes: u64::MAX, ..Config::default() };
+    let disk = Arc::new(RealDisk);
+    let path = directory.join("journal");
+    std::fs::create_dir_all(&path)?;
+    let (journal, _) =
+        Journal::open(disk, &path, config, SessionId(1), Box::new(|_| {})).map_err(failed)?;
+    journal.set_epoch(Epoch { term: 1, start: 1, server: ServerId(1) });
+    Ok(journal)
+}
+
+/// One writer before a journal.
+struct Writer {
+    database: Database,
+    connection: Connection,
+    journal: Journal,
+    dice: Dice,
+    since_checkpoint: u64,
+}
+
+impl Writer {
+    fn new(directory: &Path) -> Result<Writer, Failure> {
+        let database = create(&directory.join("1.db"))?;
+        let connection = database.checkout().map_err(failed)?;
+        let journal = journal(directory)?;
+        let mut writer =
+            Writer { database, connection, journal, dice: Dice::new(1), since_checkpoint: 0 };
+        writer.commit("create table acc(id integer primary key, bal int, filler text)", vec![])?;
+        writer.commit(
+            "with recursive n(i) as (select 1 union all select i+1 from n where i<?)
+             insert into acc select i, 0, hex(randomblob(42)) from n",
+            vec![Value::Integer(ROWS.cast_signed())],
+        )?;
+        Ok(writer)
+    }
+
+    /// One commit into the journal; waits for no disk, but at checkpoints.
+    fn commit(&mut self, sql: &str, args: Vec<Value>) -> Result<(), Failure> {
+        self.connection.execute(&Statement::with(sql, args), 1 << 20).map_err(failed)?;
+        let journal = &self.journal;
+        let captured = self
+            .database
+            .capture(&self.connection, UnixMicros(1), &mut |draft| journal.append(draft))
+            .map_err(failed)?;
+        self.since_checkpoint += captured.map_or(0, |captured| captured.bytes);
+        if self.since_checkpoint >= CHECKPOINT {
+            self.since_checkpoint = 0;
+            journal.wait_hardened(journal.last()).map_err(failed)?;
+            self.database.checkpoint().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn update(&mut self) -> Result<(), Failure> {
+        let id = (self.dice.below(ROWS) + 1).cast_signed();
+        let args = vec![Value::Integer(1), Value::Integer(id)];
+        self.commit("update acc set bal=bal+? where id=?", args)
+    }
+}
+
+/// Measures one writer that does not wait for the disk, until the disk has all.
+///
+/// # Errors
+/// What a part says.
+pub fn capture(args: &InsideArgs) -> Result<serde_json::Value, Failure> {
+    let mut writer = Writer::new(&args.directory)?;
+    let (bytes, begun) = (writer.journal.bytes_after(Lsn::ZERO), clock::now());
+    (0..args.commits).try_for_each(|_| writer.update())?;
+    writer.journal.wait_hardened(writer.journal.last()).map_err(failed)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let bytes = writer.journal.bytes_after(Lsn::ZERO) - bytes;
+    Ok(json!({
+        "rate": args.commits as f64 / seconds,
+        "failed": 0,
+        "bytes_per_commit": bytes as f64 / args.commits as f64,
+    }))
+}
+
+/// Measures applying what a journal holds, in steps of the size that a mirror takes.
+///
+/// # Errors
+/// What a part says.
+pub fn apply(args: &InsideArgs) -> Result<serde_json::Value, Failure> {
+    let mut writer = Writer::new(&args.directory)?;
+    let loaded = writer.journal.last();
+    (0..args.commits).try_for_each(|_| writer.update())?;
+    let journal = &writer.journal;
+    journal.wait_hardened(journal.last()).map_err(failed)?;
+
+    let path = args.directory.join("2.db");
+    let mirror = create(&path)?;
+    let mut applier = Applier::open(&path).map_err(failed)?;
+    let mut after = Lsn::ZERO;
+    let mut next = |until: Lsn| -> Result<(), Failure> {
+        let mut bytes = 0;
+        while after < until {
+            let mut records = journal.read_records(after, STEP).map_err(failed)?;
+            records.retain(|record| record.lsn() <= until);
+            after = records.last().map_or(until, Record::lsn);
+            applier.apply(&records).map_err(failed)?;
+            bytes += records.iter().map(|record| record.bytes().len() as u64).sum::<u64>();
+            if bytes >= CHECKPOINT {
+                bytes = 0;
+                mirror.checkpoint().map_err(failed)?;
+            }
+        }
+        Ok(())
+    };
+    next(loaded)?;
+    let begun = clock::now();
+    next(journal.last())?;
+    let rate = args.commits as f64 / begun.elapsed().as_secs_f64();
+    Ok(json!({ "rate": rate, "failed": 0 }))
+}

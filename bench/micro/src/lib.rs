@@ -1,0 +1,1 @@
+//! Nothing: what is measured is in the other crates, and how is in `benches/parts`.
