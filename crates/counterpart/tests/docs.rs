@@ -44,6 +44,8 @@ fn root() -> PathBuf {
 fn documents() -> Vec<PathBuf> {
     let chapters = std::fs::read_dir(root().join("docs/src")).unwrap();
     let mut all: Vec<PathBuf> = chapters.map(|entry| entry.unwrap().path()).collect();
+    // Beside them are pictures and figures.
+    all.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
     all.sort();
     all.insert(0, root().join("README.md"));
     all
