@@ -10,7 +10,8 @@ use counterpart_hrana::{
     ChosenBy, CursorSink, Error, ErrorKind, Program, Server, SinkClosed, Statement, Stream, Target,
     proto::{
         Batch, BatchCond, BatchResult, BatchStep, Col, CursorEntry, DescribeCol, DescribeParam,
-        DescribeResult, Error as WireError, Stmt, StmtResult, StreamRequest, StreamResponse, Value,
+        DescribeResult, Error as WireError, NamedArg, Stmt, StmtResult, StreamRequest,
+        StreamResponse, Value,
     },
 };
 use counterpart_node::{BatchSink, ClientStream, Condition, Node, Refusal, Step};
@@ -90,11 +91,11 @@ impl NodeStream {
     async fn elsewhere(
         &mut self,
         error: engine::SqlError,
-        request: StreamRequest,
+        request: impl FnOnce() -> StreamRequest,
     ) -> Result<StreamResponse, Error> {
         match self.stream.moved_to() {
             Some(url) => {
-                self.forwarder.forward(&url, self.stream.database().as_str(), request).await
+                self.forwarder.forward(&url, self.stream.database().as_str(), request()).await
             }
             None => Err(failed(error)),
         }
@@ -111,22 +112,26 @@ fn mismatched() -> Error {
 
 impl Stream for NodeStream {
     async fn execute(&mut self, statement: Statement) -> Result<StmtResult, Error> {
-        let kept = StreamRequest::Execute { stmt: to_stmt(&statement) };
-        match self.stream.execute(to_engine(statement)).await {
+        let statement = Arc::new(to_engine(statement));
+        match self.stream.execute(Arc::clone(&statement)).await {
             Ok(result) => Ok(to_wire(result)),
-            Err(error) => match self.elsewhere(error, kept).await? {
-                StreamResponse::Execute { result } => Ok(result),
-                _ => Err(mismatched()),
-            },
+            Err(error) => {
+                let request = || StreamRequest::Execute { stmt: to_stmt(&statement) };
+                match self.elsewhere(error, request).await? {
+                    StreamResponse::Execute { result } => Ok(result),
+                    _ => Err(mismatched()),
+                }
+            }
         }
     }
 
     async fn batch(&mut self, batch: Program) -> Result<BatchResult, Error> {
-        let kept = StreamRequest::Batch { batch: to_batch(&batch) };
-        let outcome = match self.stream.batch(to_steps(batch)).await {
+        let steps = to_steps(batch);
+        let outcome = match self.stream.batch(Arc::clone(&steps)).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                return match self.elsewhere(error, kept).await? {
+                let request = || StreamRequest::Batch { batch: to_batch(&steps) };
+                return match self.elsewhere(error, request).await? {
                     StreamResponse::Batch { result } => Ok(result),
                     _ => Err(mismatched()),
                 };
@@ -150,11 +155,10 @@ impl Stream for NodeStream {
     }
 
     async fn sequence(&mut self, sql: Arc<str>) -> Result<(), Error> {
-        let kept = StreamRequest::Sequence { sql: Some(sql.as_ref().to_owned()), sql_id: None };
-        match self.stream.sequence(sql).await {
-            Ok(()) => Ok(()),
-            Err(error) => self.elsewhere(error, kept).await.map(drop),
-        }
+        let Err(error) = self.stream.sequence(Arc::clone(&sql)).await else { return Ok(()) };
+        let request =
+            || StreamRequest::Sequence { sql: Some(sql.as_ref().to_owned()), sql_id: None };
+        self.elsewhere(error, request).await.map(drop)
     }
 
     async fn describe(&mut self, sql: Arc<str>) -> Result<DescribeResult, Error> {
@@ -184,27 +188,33 @@ fn failed(error: engine::SqlError) -> Error {
     Error::new(kind_of(&error.code), error.code, error.message)
 }
 
-fn to_stmt(statement: &Statement) -> Stmt {
+fn to_stmt(statement: &engine::Statement) -> Stmt {
+    let args = &statement.args;
+    let value = |value: &engine::Value| value_out(value.clone());
     Stmt {
         sql: Some(statement.sql.as_ref().to_owned()),
         sql_id: None,
-        args: statement.args.clone(),
-        named_args: statement.named_args.clone(),
+        args: args.positional.iter().map(value).collect(),
+        named_args: args
+            .named
+            .iter()
+            .map(|(name, given)| NamedArg { name: name.clone(), value: value(given) })
+            .collect(),
         want_rows: Some(statement.want_rows),
     }
 }
 
-fn to_batch(program: &Program) -> Batch {
-    let step = |step: &counterpart_hrana::Step| BatchStep {
-        condition: step.condition.clone(),
+fn to_batch(steps: &[Step]) -> Batch {
+    let step = |step: &Step| BatchStep {
+        condition: step.condition.as_ref().map(condition_out),
         stmt: to_stmt(&step.statement),
     };
-    Batch { steps: program.steps.iter().map(step).collect() }
+    Batch { steps: steps.iter().map(step).collect() }
 }
 
 fn to_engine(statement: Statement) -> engine::Statement {
     engine::Statement {
-        sql: statement.sql.as_ref().to_owned(),
+        sql: statement.sql,
         args: engine::Args {
             positional: statement.args.into_iter().map(value_in).collect(),
             named: statement
@@ -250,7 +260,7 @@ fn to_wire(result: engine::StatementResult) -> StmtResult {
     }
 }
 
-fn to_steps(program: Program) -> Vec<Step> {
+fn to_steps(program: Program) -> Arc<[Step]> {
     let steps = program.steps.into_iter();
     steps
         .map(|step| Step {
@@ -270,6 +280,18 @@ fn condition_in(condition: BatchCond) -> Condition {
         BatchCond::And { conds } => Condition::And(all(conds)),
         BatchCond::Or { conds } => Condition::Or(all(conds)),
         BatchCond::IsAutocommit => Condition::IsAutocommit,
+    }
+}
+
+fn condition_out(condition: &Condition) -> BatchCond {
+    let all = |conditions: &[Condition]| conditions.iter().map(condition_out).collect();
+    match condition {
+        Condition::Ok(step) => BatchCond::Ok { step: wire_step(*step) },
+        Condition::Error(step) => BatchCond::Error { step: wire_step(*step) },
+        Condition::Not(condition) => BatchCond::Not { cond: Box::new(condition_out(condition)) },
+        Condition::And(conditions) => BatchCond::And { conds: all(conditions) },
+        Condition::Or(conditions) => BatchCond::Or { conds: all(conditions) },
+        Condition::IsAutocommit => BatchCond::IsAutocommit,
     }
 }
 

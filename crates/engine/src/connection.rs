@@ -47,6 +47,8 @@ pub struct Connection {
     scope: Arc<ScopeCell>,
     slot: Arc<ReaderSlot>,
     pub(crate) marked: bool,
+    /// Of all connections that are idle it wrote last.
+    pub(crate) wrote: bool,
     read_only_transaction: bool,
     now: UnixMicros,
 }
@@ -91,6 +93,7 @@ impl Connection {
             scope,
             slot,
             marked: false,
+            wrote: false,
             read_only_transaction: false,
             now: UnixMicros::default(),
         })
@@ -282,6 +285,7 @@ impl Connection {
         self.check_writable(prepared.class)?;
         prepared.bind(&statement.args)?;
         let may_commit = prepared.class.needs_permit() || self.is_writing();
+        self.wrote |= may_commit;
         self.hooks.begin(self.now, may_commit, &self.slot);
         self.guard.reset();
         // Within a transaction it fails, and commits nothing.

@@ -279,13 +279,23 @@ impl Database {
     /// # Errors
     /// What SQLite says when a new one cannot be opened.
     pub fn checkout(&self) -> Result<Connection, SqlError> {
+        self.checkout_for(false)
+    }
+
+    /// An idle connection, or a new one: for writing, the one that wrote last if it is idle. The others must read anew
+    /// what they had cached, because somebody else has changed it.
+    ///
+    /// # Errors
+    /// As [`checkout`](Self::checkout).
+    pub fn checkout_for(&self, writing: bool) -> Result<Connection, SqlError> {
         if self.shared.is_shut.load(SeqCst) {
             return Err(shut());
         }
-        match self.lock_idle().pop() {
-            Some(connection) => Ok(connection),
-            None => Connection::open(&self.shared),
-        }
+        let mut idle = self.lock_idle();
+        let fitting = idle.iter().rposition(|connection| connection.wrote == writing);
+        let taken = fitting.map(|place| idle.remove(place)).or_else(|| idle.pop());
+        drop(idle);
+        taken.map_or_else(|| Connection::open(&self.shared), Ok)
     }
 
     /// Takes a connection back. An open transaction is rolled back; a marked connection is closed.
@@ -298,6 +308,9 @@ impl Database {
             return;
         }
         let mut idle = self.lock_idle();
+        if connection.wrote {
+            idle.iter_mut().for_each(|other| other.wrote = false);
+        }
         if idle.len() < self.shared.options.idle_connections {
             idle.push(connection);
         }

@@ -1,6 +1,6 @@
 //! What goes into a statement and what comes out of it, free of SQLite's types.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use crate::error::SqlError;
 
@@ -85,10 +85,10 @@ pub struct Args {
 }
 
 /// One SQL statement to run.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
     /// Exactly one statement; whitespace, comments and semicolons around it are fine.
-    pub sql: String,
+    pub sql: Arc<str>,
     /// Its arguments.
     pub args: Args,
     /// Whether rows are wanted; without, the statement runs to its end and its rows are dropped.
@@ -98,13 +98,13 @@ pub struct Statement {
 impl Statement {
     /// A statement without arguments whose rows are wanted.
     #[must_use]
-    pub fn new(sql: impl Into<String>) -> Statement {
+    pub fn new(sql: impl Into<Arc<str>>) -> Statement {
         Statement { sql: sql.into(), args: Args::default(), want_rows: true }
     }
 
     /// A statement with positional arguments whose rows are wanted.
     #[must_use]
-    pub fn with(sql: impl Into<String>, positional: Vec<Value>) -> Statement {
+    pub fn with(sql: impl Into<Arc<str>>, positional: Vec<Value>) -> Statement {
         let args = Args { positional, named: Vec::new() };
         Statement { sql: sql.into(), args, want_rows: true }
     }

@@ -18,7 +18,7 @@ fn connection() -> (Principal, Connection) {
 
 fn with_args(sql: &str, positional: Vec<Value>, named: Vec<(&str, Value)>) -> Statement {
     let named = named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Statement { sql: sql.to_owned(), args: Args { positional, named }, want_rows: true }
+    Statement { sql: sql.into(), args: Args { positional, named }, want_rows: true }
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn thousands_of_arguments_by_name_each_find_their_parameter() {
     let sql = format!("SELECT sum(column1) FROM (VALUES (:{}))", names.join("),(:"));
     let named = (0..).zip(&names).map(|(i, name)| (name.clone(), Value::Integer(i))).collect();
     let args = Args { positional: vec![], named };
-    let statement = Statement { sql, args, want_rows: true };
+    let statement = Statement { sql: sql.into(), args, want_rows: true };
     let sum = 30_000 * 29_999 / 2;
     assert_eq!(c.execute(&statement, u64::MAX).unwrap().rows, [[Value::Integer(sum)]]);
 }

@@ -23,10 +23,13 @@ pub struct Confirmations {
     waiting: Mutex<Waiting>,
 }
 
+/// What is done once a position is final, or known never to be confirmed by this server.
+type Then = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
+
 #[derive(Default)]
 struct Waiting {
     /// Keyed by position, then by order of arrival.
-    by_lsn: BTreeMap<(Lsn, u64), oneshot::Sender<Result<(), Refusal>>>,
+    by_lsn: BTreeMap<(Lsn, u64), Then>,
     arrivals: u64,
     /// Set when nothing further will be confirmed by this server as it is now.
     ended: Option<Refusal>,
@@ -45,9 +48,8 @@ impl Confirmations {
     /// The refusal given to [`end`](Self::end), when this server will not confirm `lsn` any more.
     pub async fn wait(&self, lsn: Lsn) -> Result<(), Refusal> {
         match self.register(lsn) {
-            Ok(None) => Ok(()),
-            Ok(Some(woken)) => woken.await.unwrap_or_else(|_gone| Err(Refusal::stopping())),
-            Err(refusal) => Err(refusal),
+            None => Ok(()),
+            Some(woken) => woken.await.unwrap_or_else(|_gone| Err(Refusal::stopping())),
         }
     }
 
@@ -57,34 +59,41 @@ impl Confirmations {
     /// As [`wait`](Self::wait).
     pub fn wait_blocking(&self, lsn: Lsn) -> Result<(), Refusal> {
         match self.register(lsn) {
-            Ok(None) => Ok(()),
-            Ok(Some(woken)) => {
-                woken.blocking_recv().unwrap_or_else(|_gone| Err(Refusal::stopping()))
-            }
-            Err(refusal) => Err(refusal),
+            None => Ok(()),
+            Some(woken) => woken.blocking_recv().unwrap_or_else(|_gone| Err(Refusal::stopping())),
         }
     }
 
-    fn register(
-        &self,
-        lsn: Lsn,
-    ) -> Result<Option<oneshot::Receiver<Result<(), Refusal>>>, Refusal> {
+    fn register(&self, lsn: Lsn) -> Option<oneshot::Receiver<Result<(), Refusal>>> {
         if lsn <= self.commit_lsn() {
-            return Ok(None);
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        // A client that has gone does not need its answer.
+        self.then(lsn, move |confirmed| drop(sender.send(confirmed)));
+        Some(receiver)
+    }
+
+    /// Calls `then` once `lsn` is final, or with the refusal given to [`end`](Self::end): now, if that is known, or later
+    /// on the thread that finds out. It must be quick, and never ask for confirmations itself.
+    pub fn then(&self, lsn: Lsn, then: impl FnOnce(Result<(), Refusal>) + Send + 'static) {
+        if lsn <= self.commit_lsn() {
+            return then(Ok(()));
         }
         let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
         // Again under the lock: `advance` may have passed between the check and here.
-        if lsn <= self.commit_lsn() {
-            return Ok(None);
-        }
-        if let Some(refusal) = &waiting.ended {
-            return Err(refusal.clone());
-        }
-        let (sender, receiver) = oneshot::channel();
-        let arrival = waiting.arrivals;
-        waiting.arrivals += 1;
-        waiting.by_lsn.insert((lsn, arrival), sender);
-        Ok(Some(receiver))
+        let known = match &waiting.ended {
+            _ if lsn <= self.commit_lsn() => Ok(()),
+            Some(refusal) => Err(refusal.clone()),
+            None => {
+                let arrival = waiting.arrivals;
+                waiting.arrivals += 1;
+                waiting.by_lsn.insert((lsn, arrival), Box::new(then));
+                return;
+            }
+        };
+        drop(waiting);
+        then(known);
     }
 
     /// Everything up to `lsn` has become final; wakes exactly those who waited for it.
@@ -97,9 +106,8 @@ impl Confirmations {
         let later = waiting.by_lsn.split_off(&(lsn.next(), 0));
         let due = std::mem::replace(&mut waiting.by_lsn, later);
         drop(waiting);
-        for woken in due.into_values() {
-            // A client that has gone does not need its answer.
-            let _gone = woken.send(Ok(()));
+        for then in due.into_values() {
+            then(Ok(()));
         }
     }
 
@@ -110,8 +118,8 @@ impl Confirmations {
         waiting.ended = Some(refusal.clone());
         let all = std::mem::take(&mut waiting.by_lsn);
         drop(waiting);
-        for woken in all.into_values() {
-            let _gone = woken.send(Err(refusal.clone()));
+        for then in all.into_values() {
+            then(Err(refusal.clone()));
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     control::CatalogEntry, gate::JournalGate, quarantine::Quarantine, refusal::Refusal,
-    visibility::Visibility,
+    stream::Lane, visibility::Visibility,
 };
 
 /// One open database.
@@ -30,6 +30,8 @@ pub struct Hosted {
     pub engine: engine::Database,
     /// Whoever writes holds this, one at a time, in the order of asking.
     pub permit: Arc<Semaphore>,
+    /// Writes that wait for their turn.
+    pub lane: Lane,
     /// What readers can have seen.
     pub visibility: Arc<Visibility>,
     /// The newest LSN that is in the `-wal` but perhaps not in the database file; 0 when all is in the file.
@@ -63,6 +65,7 @@ impl Hosted {
             name: entry.name.clone(),
             engine,
             permit: Arc::new(Semaphore::new(1)),
+            lane: Lane::default(),
             visibility,
             unchecked: AtomicU64::new(0),
             changed: AtomicU64::new(0),

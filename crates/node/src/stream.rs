@@ -6,11 +6,15 @@
 mod batch;
 mod held;
 mod job;
+mod lane;
 mod stop;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 pub use batch::{BatchOutcome, BatchSink, Condition, Step};
@@ -20,7 +24,12 @@ use held::HeldGuard;
 pub use held::OpenTransactions;
 pub(crate) use held::Slot;
 use job::{Batch, Describe, Desk, Execute, Flow, Job, Permit, Sequence};
-use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
+pub use lane::Lane;
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 use crate::{admission::Door, databases::Hosted, refusal::Refusal, shared::Shared};
 
@@ -60,7 +69,10 @@ impl ClientStream {
     ///
     /// # Errors
     /// SQLite's or ours, by code.
-    pub async fn execute(&mut self, statement: Statement) -> Result<StatementResult, SqlError> {
+    pub async fn execute(
+        &mut self,
+        statement: Arc<Statement>,
+    ) -> Result<StatementResult, SqlError> {
         let limit = self.limit();
         let job = self.answer(Execute { statement, limit, result: None }).await?;
         job.result.expect("a job that is done has its result")
@@ -70,7 +82,7 @@ impl ClientStream {
     ///
     /// # Errors
     /// What hinders the batch as a whole; a failing step is part of the outcome.
-    pub async fn batch(&mut self, steps: Vec<Step>) -> Result<BatchOutcome, SqlError> {
+    pub async fn batch(&mut self, steps: Arc<[Step]>) -> Result<BatchOutcome, SqlError> {
         let sink = batch::Collect::new(steps.len(), self.limit());
         let job = self.answer(Batch { steps, ended: Vec::new(), sink, turn: None }).await?;
         Ok(job.sink.outcome)
@@ -82,7 +94,7 @@ impl ClientStream {
     /// What hinders the batch as a whole.
     pub async fn cursor(
         &mut self,
-        steps: Vec<Step>,
+        steps: Arc<[Step]>,
         sink: impl BatchSink + 'static,
     ) -> Result<(), SqlError> {
         // Each may hold a thread for as long as its client reads, and threads are needed to end what they wait for.
@@ -123,6 +135,10 @@ impl ClientStream {
     /// Ends the stream and rolls back what is open.
     pub async fn close(self) {
         let mut held = self.slot.lock().await;
+        if held.connection.is_none() {
+            // Nothing to roll back: most requests open a stream, use it once and close it.
+            return held.release();
+        }
         let rollback = move || held.release();
         // Only a panic in SQLite's rollback could fail this, and then the connection is gone as well.
         let _ended = spawn_blocking(rollback).await;
@@ -155,11 +171,16 @@ impl ClientStream {
     /// Does a job and waits until what it reveals is final.
     async fn answer<J: Job>(&self, job: J) -> Result<J, SqlError> {
         let era = self.shared.era();
-        let (job, outcome) = self.perform(job).await?;
-        let newest = self.slot.hosted.visibility.newest().await;
-        let position = outcome
-            .as_ref()
-            .map_or(newest, |committed| committed.map_or(newest, |lsn| lsn.max(newest)));
+        let held = self.usable().await.map_err(|refusal| SqlError::from(&refusal))?;
+        // When this future is dropped, the client has hung up: what runs is stopped.
+        let _watch = self.slot.stop.watch();
+        let door = self.shared.admission.now();
+        let alone = held.connection.is_none() && !matches!(door, Door::Closed(_));
+        let Done { job, outcome, confirmed } = if alone && job.expects_write() {
+            self.perform_in_lane(job, held).await?
+        } else {
+            self.perform(job, held, door).await?
+        };
         let changed = self.shared.era() != era;
         if changed && (self.slot.hosted.is_retired() || !self.shared.databases.is_available()) {
             // What the request saw belongs to another era, and is not known to stay.
@@ -167,56 +188,96 @@ impl ClientStream {
             let may_have_committed = !matches!(outcome, Ok(None));
             return Err((&overtaken(may_have_committed)).into());
         }
-        let waited = self.shared.confirmations.wait(position).await;
-        waited.map_err(|refusal| SqlError::from(&refusal))?;
+        let confirmed = match confirmed {
+            Confirmed::Known(confirmed) => confirmed,
+            Confirmed::Once(position) => self.shared.confirmations.wait(position).await,
+        };
+        confirmed.map_err(|refusal| SqlError::from(&refusal))?;
         outcome.map(|_committed| job)
+    }
+
+    /// Does a job that needs the write permit when its turn comes, and waits until what it reveals is final: both
+    /// wake this task together, once.
+    async fn perform_in_lane<J: Job>(&self, job: J, held: HeldGuard) -> Result<Done<J>, SqlError> {
+        let (tell, told) = oneshot::channel();
+        let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
+        let mut held = held;
+        let turn = move |granted| match granted {
+            Err(refusal) => {
+                // A client that has gone does not need its answer.
+                let _gone = tell.send(Err(refusal));
+                None
+            }
+            Ok(permit) => {
+                held.permit = Some(permit);
+                let Worked { job, held, outcome, spare } =
+                    work(&shared, &slot, job, held, Permit::Held);
+                let outcome = outcome.map(|(_done, committed)| committed);
+                // While the permit is held, nobody else's commit is on its way.
+                let newest = slot.hosted.visibility.last();
+                drop(held);
+                shared.confirmations.then(newest, move |confirmed| {
+                    let confirmed = Confirmed::Known(confirmed);
+                    drop(tell.send(Ok(Done { job, outcome, confirmed })));
+                });
+                spare
+            }
+        };
+        lane::enter(&self.shared, &self.slot.hosted, Box::new(turn));
+        match told.await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(refusal)) => {
+                self.moved.store(refusal.code() == "READ_ONLY_MIRROR", Ordering::Relaxed);
+                Err((&refusal).into())
+            }
+            // Its turn ended in a panic, and the journal is poisoned; or the runtime ends.
+            Err(_gone) => match self.shared.admission.now() {
+                Door::Closed(refusal) => Err((&refusal).into()),
+                Door::Open | Door::Hold => Err((&Refusal::stopping()).into()),
+            },
+        }
     }
 
     /// Does a job, with the write permit once it needs it.
     async fn perform<J: Job>(
         &self,
         mut job: J,
-    ) -> Result<(J, Result<Option<Lsn>, SqlError>), SqlError> {
-        let mut held = self.usable().await.map_err(|refusal| SqlError::from(&refusal))?;
-        // When this future is dropped, the client has hung up: what runs is stopped.
-        let _watch = self.slot.stop.watch();
-        let mut permit = match (&held.permit, self.shared.admission.now()) {
+        mut held: HeldGuard,
+        door: Door,
+    ) -> Result<Done<J>, SqlError> {
+        let mut permit = match (&held.permit, door) {
             (Some(_), _) => Permit::Held,
             (None, Door::Closed(refusal)) => Permit::Refused(refusal),
-            (None, _) if job.expects_write() => {
-                let permit = self.acquire(&mut held).await;
-                if let (Permit::Refused(refusal), None) = (&permit, &held.connection) {
-                    self.moved.store(refusal.code() == "READ_ONLY_MIRROR", Ordering::Relaxed);
-                    return Err(refusal.into());
-                }
-                permit
-            }
+            (None, _) if job.expects_write() => self.acquire(&mut held).await,
             (None, _) => Permit::NotHeld,
         };
         loop {
             let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
-            let worker = move || work(&shared, &slot, job, held, permit);
-            let Ok((returned, guard, outcome)) = spawn_blocking(worker).await else {
-                // The worker panicked: whether its commit reached the journal is unknown.
-                let refusal =
-                    self.shared.poison("a worker thread panicked while it executed a statement");
-                // Whoever waits for its capture must not wait for ever, nor be answered.
-                self.slot.hosted.visibility.end_capture(Some(Lsn(u64::MAX)));
-                return Err((&refusal).into());
+            let worker = move || Worked { spare: None, ..work(&shared, &slot, job, held, permit) };
+            let Ok(worked) = spawn_blocking(worker).await else {
+                return Err((&lane::panicked(&self.shared, &self.slot.hosted)).into());
             };
-            match outcome {
+            match worked.outcome {
                 Ok((Flow::NeedsPermit, _)) => {
-                    (job, held) = (returned, guard);
+                    (job, held) = (worked.job, worked.held);
                     permit = self.acquire(&mut held).await;
                 }
-                Ok((Flow::Done, committed)) => return Ok((returned, Ok(committed))),
-                Err(error) => return Ok((returned, Err(error))),
+                outcome => {
+                    drop(worked.held);
+                    let outcome = outcome.map(|(_done, committed)| committed);
+                    let newest = self.slot.hosted.visibility.newest().await;
+                    let committed = outcome.as_ref().ok().copied().flatten();
+                    let position = committed.map_or(newest, |lsn| lsn.max(newest));
+                    let confirmed = Confirmed::Once(position);
+                    return Ok(Done { job: worked.job, outcome, confirmed });
+                }
             }
         }
     }
 
     async fn acquire(&self, held: &mut HeldGuard) -> Permit {
-        match wait_permit(&self.shared, &self.slot.hosted).await {
+        let limit = self.shared.settings.permit_wait;
+        match wait_permit(&self.shared, &self.slot.hosted, limit).await {
             Ok(permit) => {
                 held.permit = Some(permit);
                 Permit::Held
@@ -224,6 +285,22 @@ impl ClientStream {
             Err(refusal) => Permit::Refused(refusal),
         }
     }
+}
+
+/// A job that was done.
+struct Done<J> {
+    job: J,
+    /// Its newest commit, or why it failed.
+    outcome: Result<Option<Lsn>, SqlError>,
+    confirmed: Confirmed,
+}
+
+/// Whether what a job reveals is final.
+enum Confirmed {
+    /// It is, or this server will not confirm it any more.
+    Known(Result<(), Refusal>),
+    /// Once this position is.
+    Once(Lsn),
 }
 
 impl Drop for ClientStream {
@@ -235,10 +312,11 @@ impl Drop for ClientStream {
     }
 }
 
-/// Waits for a database's write permit, in the order of asking.
-pub(crate) async fn wait_permit(
+/// Waits for a database's write permit, in the order of asking, for at most `limit`.
+async fn wait_permit(
     shared: &Shared,
     hosted: &Hosted,
+    limit: Duration,
 ) -> Result<OwnedSemaphorePermit, Refusal> {
     let turn = async {
         loop {
@@ -251,14 +329,13 @@ pub(crate) async fn wait_permit(
             }
         }
     };
-    let limit = shared.settings.permit_wait;
     timeout(limit, turn).await.unwrap_or_else(|_elapsed| {
         Err(Refusal::new(
             "SQLITE_BUSY",
             format!(
                 "the write permit of database {} was not free within {} s",
                 hosted.name,
-                limit.as_secs()
+                shared.settings.permit_wait.as_secs()
             ),
             "try again, and keep transactions short",
         ))
@@ -275,7 +352,14 @@ fn overtaken(may_have_committed: bool) -> Refusal {
     Refusal::not_confirmed(format!("{why}, before its transaction was confirmed"))
 }
 
-type Worked<J> = (J, HeldGuard, Result<(Flow, Option<Lsn>), SqlError>);
+/// What comes back from a job's time on a worker thread.
+struct Worked<J> {
+    job: J,
+    held: HeldGuard,
+    outcome: Result<(Flow, Option<Lsn>), SqlError>,
+    /// The write permit, if the stream need not keep it.
+    spare: Option<OwnedSemaphorePermit>,
+}
 
 /// A job's time on a worker thread.
 fn work<J: Job>(
@@ -303,7 +387,7 @@ fn work<J: Job>(
         Ok((flow, desk.committed))
     })();
     if matches!(outcome, Ok((Flow::NeedsPermit, _))) {
-        return (job, held, outcome);
+        return Worked { job, held, outcome, spare: None };
     }
     if was_open && !held.in_transaction() && slot.stop.is_stopped() {
         // A client that goes on with the stream must not believe that its transaction is still open.
@@ -311,6 +395,7 @@ fn work<J: Job>(
             "its client hung up during a statement, and its transaction ended with that",
         )));
     }
+    let spare = held.spare_permit();
     held.settle(&slot.hosted);
     if let Some(why) = expired {
         held.expire(why);
@@ -320,7 +405,7 @@ fn work<J: Job>(
     if held.connection.is_some() {
         shared.transactions.note(slot);
     }
-    (job, held, outcome)
+    Worked { job, held, outcome, spare }
 }
 
 #[cfg(test)]

@@ -124,19 +124,21 @@ impl Held {
     /// When SQLite can't open another connection.
     pub fn connection(&mut self, hosted: &Hosted) -> Result<&mut Connection, SqlError> {
         if self.connection.is_none() {
-            let mut connection = hosted.engine.checkout()?;
+            let mut connection = hosted.engine.checkout_for(self.permit.is_some())?;
             connection.begin_scope(self.scope);
             self.connection = Some(connection);
         }
         Ok(self.connection.as_mut().expect("just put there"))
     }
 
-    /// After a request: gives back what the stream need not keep.
+    /// After a request: the write permit, if the stream need not keep it.
+    pub fn spare_permit(&mut self) -> Option<OwnedSemaphorePermit> {
+        // Also in a transaction whose first write failed, because its snapshot is outdated, say.
+        if self.is_writing() { None } else { self.permit.take() }
+    }
+
+    /// After a request: gives back the connection, if the stream need not keep it.
     pub fn settle(&mut self, hosted: &Hosted) {
-        if !self.is_writing() {
-            // Also in a transaction whose first write failed, because its snapshot is outdated, say.
-            self.permit = None;
-        }
         if self.in_transaction() {
             return;
         }

@@ -197,7 +197,7 @@ fn seems_to_read(sql: &str) -> bool {
 
 /// One statement.
 pub(super) struct Execute {
-    pub(super) statement: Statement,
+    pub(super) statement: Arc<Statement>,
     pub(super) limit: u64,
     pub(super) result: Option<Result<StatementResult, SqlError>>,
 }
@@ -263,7 +263,7 @@ impl Job for Sequence {
 
 /// A batch, whose entries go to a sink.
 pub(super) struct Batch<S> {
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Arc<[Step]>,
     pub(super) ended: Vec<Ended>,
     pub(super) sink: S,
     /// A cursor's. Rows leave the server while the batch still runs, so it waits before the first of each step. The turn
