@@ -23,7 +23,7 @@
 //!              pages, one after the other:
 //!     0     4    page number
 //!     4     1    encoding: 0 image-raw, 1 image-lz4, 2 delta (an LZ4 block whose dictionary is the
-//!                page's previous version)
+//!                page's previous version; never page 1, whose counters differ from server to server)
 //!     5     3    length of the bytes that follow
 //!     8     m    bytes
 //! ```
@@ -31,14 +31,20 @@
 //! All numbers are little-endian. A record is encoded once: a [`Draft`] has everything but its place in the
 //! sequence; [`Draft::seal`] adds that and the checksum, and from then on the bytes never change.
 //!
+//! A delta builds on the page as the transaction before left it, so a page comes once in a transaction. After a mark the
+//! first change of each page is an image: redo, which begins at a mark, needs nothing of what a file then holds.
+//!
 //! A transaction larger than [`CHUNK_TARGET`] is a run of chunks of one database, ended by a transaction (or a
 //! create) record. It exists only when that last record does. Chunks of different databases may alternate.
 
 mod build;
+mod delta;
+mod encode;
 mod page;
 mod read;
 
 pub use build::{Draft, Stamp, TransactionDraft};
+pub use encode::PageEncoder;
 pub use page::{PageEncoding, PageError, PageView};
 pub use read::{Record, RecordError, split_records};
 
@@ -110,6 +116,14 @@ pub struct Header {
     pub database_checksum: u64,
     /// When the transaction was committed.
     pub committed_at: UnixMicros,
+}
+
+impl Header {
+    /// The bytes of its pages, decoded.
+    #[must_use]
+    pub fn page_bytes(&self) -> u64 {
+        u64::from(self.page_count) * self.page_size.map_or(0, PageSize::bytes) as u64
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{CHUNK_TARGET, HEADER_LEN, Kind, Record, page};
+use super::{CHUNK_TARGET, HEADER_LEN, Kind, PageEncoder, Record};
 use crate::{
     epoch::Epoch,
     ids::{DatabaseId, DatabaseName, Lsn, PageNo, PageSize, UnixMicros},
@@ -121,13 +121,29 @@ impl TransactionDraft {
     /// # Panics
     /// If `image` is not one page long.
     pub fn push_page(&mut self, number: PageNo, image: &[u8]) -> Option<Draft> {
+        self.push_change(number, None, image, &mut PageEncoder::default())
+    }
+
+    /// Adds what a page has become, as a delta if its `previous` version is given: what every reader of this record
+    /// has, because a record after the newest mark brought it. The rest is as for [`push_page`](Self::push_page).
+    ///
+    /// # Panics
+    /// If `image` is not one page long, or page 1 comes with a previous version: that is not the same on two servers.
+    pub fn push_change(
+        &mut self,
+        number: PageNo,
+        previous: Option<&[u8]>,
+        image: &[u8],
+        encoder: &mut PageEncoder,
+    ) -> Option<Draft> {
         assert_eq!(
             image.len(),
             self.page_size.bytes(),
             "page {number} is not of the database's page size"
         );
+        assert!(number != PageNo(1) || previous.is_none(), "page 1 is always an image");
         let full = (self.draft.0.len() >= CHUNK_TARGET).then(|| self.cut());
-        page::encode_image(&mut self.draft.0, number, image);
+        encoder.append(&mut self.draft.0, number, previous, image);
         self.pages += 1;
         full
     }

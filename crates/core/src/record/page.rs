@@ -36,7 +36,7 @@ pub enum PageError {
     /// The block does not decompress to one page.
     #[error("page {0} does not decode to {1} bytes")]
     Damaged(PageNo, usize),
-    /// A delta came without the version it builds on.
+    /// A delta came without the version it builds on, or of page 1, of which there are no deltas.
     #[error("page {0} is a delta and its previous version is not known")]
     NoBase(PageNo),
 }
@@ -77,6 +77,8 @@ impl PageView<'_> {
             PageEncoding::ImageRaw => return Err(damaged()),
             PageEncoding::ImageLz4 => block::decompress_into(self.bytes, out).ok(),
             PageEncoding::Delta => {
+                // Its counters are each server's own.
+                let base = base.filter(|_| self.number != PageNo(1));
                 let base = base.ok_or(PageError::NoBase(self.number))?;
                 block::decompress_into_with_dict(self.bytes, out, base).ok()
             }
@@ -87,24 +89,4 @@ impl PageView<'_> {
             Err(PageError::Damaged(self.number, page_size.bytes()))
         }
     }
-}
-
-/// Appends `image` to `out`, compressed where that makes it smaller.
-pub(super) fn encode_image(out: &mut Vec<u8>, number: PageNo, image: &[u8]) {
-    let start = out.len();
-    out.extend_from_slice(&number.0.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    let body = out.len();
-    out.resize(body + block::get_maximum_output_size(image.len()), 0);
-    let (encoding, length) = match block::compress_into(image, &mut out[body..]) {
-        Ok(length) if length < image.len() => (PageEncoding::ImageLz4, length),
-        _ => {
-            out[body..body + image.len()].copy_from_slice(image);
-            (PageEncoding::ImageRaw, image.len())
-        }
-    };
-    out.truncate(body + length);
-    let length = u32::try_from(length).expect("a page has at most 65,536 bytes").to_le_bytes();
-    out[start + 4] = encoding as u8;
-    out[start + 5..start + 8].copy_from_slice(&length[..3]);
 }

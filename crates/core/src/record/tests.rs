@@ -92,12 +92,38 @@ fn a_delta_decodes_against_its_base_only() {
     let base = noise(3, size.bytes());
     let mut next = base.clone();
     next[100..110].fill(0);
-    let block = lz4_flex::block::compress_with_dict(&next, &base);
-    let page = PageView { number: PageNo(4), encoding: PageEncoding::Delta, bytes: &block };
+    let mut draft = TransactionDraft::new(DatabaseId(1), size, UnixMicros(0));
+    let mut encoder = PageEncoder::default();
+    assert!(draft.push_change(PageNo(4), Some(&base), &next, &mut encoder).is_none());
+    let record = draft.finish(4, 0).seal(stamp(1));
+    let page = record.pages().next().unwrap();
+    assert_eq!(page.encoding, PageEncoding::Delta);
+    assert!(page.bytes.len() < 60, "{}", page.bytes.len());
     let mut out = vec![0; size.bytes()];
     page.decode(size, Some(&base), &mut out).unwrap();
     assert_eq!(out, next);
     assert_eq!(page.decode(size, None, &mut out), Err(PageError::NoBase(PageNo(4))));
+    let first = PageView { number: PageNo(1), ..page };
+    assert_eq!(first.decode(size, Some(&base), &mut out), Err(PageError::NoBase(PageNo(1))));
+}
+
+#[test]
+#[should_panic(expected = "page 1 is always an image")]
+fn page_one_is_never_a_delta() {
+    let (size, page) = (PageSize::DEFAULT, vec![0; PageSize::DEFAULT.bytes()]);
+    let mut draft = TransactionDraft::new(DatabaseId(1), size, UnixMicros(0));
+    let _full = draft.push_change(PageNo(1), Some(&page), &page, &mut PageEncoder::default());
+}
+
+#[test]
+fn what_moved_within_a_page_is_found_in_its_previous_version() {
+    let size = PageSize::DEFAULT;
+    let base = noise(3, size.bytes());
+    let mut next = base.clone();
+    next.copy_within(..3000, 1000);
+    let mut draft = TransactionDraft::new(DatabaseId(1), size, UnixMicros(0));
+    let _none = draft.push_change(PageNo(4), Some(&base), &next, &mut PageEncoder::default());
+    assert!(draft.finish(4, 0).length() < HEADER_LEN + 150);
 }
 
 #[test]
@@ -149,6 +175,41 @@ proptest! {
                 let _outcome = page.decode(size, None, &mut vec![0; size.bytes()]);
             }
             let _name = record.created_name();
+        }
+    }
+
+    /// Whatever a delta is and whatever it meets: it gives one page or an error.
+    #[test]
+    fn an_arbitrary_delta_stays_within_its_page(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        base in proptest::collection::vec(any::<u8>(), 0..600),
+    ) {
+        let page = PageView { number: PageNo(2), encoding: PageEncoding::Delta, bytes: &bytes };
+        let _outcome = page.decode(PageSize::from_log2(9).unwrap(), Some(&base), &mut [0; 512]);
+    }
+
+    /// A page's history, with an encoder that is used again and again.
+    #[test]
+    fn deltas_of_any_change_and_size_come_back(
+        log2 in 9u8..=16,
+        changes in proptest::collection::vec((any::<u64>(), any::<usize>(), 0usize..70_000), 1..8),
+    ) {
+        let size = PageSize::from_log2(log2).unwrap();
+        let (mut encoder, mut page) = (PageEncoder::default(), noise(7, size.bytes()));
+        for (seed, at, length) in changes {
+            let mut next = page.clone();
+            let at = at % next.len();
+            let end = next.len().min(at + length);
+            next[at..end].copy_from_slice(&noise(seed, end - at));
+            next.rotate_right(if seed % 3 == 0 { 40 } else { 0 });
+            let mut draft = TransactionDraft::new(DatabaseId(1), size, UnixMicros(1));
+            prop_assert!(draft.push_change(PageNo(2), Some(&page), &next, &mut encoder).is_none());
+            let record = draft.finish(2, 0).seal(stamp(7));
+            prop_assert!(record.bytes().len() <= HEADER_LEN + 8 + size.bytes());
+            let mut out = vec![0; size.bytes()];
+            record.pages().next().unwrap().decode(size, Some(&page), &mut out).unwrap();
+            prop_assert_eq!(&out, &next);
+            page = next;
         }
     }
 
