@@ -105,9 +105,8 @@ fn redo(
 ) -> Result<(), Refusal> {
     let header = record.header();
     let Some(rolled) = all.get_mut(&header.database) else { return Ok(()) };
-    let pages = matches!(header.kind, Kind::Chunk | Kind::Transaction);
-    // What the pages show is in them already.
-    if !pages || record.lsn() <= rolled.offer.at {
+    // What the pages show already is redone, too: there may be a transaction in chunks that began before and ends later.
+    if !matches!(header.kind, Kind::Chunk | Kind::Transaction | Kind::CreateDatabase) {
         return Ok(());
     }
     let redo = match &mut rolled.redo {

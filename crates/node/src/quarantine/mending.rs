@@ -88,7 +88,9 @@ fn catch_up(
         }
     }
     checkpoint::note_final(shared, commit)?;
-    single::catch_up(shared, id, map, shows, commit)?;
+    // From a mark on nothing builds on what the file holds: an attempt that broke off has left it between two positions.
+    let after = shows.min(shared.control.read().redo_after);
+    single::catch_up(shared, id, map, after, commit)?;
     // Should it not open yet, the next time begins here.
     shared.databases.quarantine.put(Ill { shows: Some(commit), ..ill.clone() });
     Ok(true)
