@@ -51,6 +51,8 @@ pub struct Plan {
     /// Whether connections may be late: made after the dialling side gave up, heard of much later than the other side hears of
     /// them, or lost without a word while a newer one is made.
     pub late: bool,
+    /// Whether pages are journaled as deltas where they may be.
+    pub deltas: bool,
     /// No fault and no command comes after this many of them.
     pub most: u64,
 }
@@ -81,6 +83,7 @@ impl Plan {
             cuts: true,
             images: dice.one_in(8),
             late: dice.one_in(3),
+            deltas: !dice.one_in(4),
             most: u64::MAX,
         }
     }

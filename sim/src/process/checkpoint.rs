@@ -68,6 +68,7 @@ impl Process {
         }
         // It waits for runs of chunks to end.
         self.finish_big(around);
+        self.databases.values_mut().for_each(|model| model.recent.clear());
         let state = self.state();
         self.append_own(around, Draft::mark(UnixMicros(around.agenda.now())), state)
     }

@@ -155,6 +155,8 @@ pub struct Model {
     pub visible: Lsn,
     /// The client operation that may write.
     pub permit: Option<u64>,
+    /// Pages that this server has journaled since its newest mark, and that the database has had ever since.
+    pub recent: BTreeSet<PageNo>,
 }
 
 impl Model {
@@ -185,7 +187,15 @@ impl Model {
             is_dirty: false,
             visible: Lsn::ZERO,
             permit: None,
+            recent: BTreeSet::new(),
         }
+    }
+
+    /// What a page may be journaled as a change of.
+    #[must_use]
+    pub fn base(&self, number: PageNo) -> Option<&[u8]> {
+        let known = number != PageNo(1) && self.recent.contains(&number);
+        self.pages.get(number).filter(|_| known)
     }
 
     /// Notes what the event at `lsn` has changed and gives the database its size.

@@ -3,7 +3,7 @@
 
 use counterpart_core::{
     DatabaseId, DatabaseName, Lsn, PageNo, UnixMicros,
-    record::{Draft, TransactionDraft},
+    record::{Draft, PageEncoder, TransactionDraft},
 };
 
 use super::{
@@ -49,6 +49,20 @@ pub struct Big {
     numbers: Vec<PageNo>,
     size: u32,
     written: usize,
+}
+
+impl Big {
+    /// Journals what is left up to there, as changes of what the database still is if that is told.
+    fn push(&mut self, before: Option<&Model>, upto: usize) {
+        let mut encoder = PageEncoder::default();
+        for &page in &self.numbers[self.written..upto] {
+            let image = self.pages.get(page).expect("within the size");
+            let base = before.and_then(|before| before.base(page));
+            let cut = self.draft.push_change(page, base, image, &mut encoder);
+            assert!(cut.is_none(), "a few small pages are one record");
+        }
+        self.written = upto;
+    }
 }
 
 impl Process {
@@ -187,12 +201,8 @@ impl Process {
     }
 
     fn write_chunk(&mut self, around: &mut Around, big: &mut Big) -> Result<(), String> {
-        for &page in &big.numbers[big.written..big.written + 2] {
-            let image = big.pages.get(page).expect("within the size");
-            let cut = big.draft.push_page(page, image);
-            assert!(cut.is_none(), "a few small pages are one record");
-        }
-        big.written += 2;
+        let upto = big.written + 2;
+        big.push(self.databases.get(&big.id).filter(|_| around.plan.deltas), upto);
         let chunk = big.draft.cut_early().expect("two pages were put there");
         // Nobody sees anything of it before its end.
         let state = self.state();
@@ -211,16 +221,15 @@ impl Process {
 
     fn finish_write(&mut self, around: &mut Around, mut big: Big) {
         let Some(model) = self.databases.get_mut(&big.id) else { return };
-        let (size, numbers) = (big.size, big.numbers);
+        let size = big.size;
+        let all = big.numbers.len();
+        big.push(Some(&*model).filter(|_| around.plan.deltas), all);
         // The map is brought up to date first: the record carries what it says.
         let lsn = self.journal.last().next();
         model.pages = big.pages;
-        model.changed(numbers.iter().copied(), size, lsn);
-        for &page in &numbers[big.written..] {
-            let image = model.pages.get(page).expect("within the size");
-            let cut = big.draft.push_page(page, image);
-            assert!(cut.is_none(), "a few small pages are one record");
-        }
+        model.changed(big.numbers.iter().copied(), size, lsn);
+        model.recent.extend(big.numbers);
+        model.recent.retain(|page| page.0 <= size);
         let draft = big.draft.finish(size, model.map.checksum());
         model.visible = model.visible.max(lsn);
         let state = self.state();

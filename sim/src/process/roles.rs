@@ -106,6 +106,7 @@ impl Process {
         for model in self.databases.values_mut() {
             model.visible = end;
             model.permit = None;
+            model.recent.clear();
         }
         self.set_epoch(around, epoch);
         let commit = self.confirmations.commit_lsn();
