@@ -15,7 +15,7 @@ use counterpart_core::{
         file::{Header, encode_block, encode_header},
     },
     message::{Envelope, Message, SeedDatabase},
-    record::{Draft, Stamp, TransactionDraft},
+    record::{Draft, PageEncoder, Stamp, TransactionDraft},
 };
 
 const NOW: UnixMicros = UnixMicros(1_700_000_000_000_000);
@@ -31,6 +31,7 @@ fn main() -> std::io::Result<()> {
         write(target, name, &records.concat())?;
     }
     write("record", "transaction", &records[1])?;
+    write("record", "delta", &records[2])?;
     write("segment", "torn", &records.concat()[..records[0].len() + 100])?;
     write("frames", "records", &framed(FrameType::Records, &records.concat()))?;
     let message = message();
@@ -59,9 +60,15 @@ fn records() -> Vec<Vec<u8>> {
     for page in [1, 2] {
         assert!(change.push_page(PageNo(page), &noise).is_none(), "two pages are no chunk");
     }
+    let mut next = noise.clone();
+    next[40..48].fill(9);
+    let mut delta = TransactionDraft::new(DatabaseId(1), size, NOW);
+    let mut encoder = PageEncoder::default();
+    assert!(delta.push_change(PageNo(2), Some(&noise), &next, &mut encoder).is_none(), "one page");
     let drafts = [
         create.finish_create(&name, 1, 11),
         change.finish(2, 22),
+        delta.finish(2, 33),
         Draft::mark(NOW),
         Draft::drop_database(DatabaseId(1), NOW),
     ];
@@ -124,7 +131,7 @@ fn copy(records: &[Vec<u8>]) -> Vec<u8> {
     };
     let bytes = Bytes::from(vec![9; 1024]);
     let pages = SentPages { database, page_size, numbers: vec![PageNo(1), PageNo(2)], bytes };
-    let end = End { end: Lsn(4), databases: 1, pages: 2, records: 4 };
+    let end = End { end: Lsn(5), databases: 1, pages: 2, records: 5 };
     [
         framed(FrameType::CopyHead, &head.encode()),
         framed(FrameType::CopyOffer, &offer.encode()),

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 use counterpart_core::{
-    DatabaseId, PageNo, PageSize,
+    DatabaseId, Epoch, Lsn, PageNo, PageSize, ServerId, UnixMicros,
     copy::{
         Answer, Compared, CopyDecoder, Item, Order, PageSet, Want, differing_pages,
         differing_ranges, range_hashes,
@@ -16,7 +16,9 @@ use counterpart_core::{
     frame::{FRAME_HEADER_LEN, Frame, FrameDecoder, FrameType, MAX_PAYLOAD_LEN, SeedPages},
     map::file::{BLOCK, decode_block, decode_header, encode_block, encode_header},
     message::Envelope,
-    record::{HEADER_LEN, MAX_RECORD_LEN, Record, split_records},
+    record::{
+        HEADER_LEN, MAX_RECORD_LEN, PageEncoder, Record, Stamp, TransactionDraft, split_records,
+    },
 };
 use counterpart_hrana::proto;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -114,9 +116,24 @@ fn read_whole(record: &Record) {
     for page in record.pages() {
         let decoded = page.decode(page_size, Some(&base), &mut image);
         if decoded.is_ok() {
+            encode_again(page_size, &base, &image);
             base.copy_from_slice(&image);
         }
     }
+}
+
+/// Any page as a delta upon any other.
+fn encode_again(page_size: PageSize, base: &[u8], image: &[u8]) {
+    let mut draft = TransactionDraft::new(DatabaseId(1), page_size, UnixMicros(0));
+    let full = draft.push_change(PageNo(2), Some(base), image, &mut PageEncoder::default());
+    assert!(full.is_none(), "one page is no chunk");
+    let epoch = Epoch { server: ServerId(1), term: 1, start: 1 };
+    let stamp = Stamp { lsn: Lsn(1), epoch, commit_lsn: Lsn(0) };
+    let record = draft.finish(2, 0).seal(stamp);
+    let mut back = vec![0; page_size.bytes()];
+    let page = record.pages().next().expect("one page");
+    assert_eq!(page.decode(page_size, Some(base), &mut back), Ok(()));
+    assert_eq!(back, image, "what was encoded comes back");
 }
 
 fn frames(data: &[u8]) {
