@@ -18,6 +18,8 @@ def bytes_per_commit(bench):
     principal, mirror = bench.pair()
     count = 200 if bench.quick else 2000
     connection = principal.connect()
+    # After a mark the first change of a page is sent whole. A server that is busy has that behind it nearly always.
+    principal.sql("update acc set bal=bal+1", connection)
     seen = {kind: [] for kind in LIMITS}
     for turn in range(bench.rounds):
         for kind in LIMITS:
@@ -29,4 +31,4 @@ def bytes_per_commit(bench):
             seen[kind].append((principal.sent_bytes() - before) / count)
     for kind, limit in LIMITS.items():
         yield Line(f"bytes-{kind.split()[-1]}", f"sent to the mirror per commit: {kind}, one at a time, {ROWS:,} rows", "bytes", seen[kind],
-                   goal=at_most(limit), note="heartbeats and positions included")
+                   goal=at_most(limit), note="heartbeats and positions included; each page has changed since the newest mark")

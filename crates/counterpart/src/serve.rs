@@ -230,6 +230,7 @@ fn node_settings(
         transaction_idle: settings.stream_idle,
         retention_bytes: settings.retention_bytes,
         checkpoint_bytes: settings.checkpoint_bytes,
+        delta_cache_bytes: usize::try_from(settings.delta_cache_bytes).unwrap_or(usize::MAX),
         reader_max_age: settings.reader_max_age,
         rejoin: settings.rejoin,
         scrub_every: settings.scrub_every,

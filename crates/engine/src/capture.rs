@@ -43,6 +43,7 @@ use crate::{
     error::SqlError,
     map::Changes,
     pages,
+    recent::{Lineage, RecentImages},
 };
 
 const WAL_HEADER: usize = 32;
@@ -52,13 +53,22 @@ const FRAME_HEADER: usize = 24;
 const WINDOW: usize = 4 << 20;
 
 /// Where the next capture begins.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CaptureState {
     wal: Option<File>,
     /// Frames captured so far under `salts`.
     next: u32,
     salts: [u8; 8],
     buffer: Vec<u8>,
+    /// What the next commit follows.
+    lineage: Lineage,
+}
+
+impl CaptureState {
+    /// Begins after so many frames of a WAL, and follows nothing that was captured.
+    pub(crate) fn new(recent: &RecentImages, next: u32, salts: [u8; 8]) -> CaptureState {
+        CaptureState { wal: None, next, salts, buffer: Vec::new(), lineage: recent.lineage() }
+    }
 }
 
 /// What a capture gave to its sink.
@@ -244,6 +254,7 @@ impl Database {
         &self,
         connection: &Connection,
         now: UnixMicros,
+        mark: Lsn,
         sink: &mut dyn FnMut(Draft) -> Result<Lsn, E>,
     ) -> Result<Option<Captured>, CaptureError<E>> {
         assert!(Arc::ptr_eq(&connection.shared, &self.shared), "a connection of this database");
@@ -252,7 +263,7 @@ impl Database {
             return Ok(None);
         }
         let mut state = self.lock_capture();
-        let CaptureState { wal, next, salts, buffer } = &mut *state;
+        let CaptureState { wal, next, salts, buffer, lineage } = &mut *state;
         let file = match wal {
             Some(file) => file,
             None => wal.insert(File::open(beside(self.path(), "-wal"))?),
@@ -267,8 +278,11 @@ impl Database {
         }
         let frames =
             Frames { file, page_size: page_size.bytes(), salts: current, range: start..end };
-        let captured = self.capture_frames(&frames, buffer, now, sink)?;
-        (*next, *salts) = (end, current);
+        let recent = &self.shared.options.recent;
+        // Whatever fails on the way: what was taken for journaled is not.
+        let follows = std::mem::replace(lineage, recent.lineage());
+        let captured = self.capture_frames(&frames, buffer, (now, follows, mark), sink)?;
+        (*next, *salts, *lineage) = (end, current, follows);
         // A large transaction must not leave its buffer behind for good.
         buffer.shrink_to(64 << 10);
         self.shared.size_in_pages.store(captured.size_in_pages, Relaxed);
@@ -279,12 +293,15 @@ impl Database {
         &self,
         frames: &Frames<'_>,
         buffer: &mut Vec<u8>,
-        now: UnixMicros,
+        (now, lineage, mark): (UnixMicros, Lineage, Lsn),
         sink: &mut dyn FnMut(Draft) -> Result<Lsn, E>,
     ) -> Result<Captured, CaptureError<E>> {
         let (newest, size) = frames.index(buffer)?;
-        let missing = self.grown_without_frames(&newest, size);
+        let before = self.shared.size_in_pages.load(Relaxed);
+        let missing = self.grown_without_frames(&newest, before, size);
         let mut draft = TransactionDraft::new(self.id(), self.page_size(), now);
+        let image_bytes = newest.len() * self.page_size().bytes();
+        let mut commit = self.shared.options.recent.commit(lineage, mark, before, image_bytes);
         let (mut pages, mut bytes) = (0u64, 0u64);
         let map = self.map();
         let mut hashes = Vec::new();
@@ -293,7 +310,7 @@ impl Database {
             if map.is_some() {
                 hashes.push((number, page_hash(number, image)));
             }
-            if let Some(chunk) = draft.push_page(number, image) {
+            if let Some(chunk) = commit.push(&mut draft, number, image) {
                 bytes += chunk.length() as u64;
                 let _chunks_count_when_complete = sink(chunk)?;
             }
@@ -323,8 +340,12 @@ impl Database {
 
     /// Pages by which the database grew and which have no frame. SQLite writes every new page, so there should be
     /// none; if there are, their content is whatever the file holds, and a mirror's file may hold something else.
-    fn grown_without_frames(&self, newest: &HashMap<u32, u32>, size: u32) -> Vec<PageNo> {
-        let before = self.shared.size_in_pages.load(Relaxed);
+    fn grown_without_frames(
+        &self,
+        newest: &HashMap<u32, u32>,
+        before: u32,
+        size: u32,
+    ) -> Vec<PageNo> {
         if size <= before {
             return Vec::new();
         }
@@ -345,14 +366,14 @@ impl Database {
         let keeper = self.keeper()?;
         let (frames, _) = wal_checkpoint(&keeper, ffi::SQLITE_CHECKPOINT_NOOP)?;
         let pages: u32 = keeper.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-        *state = CaptureState { next: frames, ..CaptureState::default() };
+        let mut salts = [0; 8];
         if frames > 0 {
             let wal_error = |error: String| SqlError::new("SQLITE_IOERR_READ", error);
             let file =
                 File::open(beside(self.path(), "-wal")).map_err(|e| wal_error(e.to_string()))?;
-            state.salts =
-                read_salts(&file, self.page_size()).map_err(|e| wal_error(e.to_string()))?;
+            salts = read_salts(&file, self.page_size()).map_err(|e| wal_error(e.to_string()))?;
         }
+        *state = CaptureState::new(&self.shared.options.recent, frames, salts);
         self.shared.size_in_pages.store(pages, Relaxed);
         Ok(())
     }

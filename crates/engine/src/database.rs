@@ -24,6 +24,7 @@ use crate::{
     hooks::CommitGate,
     map::DatabaseMap,
     readers::{Reader, Readers},
+    recent::RecentImages,
     vfs,
 };
 
@@ -42,6 +43,8 @@ pub struct Options {
     pub cache_kib: u32,
     /// Asked before each commit of the main database.
     pub gate: Option<Arc<dyn CommitGate>>,
+    /// The images that commits are compared with; shared by all databases of a server.
+    pub recent: Arc<RecentImages>,
 }
 
 impl Default for Options {
@@ -53,6 +56,7 @@ impl Default for Options {
             cached_statements: 128,
             cache_kib: 2_000,
             gate: None,
+            recent: Arc::new(RecentImages::new(64 << 20)),
         }
     }
 }
@@ -187,6 +191,7 @@ impl Database {
         let keeper = open_raw(path, "").map_err(|cause| OpenError::sqlite(path, cause))?;
         overlook_schema_errors(&keeper).map_err(|cause| OpenError::sqlite(path, cause))?;
         let (page_size, size_in_pages) = prepare_file(path, &keeper)?;
+        let capture = CaptureState::new(&options.recent, 0, [0; 8]);
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             page_size,
@@ -202,7 +207,7 @@ impl Database {
             shared,
             idle: Mutex::default(),
             keeper: Mutex::new(Some(keeper)),
-            capture: Mutex::default(),
+            capture: Mutex::new(capture),
         };
         database.rebase_capture().map_err(|cause| OpenError::sqlite(path, cause))?;
         Ok(database)

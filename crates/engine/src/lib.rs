@@ -25,6 +25,7 @@ mod map;
 mod pages;
 mod raw;
 mod readers;
+mod recent;
 mod redo;
 mod scope;
 mod value;
@@ -47,6 +48,7 @@ pub use map::{
 };
 pub use pages::{PageReader, Pages, SnapshotReader};
 pub use readers::{Interrupter, Reader};
+pub use recent::RecentImages;
 pub use redo::{RedoFile, Redone};
 pub use scope::StreamScope;
 pub use value::{

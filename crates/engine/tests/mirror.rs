@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use counterpart_core::{DatabaseId, UnixMicros, record::Kind};
+use counterpart_core::{DatabaseId, Lsn, UnixMicros, record::Kind};
 use counterpart_engine::{Applier, Database, Options};
 
 #[test]
@@ -113,7 +113,7 @@ fn a_copy_with_utf_16_texts_is_applied_to() {
         let copy = directory.path().join("mirror.db");
         std::fs::copy(&path, &copy).unwrap();
         let database = Database::open(&path, DatabaseId(1), Options::default()).unwrap();
-        let mut principal = Principal { directory, database, records: Vec::new() };
+        let mut principal = Principal { directory, database, records: Vec::new(), mark: Lsn::ZERO };
         principal.sql("INSERT INTO t VALUES ('a')");
         let mut applier = Applier::open(&copy).unwrap();
         applier.apply(&principal.records).unwrap();

@@ -229,7 +229,7 @@ fn a_mirror_that_becomes_the_principal_captures_only_its_own_commits() {
     query(&mut c, "UPDATE t SET v = 1 WHERE id = 1");
     let mut drafts = Vec::new();
     mirror
-        .capture(&c, UnixMicros(0), &mut |draft| {
+        .capture(&c, UnixMicros(0), Lsn::ZERO, &mut |draft| {
             drafts.push(draft);
             Ok::<_, ()>(Lsn(1))
         })
@@ -245,7 +245,7 @@ fn a_failed_capture_says_so_and_keeps_the_sinks_reason() {
     let principal = Principal::new();
     let mut c = principal.database.checkout().unwrap();
     query(&mut c, "CREATE TABLE t(v)");
-    let outcome = principal.database.capture(&c, UnixMicros(0), &mut |_| Err("no room"));
+    let outcome = principal.database.capture(&c, UnixMicros(0), Lsn::ZERO, &mut |_| Err("no room"));
     assert!(matches!(outcome, Err(counterpart_engine::CaptureError::Sink("no room"))));
 }
 

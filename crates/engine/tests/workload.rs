@@ -5,8 +5,10 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use counterpart_core::{DatabaseId, PageSize};
-use counterpart_engine::{Applier, Connection, Database, DatabaseMap, Options, RedoFile};
+use counterpart_core::{DatabaseId, PageSize, record::Record};
+use counterpart_engine::{
+    Applier, Connection, Database, DatabaseMap, Options, RecentImages, RedoFile,
+};
 use proptest::prelude::*;
 
 /// One step of the workload. Numbers choose tables, rows and sizes.
@@ -33,6 +35,7 @@ enum Op {
     Checkpoint,
     TruncateWal,
     Apply,
+    Mark,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -61,6 +64,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Checkpoint),
         1 => Just(Op::TruncateWal),
         3 => Just(Op::Apply),
+        2 => Just(Op::Mark),
     ]
 }
 
@@ -92,7 +96,7 @@ fn sql(op: &Op) -> Option<String> {
         Op::RollbackTo => "ROLLBACK TO s".to_owned(),
         Op::Release => "RELEASE s".to_owned(),
         Op::TinyCache => "PRAGMA cache_size=5".to_owned(),
-        Op::Checkpoint | Op::TruncateWal | Op::Apply => return None,
+        Op::Checkpoint | Op::TruncateWal | Op::Apply | Op::Mark => return None,
     })
 }
 
@@ -103,9 +107,29 @@ struct Mirrors {
     applied: usize,
     applied_map: Arc<DatabaseMap>,
     redone_map: Arc<DatabaseMap>,
+    /// The database as it was at the newest mark.
+    marked: Vec<Vec<u8>>,
 }
 
 impl Mirrors {
+    /// Redoes from the newest mark into a file in which every page that changed since is torn.
+    fn redo_from_mark(&self, principal: &Principal) {
+        let page_size = principal.database.page_size();
+        let since = &principal.records[usize::try_from(principal.mark.0).unwrap()..];
+        let mut pages = self.marked.clone();
+        for page in since.iter().flat_map(Record::pages) {
+            if let Some(page) = pages.get_mut(page.number.0 as usize - 1) {
+                page.fill(0xee);
+            }
+        }
+        let path = principal.directory.path().join("torn.db");
+        std::fs::write(&path, pages.concat()).unwrap();
+        let mut redo = RedoFile::open(&path, page_size).unwrap();
+        since.iter().for_each(|record| redo.push(record).unwrap());
+        redo.finish().unwrap();
+        assert_same(&principal.pages(), &file_pages(&path, page_size));
+    }
+
     fn follow(&mut self, principal: &Principal) {
         for record in &principal.records[self.applied..] {
             self.applier.push(record).unwrap();
@@ -132,6 +156,11 @@ fn run_op(op: &Op, principal: &mut Principal, c: &mut Connection, mirrors: &mut 
         }
         Op::TruncateWal => {}
         Op::Apply => mirrors.follow(principal),
+        Op::Mark => {
+            mirrors.redo_from_mark(principal);
+            principal.write_mark();
+            mirrors.marked = principal.pages();
+        }
         _ => {
             // Many steps fail where they stand (no such table, no transaction): so do users' statements.
             let script = sql(op).expect("the others are SQL");
@@ -142,7 +171,12 @@ fn run_op(op: &Op, principal: &mut Principal, c: &mut Connection, mirrors: &mut 
 }
 
 fn check(ops: &[Op], page_size: PageSize, map_limit: usize) {
-    let mut principal = Principal::with(page_size, Options::default());
+    check_with(ops, page_size, map_limit, 64 << 20);
+}
+
+fn check_with(ops: &[Op], page_size: PageSize, map_limit: usize, recent: usize) {
+    let recent = Arc::new(RecentImages::new(recent));
+    let mut principal = Principal::with(page_size, Options { recent, ..Options::default() });
     let (applied, redone) = (principal.copy("applied.db"), principal.copy("redone.db"));
     let (applied_map, redone_map) = (mapped(&applied), mapped(&redone));
     let mut mirrors = Mirrors {
@@ -151,6 +185,7 @@ fn check(ops: &[Op], page_size: PageSize, map_limit: usize) {
         applied: 0,
         applied_map,
         redone_map,
+        marked: principal.pages(),
     };
     let mut c = principal.database.checkout().unwrap();
     for table in 0..3 {
@@ -161,6 +196,7 @@ fn check(ops: &[Op], page_size: PageSize, map_limit: usize) {
     }
     c.rollback().unwrap();
     mirrors.follow(&principal);
+    mirrors.redo_from_mark(&principal);
     let Mirrors { redo, applier, redone_map, applied_map, .. } = mirrors;
     let redone = (redone, redo.finish().unwrap().recorded.expect("there were records"));
     let last = principal.records.last().expect("tables were made");
@@ -191,9 +227,10 @@ proptest! {
         ops in proptest::collection::vec(op(), 1..60),
         log2 in 9u8..=13,
         small_map in any::<bool>(),
+        recent in prop_oneof![Just(0usize), 1000usize..200_000, Just(64 << 20)],
     ) {
         let limit = if small_map { 20_000 } else { 32 << 20 };
-        check(&ops, PageSize::from_log2(log2).unwrap(), limit);
+        check_with(&ops, PageSize::from_log2(log2).unwrap(), limit, recent);
     }
 }
 

@@ -11,13 +11,16 @@ use counterpart_engine::{FoldError, RepairOutcome, SqlError};
 use counterpart_journal::{AppendError, ControlError, crash_point};
 use tokio::{sync::Notify, task::spawn_blocking, time::sleep};
 
-use crate::{clock, databases::Hosted, maps, refusal::Refusal, shared::Shared};
+use crate::{clock, databases::Hosted, maps, refusal::Refusal, settings::Settings, shared::Shared};
 
 /// How often it is looked whether a checkpoint is due. The rate of writing bounds the overshoot.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A checkpoint follows at least this often while anything is dirty.
 pub(crate) const AT_LEAST: Duration = Duration::from_secs(60);
+
+/// A checkpoint is due after so many times as many bytes of pages as of journal.
+const PAGES_PER_JOURNAL: u64 = 4;
 
 /// Why a checkpoint was not finished. Nothing is lost: redo starts where it did before.
 #[derive(Debug, thiserror::Error)]
@@ -68,27 +71,35 @@ pub enum MarkError {
     NotAdmitted,
 }
 
-/// Checkpoints whenever enough was journaled, until the era ends.
+/// Checkpoints whenever enough was journaled or the WALs have grown enough, until the era ends.
 ///
 /// A checkpoint that runs when the era ends is not broken off: SQLite copies on in its thread, and nobody may write
 /// beside it. Whoever steps down ends all confirming and waits for the permits, so it does not last.
 pub async fn keep_checkpointing(shared: Arc<Shared>, stop: Arc<Notify>) {
-    let mut marked_at = (shared.appended_bytes(), clock::uptime());
+    let grown_to = || (shared.appended_bytes(), shared.captured_bytes());
+    let (mut before, mut checked_at) = (grown_to(), clock::uptime());
     loop {
         tokio::select! {
             () = stop.notified() => return,
             () = sleep(LOOK) => {}
         }
-        let grown = shared.appended_bytes() - marked_at.0;
+        let grown = (grown_to().0 - before.0, grown_to().1 - before.1);
         let dirty = shared.databases.all().iter().any(|hosted| hosted.is_dirty());
-        let due = grown >= shared.settings.checkpoint_bytes
-            || (dirty && clock::uptime().saturating_sub(marked_at.1) >= AT_LEAST);
+        let due = is_enough(&shared.settings, grown)
+            || (dirty && clock::uptime().saturating_sub(checked_at) >= AT_LEAST);
         if !due || !shared.admission.is_open() {
             continue;
         }
-        marked_at = (shared.appended_bytes(), clock::uptime());
+        (before, checked_at) = (grown_to(), clock::uptime());
         report(&shared, checkpoint(&shared).await);
     }
+}
+
+/// Whether so many bytes of journal, or of pages in WALs, are worth a checkpoint. Deltas take little journal, and the WAL has
+/// whole pages; but each checkpoint makes the next change of every page an image.
+pub(crate) fn is_enough(settings: &Settings, (journal, pages): (u64, u64)) -> bool {
+    let enough = settings.checkpoint_bytes;
+    journal >= enough || pages / PAGES_PER_JOURNAL >= enough
 }
 
 fn report(shared: &Shared, outcome: Result<Option<Lsn>, CheckpointError>) {
@@ -154,19 +165,21 @@ pub async fn checkpoint(shared: &Arc<Shared>) -> Result<Option<Lsn>, CheckpointE
     Ok(Some(mark))
 }
 
-/// Writes a mark that falls into no run of chunks.
+/// Writes a mark, with no commit under way: it falls into no run of chunks, and what is encoded later knows of it.
 ///
 /// # Errors
 /// [`MarkError`].
 pub async fn write_mark(shared: &Arc<Shared>) -> Result<Lsn, MarkError> {
     let marking = Arc::clone(shared);
     let marked = spawn_blocking(move || {
-        let _none = marking.runs.none();
+        let none = marking.runs.none();
         // Whoever drains shuts the door first and then waits for `none`, so nothing follows what it drained.
         if !marking.admission.admits_marks() {
             return Err(MarkError::NotAdmitted);
         }
-        Ok(marking.append(Draft::mark(clock::unix_now()))?)
+        let mark = marking.append(Draft::mark(clock::unix_now()))?;
+        none.marked(mark);
+        Ok(mark)
     });
     marked.await.expect("appending does not panic")
 }

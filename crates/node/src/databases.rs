@@ -52,11 +52,13 @@ impl Hosted {
         entry: &CatalogEntry,
         foreign_keys: bool,
         gate: &JournalGate,
+        recent: &Arc<engine::RecentImages>,
     ) -> Result<Arc<Hosted>, engine::OpenError> {
         let visibility = Arc::new(Visibility::default());
         let options = engine::Options {
             foreign_keys,
             gate: Some(Arc::new(gate.of_database(&visibility))),
+            recent: Arc::clone(recent),
             ..engine::Options::default()
         };
         let engine = engine::Database::open(&file_path(directory, entry.id), entry.id, options)?;

@@ -129,8 +129,8 @@ pub struct Replay {
     epoch: Option<Epoch>,
     /// The newest mark that was replayed, while no checkpoint has used it.
     mark: Option<Lsn>,
-    /// Journal bytes replayed since the last checkpoint.
-    since_checkpoint: u64,
+    /// Bytes of journal replayed since the last checkpoint, and of the pages in it.
+    since_checkpoint: (u64, u64),
     /// The uptime at which one is due even if little was replayed.
     checkpoint_at: Duration,
 }
@@ -147,7 +147,7 @@ impl Replay {
             fresh: BTreeSet::new(),
             epoch: None,
             mark: None,
-            since_checkpoint: 0,
+            since_checkpoint: (0, 0),
             checkpoint_at: clock::uptime() + checkpoint::AT_LEAST,
         }
     }
@@ -222,7 +222,9 @@ impl Replay {
         for record in records.iter().take_while(|record| record.lsn() <= target) {
             self.replay(record, &mut touched)?;
             reached = record.lsn();
-            self.since_checkpoint += record.bytes().len() as u64;
+            let (journal, pages) = &mut self.since_checkpoint;
+            *journal += record.bytes().len() as u64;
+            *pages += record.header().page_bytes();
         }
         self.commit(&touched)?;
         crash_point("replay.committed");
@@ -446,7 +448,7 @@ impl Replay {
     pub fn checkpoint(&mut self) -> Result<(), ReplayError> {
         let Some(mark) = self.mark else { return Ok(()) };
         let late = clock::uptime() >= self.checkpoint_at;
-        if !late && self.since_checkpoint < self.shared.settings.checkpoint_bytes {
+        if !late && !checkpoint::is_enough(&self.shared.settings, self.since_checkpoint) {
             return Ok(());
         }
         self.checkpoint_at = clock::uptime() + AGAIN;
@@ -455,7 +457,7 @@ impl Replay {
     }
 
     fn checkpoint_to(&mut self, mark: Lsn) -> Result<(), ReplayError> {
-        self.since_checkpoint = 0;
+        self.since_checkpoint = (0, 0);
         checkpoint::note_final(&self.shared, self.shared.applied())?;
         let (mut complete, applied) = (true, self.shared.applied());
         for hosted in self.shared.databases.all() {

@@ -33,6 +33,8 @@ pub struct Settings {
     pub retention_bytes: u64,
     /// A checkpoint follows after this many bytes of journal.
     pub checkpoint_bytes: u64,
+    /// Bytes of recent images that commits are compared with, of all databases.
+    pub delta_cache_bytes: usize,
     /// A reader that pins the WAL is cut off at this age; `None` never.
     pub reader_max_age: Option<Duration>,
     /// What a deposed principal does with events that only it has.
@@ -61,6 +63,7 @@ impl Settings {
             drain_wait: Duration::from_secs(2),
             retention_bytes: 1 << 30,
             checkpoint_bytes: 64 << 20,
+            delta_cache_bytes: 64 << 20,
             reader_max_age: None,
             rejoin: Rejoin::Automatic,
             scrub_every: Some(Duration::from_secs(24 * 3600)),

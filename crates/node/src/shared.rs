@@ -9,7 +9,7 @@ use std::{
 };
 
 use counterpart_core::{DatabaseId, Lsn, record::Draft};
-use counterpart_engine::{CaptureError, Connection, OpenError, Repairer};
+use counterpart_engine::{CaptureError, Connection, OpenError, RecentImages, Repairer};
 use counterpart_journal::{AppendError, Journal, disk::Disk};
 use tokio::{
     runtime::Handle,
@@ -56,8 +56,10 @@ pub struct Shared {
     pub confirmations: Confirmations,
     /// Streams with an open transaction.
     pub transactions: OpenTransactions,
-    /// Large transactions on their way into the journal.
+    /// Commits on their way into the journal.
     pub runs: Runs,
+    /// What they are compared with.
+    recent: Arc<RecentImages>,
     /// The driver's ear.
     pub inputs: Inputs,
     /// Asks partners for damaged pages.
@@ -91,6 +93,7 @@ pub struct Shared {
     applied: AtomicU64,
     acting: AtomicBool,
     appended_bytes: AtomicU64,
+    captured_bytes: AtomicU64,
     streams: Mutex<Vec<Arc<Notify>>>,
 }
 
@@ -119,7 +122,9 @@ impl Shared {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Shared> {
         let Parts { settings, journal, disk, control, databases, admission, inputs, io } = parts;
+        let recent = Arc::new(RecentImages::new(settings.delta_cache_bytes));
         Arc::new(Shared {
+            recent,
             settings,
             journal,
             disk,
@@ -148,6 +153,7 @@ impl Shared {
             applied: AtomicU64::new(0),
             acting: AtomicBool::new(false),
             appended_bytes: AtomicU64::new(0),
+            captured_bytes: AtomicU64::new(0),
             streams: Mutex::new(Vec::new()),
         })
     }
@@ -165,7 +171,7 @@ impl Shared {
             map.set_repairer(Some(Arc::clone(&self.repairs) as Arc<dyn Repairer>));
         }
         let gate = JournalGate::new(self.journal.clone());
-        Hosted::open(&self.settings.data, entry, self.settings.foreign_keys, &gate)
+        Hosted::open(directory, entry, self.settings.foreign_keys, &gate, &self.recent)
     }
 
     /// Whether there is no partner that could have what is damaged here.
@@ -247,6 +253,12 @@ impl Shared {
         self.appended_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the pages that were journaled so: what the WALs have grown by, or somewhat less.
+    #[must_use]
+    pub fn captured_bytes(&self) -> u64 {
+        self.captured_bytes.load(Ordering::Relaxed)
+    }
+
     /// Wakes the senders of records: there is more to send.
     pub fn wake_senders(&self) {
         for stream in self.streams.lock().expect("no holder of this lock panics").iter() {
@@ -277,23 +289,27 @@ impl Shared {
         hosted: &Hosted,
         connection: &Connection,
     ) -> Result<Option<Lsn>, Refusal> {
-        let mut run = None;
         let mut last = None;
         // Before the append: a checkpoint whose mark follows must not take the database for a clean one.
         if connection.has_uncaptured() {
             hosted.note_dirty();
         }
-        let captured = hosted.engine.capture(connection, clock::unix_now(), &mut |draft: Draft| {
-            if draft.is_chunk() && run.is_none() {
-                run = Some(self.runs.begin());
+        let mut commit = self.runs.begin();
+        let mark = commit.mark();
+        let captured = hosted.engine.capture(connection, clock::unix_now(), mark, &mut |draft| {
+            if draft.is_chunk() {
+                commit.is_run();
             }
             let lsn = self.append(draft)?;
             last = Some(lsn);
             Ok::<Lsn, AppendError>(lsn)
         });
-        drop(run);
+        drop(commit);
         match captured {
-            Ok(_) => {
+            Ok(captured) => {
+                let pages = captured.map_or(0, |captured| captured.pages);
+                let bytes = pages * hosted.engine.page_size().bytes() as u64;
+                self.captured_bytes.fetch_add(bytes, Ordering::Relaxed);
                 if let Some(lsn) = last {
                     hosted.note_change(lsn);
                     self.storage.works();

@@ -30,6 +30,7 @@ struct Principal {
     database: Database,
     connection: Connection,
     lsn: u64,
+    mark: Lsn,
     records: Vec<Record>,
 }
 
@@ -37,7 +38,8 @@ impl Principal {
     fn new(path: &Path) -> Principal {
         let database = create(path);
         let connection = database.checkout().unwrap();
-        let mut principal = Principal { database, connection, lsn: 0, records: Vec::new() };
+        let mut principal =
+            Principal { database, connection, lsn: 0, mark: Lsn::ZERO, records: Vec::new() };
         principal.run("create table acc(id integer primary key, bal int, filler text)", vec![]);
         principal.capture();
         let fill = "with recursive n(i) as (select 1 union all select i+1 from n where i<100000)
@@ -62,7 +64,7 @@ impl Principal {
     fn capture(&mut self) {
         let (lsn, records) = (&mut self.lsn, &mut self.records);
         self.database
-            .capture(&self.connection, UnixMicros(1), &mut |draft| {
+            .capture(&self.connection, UnixMicros(1), self.mark, &mut |draft| {
                 *lsn += 1;
                 let epoch = Epoch { term: 1, start: 1, server: ServerId(1) };
                 records.push(draft.seal(Stamp {
@@ -74,6 +76,7 @@ impl Principal {
             })
             .unwrap();
         if self.lsn.is_multiple_of(CHECKPOINT) {
+            self.mark = Lsn(self.lsn);
             self.database.checkpoint().unwrap();
         }
     }

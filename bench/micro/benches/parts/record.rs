@@ -8,7 +8,7 @@ use bytes::Bytes;
 use counterpart_core::{
     DatabaseId, Epoch, Lsn, PageNo, PageSize, ServerId, UnixMicros,
     map::page_hash,
-    record::{Record, Stamp, TransactionDraft},
+    record::{PageEncoder, Record, Stamp, TransactionDraft},
 };
 use criterion::{Criterion, Throughput};
 
@@ -58,5 +58,36 @@ pub fn all(criterion: &mut Criterion) {
             }
         });
     });
+    group.finish();
+    deltas(criterion, &page);
+}
+
+/// A page upon its previous version: with a number that changed where it stands, and with a row that came in between.
+fn deltas(criterion: &mut Criterion, page: &[u8]) {
+    let (mut number, mut row) = (page.to_vec(), page.to_vec());
+    number[2000..2003].copy_from_slice(b"xyz");
+    row.copy_within(1000..3000, 900);
+    row[2900..3000].fill(b'x');
+    let size = PageSize::DEFAULT;
+    let mut encoder = PageEncoder::default();
+    let mut group = criterion.benchmark_group("delta");
+    for (what, next) in [("a number changed", &number), ("a row came in between", &row)] {
+        let mut draft = || {
+            let mut draft = TransactionDraft::new(DatabaseId(1), size, UnixMicros(1));
+            let full = draft.push_change(PageNo(7), Some(page), black_box(next), &mut encoder);
+            assert!(full.is_none(), "one page is no chunk");
+            draft.finish(100, 1)
+        };
+        let epoch = Epoch { term: 1, start: 1, server: ServerId(1) };
+        let record = draft().seal(Stamp { lsn: Lsn(2), commit_lsn: Lsn(1), epoch });
+        group.bench_function(format!("encode, {what}"), |b| b.iter(&mut draft));
+        let mut image = vec![0u8; page.len()];
+        group.bench_function(format!("decode, {what}"), |b| {
+            b.iter(|| {
+                let delta = record.pages().next().expect("one page");
+                delta.decode(size, Some(page), black_box(&mut image)).expect("just encoded");
+            });
+        });
+    }
     group.finish();
 }

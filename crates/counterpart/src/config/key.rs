@@ -19,6 +19,7 @@ pub enum Key {
     StatementTimeout,
     RetentionBytes,
     CheckpointBytes,
+    DeltaCacheBytes,
     ReaderMaxAge,
     Rejoin,
     ScrubEvery,
@@ -43,7 +44,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 22] = [
+const TABLE: [Row; 23] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -138,6 +139,13 @@ const TABLE: [Row; 22] = [
         "SIZE",
         Some("64MiB"),
         "Journal between two checkpoints",
+    ),
+    value(
+        Key::DeltaCacheBytes,
+        "delta-cache-bytes",
+        "SIZE",
+        Some("64MiB"),
+        "Memory for earlier versions of pages, so that only what changed is journaled and sent; 0 = whole pages",
     ),
     value(
         Key::ReaderMaxAge,

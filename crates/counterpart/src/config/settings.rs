@@ -53,6 +53,8 @@ pub struct Settings {
     pub retention_bytes: u64,
     /// Journal between two checkpoints, in bytes. At least 1 MiB.
     pub checkpoint_bytes: u64,
+    /// Memory for previous versions of pages, in bytes.
+    pub delta_cache_bytes: u64,
     /// A reader that holds a snapshot for this long is cut off; `None`: never.
     pub reader_max_age: Option<Duration>,
     /// What a deposed principal does with events that only it has.
@@ -146,6 +148,7 @@ impl Resolved {
             statement_timeout: self.value(Key::StatementTimeout, limit)?,
             retention_bytes: self.value(Key::RetentionBytes, units::size)?,
             checkpoint_bytes: self.value(Key::CheckpointBytes, |t| bytes(t, 1 << 20))?,
+            delta_cache_bytes: self.value(Key::DeltaCacheBytes, units::size)?,
             reader_max_age: self.value(Key::ReaderMaxAge, limit)?,
             rejoin: self.value(Key::Rejoin, rejoin)?,
             scrub_every: self.value(Key::ScrubEvery, limit)?,

@@ -37,7 +37,7 @@ fn run(c: &mut Connection, sql: &str) {
 
 fn capture(database: &Database, c: &Connection, records: &mut Vec<Record>) {
     database
-        .capture(c, UnixMicros(1), &mut |draft| {
+        .capture(c, UnixMicros(1), Lsn::ZERO, &mut |draft| {
             let lsn = Lsn(records.len() as u64 + 1);
             let epoch = Epoch { term: 1, start: 1, server: ServerId(1) };
             records.push(draft.seal(Stamp { lsn, commit_lsn: Lsn(lsn.0 - 1), epoch }));
@@ -142,7 +142,8 @@ fn measure_bulk(database: &Database) {
          insert into big select randomblob(4000000) from n",
     );
     let start = clock::now();
-    let captured = database.capture(&c, UnixMicros(1), &mut |_| Ok::<_, Infallible>(Lsn(1)));
+    let captured =
+        database.capture(&c, UnixMicros(1), Lsn::ZERO, &mut |_| Ok::<_, Infallible>(Lsn(1)));
     let bytes = captured.unwrap().expect("the load was committed").bytes;
     report("capture of a 512 MB transaction", bytes as f64 / 1e6, "MB", start);
     database.checkpoint().unwrap();

@@ -20,6 +20,8 @@ pub struct Principal {
     pub directory: tempfile::TempDir,
     pub database: Database,
     pub records: Vec<Record>,
+    /// The newest mark.
+    pub mark: Lsn,
 }
 
 pub fn new_file(directory: &Path, name: &str, page_size: PageSize) -> PathBuf {
@@ -70,7 +72,7 @@ impl Principal {
         let path = new_file(directory.path(), "principal.db", page_size);
         let _map = mapped(&path);
         let database = Database::open(&path, DatabaseId(1), options).unwrap();
-        Principal { directory, database, records: Vec::new() }
+        Principal { directory, database, records: Vec::new(), mark: Lsn::ZERO }
     }
 
     /// A copy as it was when the database was created: a new file of the same page size.
@@ -98,13 +100,18 @@ impl Principal {
     }
 
     pub fn capture(&mut self, connection: &Connection) -> Option<u32> {
-        let Principal { database, records, .. } = self;
+        let Principal { database, records, mark, .. } = self;
         let captured = database
-            .capture(connection, UnixMicros(7), &mut |draft| {
+            .capture(connection, UnixMicros(7), *mark, &mut |draft| {
                 Ok::<_, std::convert::Infallible>(seal(records, draft))
             })
             .unwrap();
         captured.map(|captured| captured.size_in_pages)
+    }
+
+    /// What is captured from here on comes after a mark. (These records have none: they are all about pages.)
+    pub fn write_mark(&mut self) {
+        self.mark = Lsn(self.records.len() as u64);
     }
 
     pub fn pages(&self) -> Vec<Vec<u8>> {

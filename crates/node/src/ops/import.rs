@@ -173,7 +173,8 @@ fn take_over(
         .update(|control| control.next_database = DatabaseId(id.0 + 1))
         .map_err(|e| failed("the control file can't be written", e))?;
     // Chunks before the last record are a run: no mark may fall among them.
-    let run = shared.runs.begin();
+    let mut run = shared.runs.begin();
+    run.is_run();
     let last = journal_pages(shared, id, info, &staged.0, name)?;
     crash_point("import.journaled");
     let path = file_path(&shared.settings.data, id);
