@@ -1,12 +1,12 @@
 """The page of the manual, its charts, and the figures they are made from. Rendering needs the figures alone."""
 
 import json
-from pathlib import Path
 from statistics import median
 
 from . import chart
 from .chart import number
 from .machine import ROOT
+from .missed import WHY
 from .result import Line
 
 PAGE = ROOT / "docs" / "src" / "benchmarks.md"
@@ -97,7 +97,8 @@ def render(figures):
             (FIGURES / f"{name}.svg").write_text(chart.bars(title, unit, rows))
             pictures.append(f"![{title}, {unit}](benchmarks/{name}.svg)")
     notes = [f"- {line.what}: {line.note}." for line in lines if line.note]
-    failed = [f"- `{name}`: {why}" for name, why in figures["failed"].items()]
+    missed = [f"- {line.what}: {WHY.get(line.key, 'nobody has looked into it yet')}." for line in lines if line.is_met() is False]
+    failed = [f"- {name}: {' '.join(why.split())[:300]}" for name, why in figures["failed"].items()]
     PAGE.write_text(f"""# How fast it is
 
 {warning(machine)}Written by `bench/run` on {figures['date']}; {sum(judged)} of {len(judged)} goals met. Only ratios taken in one run count: every side of a row
@@ -118,6 +119,7 @@ principal and mirror share the machine.
 
 {chr(10).join(notes)}
 {chr(10) + 'Could not be measured:' + chr(10) + chr(10) + chr(10).join(failed) + chr(10) if failed else ''}
+{'## What is missed, and why' + chr(10) + chr(10) + chr(10).join(missed) + chr(10) if missed else ''}
 ## The machine
 
 | | |
@@ -127,7 +129,7 @@ principal and mirror share the machine.
 
 ## Taking them again
 
-```sh norun: it takes half an hour and wants a quiet machine
+```sh norun: it takes an hour and wants a quiet machine
 bench/run                       # every row; installs what it needs, and writes this page
 bench/run --only seed           # one row, to the terminal alone
 bench/run --render              # this page again, from its figures

@@ -36,7 +36,7 @@ class Postgres:
             self.start()
         except (subprocess.CalledProcessError, Failed) as error:
             logs = "".join(path.read_text()[-1000:] for path in self.home.glob("*.log"))
-            raise Missing(f"PostgreSQL did not start: {error}: {getattr(error, 'stderr', '')}{logs}") from error
+            raise Failed(f"it did not start: {error} {getattr(error, 'stderr', '')} {logs}") from error
 
     def whom(self):
         """PostgreSQL refuses to run as root; its servers end when this script does, however that is."""

@@ -54,7 +54,8 @@ class Bench:
         self.seconds, self.rounds, self.quick = seconds, rounds, quick
         self.directory = Path(tempfile.mkdtemp(prefix="counterpart-bench-"))
         self.directory.chmod(0o755)  # PostgreSQL runs as somebody else.
-        self.started, self.at_end, self.names, self.versions = [], [], 0, {}
+        self.started, self.at_end, self.names = [], [], 0
+        self.versions, self.failed = {}, {}
 
     def __enter__(self):
         return self

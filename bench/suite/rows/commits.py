@@ -3,6 +3,7 @@
 from ..machine import Missing
 from ..postgres import Postgres
 from ..result import Line, at_least, ratio_at_least, ratio_at_most
+from ..servers import Failed
 
 PG = "PostgreSQL, synchronous"
 RULES = {"remote_apply": "PostgreSQL, visible on the second", "local": "PostgreSQL, alone"}
@@ -18,6 +19,10 @@ def commits(bench):
         postgres = Postgres(bench)
     except Missing as reason:
         missing = str(reason)
+    except Failed as reason:
+        # Ours can be measured all the same; that its peer is there and does not start is a failure of this run.
+        bench.failed["PostgreSQL"] = str(reason)
+        missing = "it did not start"
     plain = {"path": bench.fresh("plain"), "seconds": bench.seconds}
     for clients in (1, 32) if bench.quick else (1, 8, 32):
         sides = {

@@ -1,15 +1,12 @@
 """Copies: seeding beside `cp`, catching up, verifying, backing up."""
 
-import os
 import random
-import signal
 import subprocess
 import threading
 import time
 from statistics import mean
 
 from ..result import Line, at_least, at_most, ratio_at_least
-from ..servers import wait
 
 CHUNK = "with recursive n(i) as (select 1 union all select i+1 from n where i<160) insert into big select randomblob(100000) from n"
 CHUNKS_PER_GIB = 67
