@@ -85,21 +85,24 @@ def warning(machine):
     return f"> **These figures have to be taken again:** {' and '.join(reasons)}. Only the page's form counts.\n\n" if reasons else ""
 
 
-def render(figures):
+def listed(title, points):
+    """A section with a list; nothing without points."""
+    return "\n".join([f"## {title}", "", *points, "", ""]) if points else ""
+
+
+def text(figures):
+    """The whole page."""
     machine, lines = figures["machine"], [Line.from_json(line) for line in figures["lines"]]
     judged = [line.is_met() for line in lines if line.is_met() is not None]
+    pictures = [f"![{title}, {unit}](benchmarks/{name}.svg)" for name, title, unit, rows in charts(lines) if rows]
     names = {"processor": "processor", "memory": "memory", "disk": "disk", "system": "system", "rustc": "compiler"}
-    versions = ", ".join([machine["counterpart"] + f" ({machine['commit']})", *[v for k, v in figures["versions"].items()], machine["wrk"]])
-    FIGURES.mkdir(exist_ok=True)
-    pictures = []
-    for name, title, unit, rows in charts(lines):
-        if rows:
-            (FIGURES / f"{name}.svg").write_text(chart.bars(title, unit, rows))
-            pictures.append(f"![{title}, {unit}](benchmarks/{name}.svg)")
+    about = [f"| {label} | {machine[key]} |" for key, label in names.items()]
+    versions = ", ".join([f"{machine['counterpart']} ({machine['commit']})", *figures["versions"].values(), machine["wrk"]])
     notes = [f"- {line.what}: {line.note}." for line in lines if line.note]
     missed = [f"- {line.what}: {WHY.get(line.key, 'nobody has looked into it yet')}." for line in lines if line.is_met() is False]
     failed = [f"- {name}: {' '.join(why.split())[:300]}" for name, why in figures["failed"].items()]
-    PAGE.write_text(f"""# How fast it is
+    end = "\n"
+    return f"""# How fast it is
 
 {warning(machine)}Written by `bench/run` on {figures['date']}; {sum(judged)} of {len(judged)} goals met. Only ratios taken in one run count: every side of a row
 was measured by turns (A B A B …) on one machine, {figures['rounds']} rounds of {figures['seconds']:g} s each. A figure is the median of its rounds, a ratio
@@ -109,22 +112,21 @@ The work, unless a row says otherwise: a table `acc(id integer primary key, bal 
 `update acc set bal=bal+? where id=?` of a random row to a request, clients that ask again as soon as they are answered. Clients,
 principal and mirror share the machine.
 
-{chr(10).join(pictures)}
+{end.join(pictures)}
 
 ## Every figure
 
 | what | goal | Counterpart | peer | ratio | spread | |
 |---|---|---|---|---|---|---|
-{chr(10).join(row(line) for line in lines)}
+{end.join(row(line) for line in lines)}
 
-{chr(10).join(notes)}
-{chr(10) + 'Could not be measured:' + chr(10) + chr(10) + chr(10).join(failed) + chr(10) if failed else ''}
-{'## What is missed, and why' + chr(10) + chr(10) + chr(10).join(missed) + chr(10) if missed else ''}
-## The machine
+{end.join(notes)}
+
+{listed('What is missed, and why', missed)}{listed('What could not be measured', failed)}## The machine
 
 | | |
 |---|---|
-{chr(10).join(f'| {label} | {machine[key]} |' for key, label in names.items())}
+{end.join(about)}
 | versions | {versions} |
 
 ## Taking them again
@@ -138,5 +140,14 @@ bench/run --render              # this page again, from its figures
 The figures behind this page, round by round: [figures.json](benchmarks/figures.json). Commits and point reads are asked for by
 `wrk` (one thread) and `pgbench -M prepared` (one thread, a Unix socket), everything else by `bench/client`. PostgreSQL is
 configured as packaged, with `shared_buffers=256MB` and `max_wal_size=4GB`.
-""")
+"""
+
+
+def render(figures):
+    """Writes the page and its charts; the page's path."""
+    FIGURES.mkdir(exist_ok=True)
+    for name, title, unit, rows in charts([Line.from_json(line) for line in figures["lines"]]):
+        if rows:
+            (FIGURES / f"{name}.svg").write_text(chart.bars(title, unit, rows))
+    PAGE.write_text(text(figures))
     return PAGE

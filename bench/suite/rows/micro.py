@@ -13,7 +13,7 @@ def parts(bench):
     home = bench.fresh("criterion")
     command = ["cargo", "bench", "--locked", "--manifest-path", str(ROOT / "bench" / "micro" / "Cargo.toml"), "--", "--warm-up-time", "1",
                "--measurement-time", str(max(1, bench.seconds)), "--noplot"]
-    done = subprocess.run(command, env={**os.environ, "CRITERION_HOME": str(home)}, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "CRITERION_HOME": str(home)}, capture_output=True, text=True)
     if done.returncode:
         raise Failed(f"bench/micro: {done.stderr.strip()[-2000:]}")
     for file in sorted(home.glob("**/new/estimates.json")):
