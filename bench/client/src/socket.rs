@@ -166,28 +166,37 @@ pub fn pipelined(args: &PipelinedArgs) -> Result<Value, Failure> {
     )
 }
 
+/// Answers the pings that have come: a server takes a client that never does for dead.
+fn answer_pings(sockets: &mut [Socket]) -> Result<(), Failure> {
+    for socket in sockets {
+        match socket.read() {
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
+            Ok(_) => socket.flush().map_err(|error| Failure::Socket(error.to_string()))?,
+            Err(error) => return Err(Failure::Socket(error.to_string())),
+        }
+    }
+    Ok(())
+}
+
 /// Holds idle connections until its input ends, and answers the server's pings meanwhile.
 ///
 /// # Errors
 /// A connection that can't be made, or that the server ended.
 pub fn idle(args: &IdleArgs) -> Result<Value, Failure> {
     let mut sockets = Vec::with_capacity(args.count);
-    for _ in 0..args.count {
+    while sockets.len() < args.count {
         let socket = connect(&args.url)?;
         socket.get_ref().set_nonblocking(true)?;
         sockets.push(socket);
+        // The first ones must not wait for the last where connecting is slow.
+        if sockets.len().is_multiple_of(500) {
+            answer_pings(&mut sockets)?;
+        }
     }
     println_now(&json!({ "open": sockets.len() }));
     let input = thread::spawn(|| stdin().lock().lines().count());
     while !input.is_finished() {
-        for socket in &mut sockets {
-            match socket.read() {
-                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
-                // A ping; its answer leaves with the next call.
-                Ok(_) => socket.flush().map_err(|error| Failure::Socket(error.to_string()))?,
-                Err(error) => return Err(Failure::Socket(error.to_string())),
-            }
-        }
+        answer_pings(&mut sockets)?;
         clock::pause(Duration::from_millis(250));
     }
     Ok(json!({ "held": sockets.len() }))
