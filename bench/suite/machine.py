@@ -83,5 +83,5 @@ def describe(binary, directory):
         "counterpart": said(binary, "version"),
         "commit": said("git", "describe", "--always", "--dirty"),
         "rustc": said("rustc", "--version"),
-        "wrk": said("wrk", "--version").split(" [")[0],
+        "wrk": said(tool("wrk", "wrk"), "--version").split(" [")[0],
     }
