@@ -11,7 +11,7 @@ from ..servers import Failed
 
 def parts(bench):
     home = bench.fresh("criterion")
-    command = ["cargo", "bench", "--locked", "--manifest-path", str(ROOT / "bench" / "micro" / "Cargo.toml"), "--", "--warm-up-time", "1",
+    command = ["cargo", "bench", "--locked", "--manifest-path", str(ROOT / "bench" / "micro" / "Cargo.toml"), "--bench", "parts", "--", "--warm-up-time", "1",
                "--measurement-time", str(max(1, bench.seconds)), "--noplot"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "CRITERION_HOME": str(home)}, capture_output=True, text=True)
     if done.returncode:
