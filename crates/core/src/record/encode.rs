@@ -63,7 +63,8 @@ impl PageEncoder {
 
     fn delta(&mut self, previous: &[u8], image: &[u8]) -> Option<&[u8]> {
         self.room(image.len());
-        let most = (image.len() / 16).max(64);
+        // Beyond that something has moved, as the numbers after a row that was deleted: LZ4 finds where it was.
+        let most = (image.len() / 64).max(64);
         let length = match delta::in_place(previous, image, &mut self.out[..most]) {
             Some(length) => length,
             None => block::compress_into_with_dict(image, &mut self.out, previous).ok()?,
