@@ -28,6 +28,7 @@ mod readers;
 mod recent;
 mod redo;
 mod scope;
+mod shm;
 mod value;
 mod vfs;
 

@@ -33,6 +33,7 @@ use counterpart_core::{
     },
 };
 
+use crate::shm::Shm;
 pub(crate) use pages::Verdict;
 pub use pages::{DamagedPage, RepairError, RepairOutcome, Repairer, ScrubStep};
 pub use state::FoldError;
@@ -67,6 +68,7 @@ pub struct DatabaseMap {
     repairer: RwLock<Option<Arc<dyn Repairer>>>,
     /// How many times SQLite has the database file open.
     open_files: AtomicUsize,
+    shm: Shm,
 }
 
 impl std::fmt::Debug for DatabaseMap {
@@ -132,9 +134,15 @@ impl DatabaseMap {
             saved: Mutex::default(),
             repairer: RwLock::default(),
             open_files: AtomicUsize::new(0),
+            shm: Shm::default(),
         });
         registry().insert(map.path.clone(), Arc::downgrade(&map));
         Ok((map, loaded))
+    }
+
+    /// What SQLite's connections to the database file share.
+    pub(crate) fn shm(&self) -> &Shm {
+        &self.shm
     }
 
     /// The page size of a database whose files nobody has open, by its map or else by its own first bytes; `None` if

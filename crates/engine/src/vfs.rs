@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! sqlite3_file as SQLite holds it
-//!     ShimFile { methods, map }        16 bytes
+//!     ShimFile { methods, map, held }  24 bytes
 //!     unixFile                         the unix VFS's szOsFile bytes
 //! ```
 //!
@@ -24,7 +24,10 @@ use std::{
 use counterpart_core::PageNo;
 use rusqlite::ffi;
 
-use crate::map::{DatabaseMap, Verdict};
+use crate::{
+    map::{DatabaseMap, Verdict},
+    shm::{Held, Shm},
+};
 
 /// The name that connections open files with.
 pub(crate) const NAME: &CStr = c"counterpart";
@@ -35,6 +38,8 @@ struct ShimFile {
     base: ffi::sqlite3_file,
     /// From `Arc::into_raw`: SQLite's file keeps the map, so that the map's descriptor is closed after SQLite's.
     map: *const DatabaseMap,
+    /// What its connection holds of the [shared memory](crate::shm).
+    held: Held,
 }
 
 /// Registers the VFS, once in a process.
@@ -46,7 +51,7 @@ pub(crate) fn register() {
         let result = unsafe {
             let unix = ffi::sqlite3_vfs_find(c"unix".as_ptr());
             assert!(!unix.is_null(), "the bundled SQLite has a unix VFS");
-            let shim = c_int::try_from(size_of::<ShimFile>()).expect("two pointers");
+            let shim = c_int::try_from(size_of::<ShimFile>()).expect("three words");
             let vfs = Box::leak(Box::new(*unix));
             vfs.zName = NAME.as_ptr();
             vfs.szOsFile += shim;
@@ -80,7 +85,9 @@ unsafe extern "C" fn open(
         let result = open(unix, name, inner, flags, out_flags);
         if result == ffi::SQLITE_OK {
             map.file_opened();
-            (*file.cast::<ShimFile>()).map = Arc::into_raw(map);
+            let shim = file.cast::<ShimFile>();
+            (*shim).map = Arc::into_raw(map);
+            ptr::write(&raw mut (*shim).held, Held::default());
             (*file).pMethods = &METHODS;
         } else if !(*inner).pMethods.is_null() {
             // SQLite closes what failed to open if it has methods, but it sees only ours, which has none.
@@ -130,7 +137,9 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: SQLite closes a file once. The map goes after the unix VFS's descriptor, and `pMethods` tells SQLite
     // that the file is closed.
     unsafe {
-        let (_, inner, unix) = parts(file);
+        let (map, inner, unix) = parts(file);
+        // SQLite has done so if the file was used as a WAL database.
+        map.shm().unmap(&mut (*file.cast::<ShimFile>()).held);
         let result = unix.xClose.expect("a file can be closed")(inner);
         (*file).pMethods = ptr::null();
         let map = Arc::from_raw((*file.cast::<ShimFile>()).map);
@@ -318,6 +327,20 @@ unsafe extern "C" fn characteristics(file: *mut ffi::sqlite3_file) -> c_int {
     }
 }
 
+// The WAL's index and its locks are this process's own.
+
+/// What a file's connections share, and what this one holds of it.
+///
+/// # Safety
+/// As for [`parts`]; only the thread that uses the connection calls this.
+unsafe fn shared<'a>(file: *mut ffi::sqlite3_file) -> (&'a Shm, &'a mut Held) {
+    // SAFETY: as promised. SQLite uses a file from one thread at a time, and nothing else sees what it holds.
+    unsafe {
+        let (map, ..) = parts(file);
+        (map.shm(), &mut (*file.cast::<ShimFile>()).held)
+    }
+}
+
 unsafe extern "C" fn shm_map(
     file: *mut ffi::sqlite3_file,
     region: c_int,
@@ -325,11 +348,16 @@ unsafe extern "C" fn shm_map(
     extend: c_int,
     address: *mut *mut c_void,
 ) -> c_int {
-    // SAFETY: as above.
+    let (Ok(region), Ok(size)) = (usize::try_from(region), usize::try_from(size)) else {
+        return ffi::SQLITE_IOERR_SHMMAP;
+    };
+    // SAFETY: SQLite gives an open file of ours and a place for the address.
     unsafe {
-        let (_, inner, unix) = parts(file);
-        unix.xShmMap.expect("the unix VFS shares memory")(inner, region, size, extend, address)
+        let (shm, held) = shared(file);
+        let place = shm.region(held, region, size, extend != 0);
+        *address = place.map_or(ptr::null_mut(), |place| place.cast());
     }
+    ffi::SQLITE_OK
 }
 
 unsafe extern "C" fn shm_lock(
@@ -338,30 +366,35 @@ unsafe extern "C" fn shm_lock(
     count: c_int,
     flags: c_int,
 ) -> c_int {
-    // SAFETY: as above.
-    unsafe {
-        let (_, inner, unix) = parts(file);
-        unix.xShmLock.expect("the unix VFS shares memory")(inner, offset, count, flags)
+    let (Ok(first), Ok(count)) = (usize::try_from(offset), usize::try_from(count)) else {
+        return ffi::SQLITE_IOERR_SHMLOCK;
+    };
+    if first + count > ffi::SQLITE_SHM_NLOCK as usize {
+        return ffi::SQLITE_IOERR_SHMLOCK;
     }
+    // SAFETY: as above.
+    let (shm, held) = unsafe { shared(file) };
+    if flags & ffi::SQLITE_SHM_UNLOCK != 0 {
+        shm.release(held, first, count);
+    } else if !shm.take(held, first, count, flags & ffi::SQLITE_SHM_EXCLUSIVE != 0) {
+        return ffi::SQLITE_BUSY;
+    }
+    ffi::SQLITE_OK
 }
 
 unsafe extern "C" fn shm_barrier(file: *mut ffi::sqlite3_file) {
     // SAFETY: as above.
-    unsafe {
-        let (_, inner, unix) = parts(file);
-        unix.xShmBarrier.expect("the unix VFS shares memory")(inner);
-    }
+    unsafe { shared(file) }.0.barrier();
 }
 
-unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, delete: c_int) -> c_int {
+unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, _delete: c_int) -> c_int {
     // SAFETY: as above.
-    unsafe {
-        let (_, inner, unix) = parts(file);
-        unix.xShmUnmap.expect("the unix VFS shares memory")(inner, delete)
-    }
+    let (shm, held) = unsafe { shared(file) };
+    shm.unmap(held);
+    ffi::SQLITE_OK
 }
 
-/// Version 2: shared memory, but no memory mapping.
+/// Version 2: shared memory, which is ours, but no memory mapping.
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     iVersion: 2,
     xClose: Some(close),

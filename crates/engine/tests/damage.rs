@@ -133,7 +133,7 @@ fn a_flipped_bit_anywhere_is_repaired_while_reading_or_refused() {
 fn page_one_may_be_damaged_in_its_first_byte_and_the_database_opens() {
     let (principal, map, partner) = checkpointed(PageSize::DEFAULT);
     let answer = read_all(&principal).unwrap();
-    let Principal { directory, database, records } = principal;
+    let Principal { directory, database, records, mark } = principal;
     let path = database.path().to_owned();
     drop(database);
     overwrite(&path, 0, &[0; 4096]);
@@ -141,7 +141,7 @@ fn page_one_may_be_damaged_in_its_first_byte_and_the_database_opens() {
     let refused = open().unwrap_err();
     assert!(refused.is_damage(), "{refused}");
     map.set_repairer(Some(Arc::new(partner)));
-    let principal = Principal { directory, database: open().unwrap(), records };
+    let principal = Principal { directory, database: open().unwrap(), records, mark };
     assert_eq!(read_all(&principal).unwrap(), answer);
 }
 
@@ -286,7 +286,7 @@ fn an_unmapped_database_is_served_as_it_is() {
     let path = new_file(directory.path(), "plain.db", PageSize::DEFAULT);
     let database = Database::open(&path, DatabaseId(1), Options::default()).unwrap();
     assert!(database.map().is_none());
-    let mut principal = Principal { directory, database, records: Vec::new() };
+    let mut principal = Principal { directory, database, records: Vec::new(), mark: Lsn::ZERO };
     principal.sql("CREATE TABLE t(v)");
     assert_eq!(principal.records[0].header().database_checksum, 0, "nobody computed it");
     assert_eq!(principal.records[0].lsn(), Lsn(1));
