@@ -299,7 +299,7 @@ fn condition_out(condition: &Condition) -> BatchCond {
 struct EntrySink(CursorSink);
 
 impl EntrySink {
-    fn send(&mut self, entry: &CursorEntry) -> Result<(), engine::Stop> {
+    fn send(&mut self, entry: CursorEntry) -> Result<(), engine::Stop> {
         self.0.blocking_send(entry).map_err(|closed| match closed {
             SinkClosed::Gone => engine::Stop::Enough,
             SinkClosed::Unread => engine::Stop::Fail((&unread()).into()),
@@ -307,7 +307,7 @@ impl EntrySink {
     }
 
     /// Sends an entry whose failure needs no answer: nobody reads any more, and the batch ends at its next row.
-    fn offer(&mut self, entry: &CursorEntry) {
+    fn offer(&mut self, entry: CursorEntry) {
         if self.send(entry).is_err() {
             tracing::debug!("a cursor's client has gone");
         }
@@ -326,16 +326,16 @@ fn wire_step(step: usize) -> u32 {
 impl BatchSink for EntrySink {
     fn step_begin(&mut self, step: usize, columns: &[engine::Column]) -> Result<(), engine::Stop> {
         let cols = columns.iter().map(column_out).collect();
-        self.send(&CursorEntry::StepBegin { step: wire_step(step), cols })
+        self.send(CursorEntry::StepBegin { step: wire_step(step), cols })
     }
 
     fn row(&mut self, values: &[engine::ValueRef<'_>]) -> Result<(), engine::Stop> {
         let row = values.iter().map(|value| value_out(value.to_value())).collect();
-        self.send(&CursorEntry::Row { row })
+        self.send(CursorEntry::Row { row })
     }
 
     fn step_end(&mut self, _step: usize, summary: &engine::Summary) {
-        self.offer(&CursorEntry::StepEnd {
+        self.offer(CursorEntry::StepEnd {
             affected_row_count: summary.affected_rows,
             last_insert_rowid: Some(summary.last_insert_rowid),
         });
@@ -343,7 +343,7 @@ impl BatchSink for EntrySink {
 
     fn step_error(&mut self, step: usize, error: &engine::SqlError) {
         let error = WireError::from(failed(error.clone()));
-        self.offer(&CursorEntry::StepError { step: wire_step(step), error });
+        self.offer(CursorEntry::StepError { step: wire_step(step), error });
     }
 
     fn broken(&self) -> Option<Refusal> {

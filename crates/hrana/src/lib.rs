@@ -1,4 +1,4 @@
-//! The Hrana client protocol (versions 1 to 3, JSON) over HTTP and WebSocket.
+//! The Hrana client protocol (versions 1 to 3, JSON and protobuf) over HTTP and WebSocket.
 //!
 //! This crate exists so that unchanged libSQL clients reach a database, and so that everything
 //! that is *protocol* (messages, batons, stored SQL, cursors, limits of a request) is kept apart
@@ -17,6 +17,7 @@ mod backend;
 mod baton;
 mod clock;
 mod condition;
+mod encoding;
 mod error;
 mod http;
 mod limits;

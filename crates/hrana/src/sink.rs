@@ -1,7 +1,8 @@
 //! The channel between a database that produces a cursor's entries and the client that reads them.
 //!
 //! ```text
-//! entry\n entry\n … entry\n      one chunk: whole entries, each a line of JSON
+//! entry\n entry\n … entry\n                   one chunk: whole entries, each a line of JSON,
+//! length entry length entry … length entry   or a protobuf message after its length
 //! ```
 //!
 //! Entries are serialized where they arise and travel in chunks, so that the cost of waking the
@@ -16,6 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::time::timeout;
 
+use crate::encoding::Encoding;
 use crate::proto::{self, CursorEntry};
 
 /// A chunk is sent when it has at least this many bytes.
@@ -23,7 +25,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// Chunks that may wait for the reader.
 const CHUNKS: usize = 3;
 
-/// Whole lines of JSON, each ended by a newline.
+/// Whole items, as the encoding separates them.
 pub(crate) type Chunk = Vec<u8>;
 
 /// Why a sink takes no more entries; the producer should stop.
@@ -42,6 +44,7 @@ pub enum SinkClosed {
 /// client, unless it stops reading; dropping the sink ends the cursor.
 #[derive(Debug)]
 pub struct CursorSink {
+    encoding: Encoding,
     chunk: Chunk,
     sender: mpsc::Sender<Chunk>,
     /// Room for the last chunk, so that dropping the sink never loses entries.
@@ -55,11 +58,11 @@ pub struct CursorSink {
 impl CursorSink {
     /// A sink and what comes out of it. A thread that produces waits at most for `patience` each
     /// time the client has to read first.
-    pub(crate) fn new(patience: Duration) -> (Self, mpsc::Receiver<Chunk>) {
+    pub(crate) fn new(encoding: Encoding, patience: Duration) -> (Self, mpsc::Receiver<Chunk>) {
         let (sender, receiver) = mpsc::channel(CHUNKS + 1);
         let last = sender.clone().try_reserve_owned().ok();
         assert!(last.is_some(), "a new channel has room");
-        (Self { chunk: Vec::new(), sender, last, patience, unread: false }, receiver)
+        (Self { encoding, chunk: Vec::new(), sender, last, patience, unread: false }, receiver)
     }
 
     /// For what this crate itself has to add when the producer is done.
@@ -71,7 +74,7 @@ impl CursorSink {
     ///
     /// # Errors
     /// If the client no longer reads.
-    pub async fn send(&mut self, entry: &CursorEntry) -> Result<(), SinkClosed> {
+    pub async fn send(&mut self, entry: CursorEntry) -> Result<(), SinkClosed> {
         if self.push(entry)? { self.flush().await } else { Ok(()) }
     }
 
@@ -81,7 +84,7 @@ impl CursorSink {
     /// # Errors
     /// If the client no longer reads, or did not for too long: a thread, and whatever the stream
     /// holds, cannot wait for ever.
-    pub fn blocking_send(&mut self, entry: &CursorEntry) -> Result<(), SinkClosed> {
+    pub fn blocking_send(&mut self, entry: CursorEntry) -> Result<(), SinkClosed> {
         if self.push(entry)? {
             let chunk = std::mem::take(&mut self.chunk);
             return match self.sender.try_send(chunk) {
@@ -125,14 +128,14 @@ impl CursorSink {
     }
 
     /// Appends an entry; true if the chunk is due.
-    fn push(&mut self, entry: &CursorEntry) -> Result<bool, SinkClosed> {
+    fn push(&mut self, entry: CursorEntry) -> Result<bool, SinkClosed> {
         if self.unread {
             return Err(SinkClosed::Unread);
         }
         if self.sender.is_closed() {
             return Err(SinkClosed::Gone);
         }
-        write_line(&mut self.chunk, entry);
+        self.encoding.append_item(&mut self.chunk, entry);
         Ok(self.chunk.len() >= CHUNK_BYTES)
     }
 }
@@ -148,16 +151,10 @@ impl Drop for CursorSink {
     }
 }
 
-/// Appends a message as a line of JSON.
-pub(crate) fn write_line<T: serde::Serialize>(chunk: &mut Chunk, message: &T) {
-    serde_json::to_writer(&mut *chunk, message).expect("the protocol's types are JSON");
-    chunk.push(b'\n');
-}
-
 /// The entry that tells that a batch failed as a whole, as a chunk of its own.
-pub(crate) fn error_chunk(error: crate::Error) -> Chunk {
+pub(crate) fn error_chunk(encoding: Encoding, error: crate::Error) -> Chunk {
     let mut chunk = Chunk::new();
-    write_line(&mut chunk, &CursorEntry::Error { error: proto::Error::from(error) });
+    encoding.append_item(&mut chunk, CursorEntry::Error { error: proto::Error::from(error) });
     chunk
 }
 
@@ -167,6 +164,10 @@ mod tests {
     use crate::proto::Value;
 
     const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn sink(patience: Duration) -> (CursorSink, mpsc::Receiver<Chunk>) {
+        CursorSink::new(Encoding::Json, patience)
+    }
 
     fn row(bytes: usize) -> CursorEntry {
         CursorEntry::Row { row: vec![Value::Text("x".repeat(bytes))] }
@@ -178,14 +179,14 @@ mod tests {
 
     #[tokio::test]
     async fn small_entries_share_a_chunk_and_the_last_one_is_not_lost() {
-        let (mut sink, mut chunks) = CursorSink::new(PATIENCE);
+        let (mut sink, mut chunks) = sink(PATIENCE);
         for _ in 0..1000 {
-            sink.send(&row(1)).await.unwrap();
+            sink.send(row(1)).await.unwrap();
             while let Ok(chunk) = chunks.try_recv() {
                 assert!(chunk.len() >= CHUNK_BYTES, "a chunk was sent half full");
             }
         }
-        sink.send(&row(1)).await.unwrap();
+        sink.send(row(1)).await.unwrap();
         drop(sink);
         assert!(lines(&chunks.recv().await.expect("the last chunk")) > 0);
         assert_eq!(chunks.recv().await, None);
@@ -193,11 +194,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_channel_still_takes_the_last_chunk_on_drop() {
-        let (mut sink, mut chunks) = CursorSink::new(PATIENCE);
+        let (mut sink, mut chunks) = sink(PATIENCE);
         for _ in 0..CHUNKS {
-            sink.send(&row(CHUNK_BYTES)).await.unwrap();
+            sink.send(row(CHUNK_BYTES)).await.unwrap();
         }
-        sink.send(&row(1)).await.unwrap();
+        sink.send(row(1)).await.unwrap();
         drop(sink);
         let mut count = 0;
         while let Some(chunk) = chunks.recv().await {
@@ -208,12 +209,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_producer_waits_while_too_much_is_unread() {
-        let (mut sink, mut chunks) = CursorSink::new(PATIENCE);
+        let (mut sink, mut chunks) = sink(PATIENCE);
         for _ in 0..CHUNKS {
-            sink.send(&row(CHUNK_BYTES)).await.unwrap();
+            sink.send(row(CHUNK_BYTES)).await.unwrap();
         }
-        let entry = row(CHUNK_BYTES);
-        let mut blocked = Box::pin(sink.send(&entry));
+        let mut blocked = Box::pin(sink.send(row(CHUNK_BYTES)));
         let waits = tokio::select! {
             biased;
             _ = &mut blocked => false,
@@ -226,22 +226,22 @@ mod tests {
 
     #[tokio::test]
     async fn the_producer_learns_that_nobody_reads() {
-        let (mut sink, chunks) = CursorSink::new(PATIENCE);
-        sink.send(&row(1)).await.unwrap();
+        let (mut sink, chunks) = sink(PATIENCE);
+        sink.send(row(1)).await.unwrap();
         drop(chunks);
-        assert_eq!(sink.send(&row(1)).await, Err(SinkClosed::Gone));
+        assert_eq!(sink.send(row(1)).await, Err(SinkClosed::Gone));
     }
 
     #[tokio::test]
     async fn a_thread_waits_only_so_long_for_the_reader_and_nothing_follows_the_gap() {
-        let (mut sink, mut chunks) = CursorSink::new(Duration::from_millis(1));
+        let (mut sink, mut chunks) = sink(Duration::from_millis(1));
         let produce = move || {
             for _ in 0..CHUNKS {
-                sink.blocking_send(&row(CHUNK_BYTES)).unwrap();
+                sink.blocking_send(row(CHUNK_BYTES)).unwrap();
             }
-            let refused = sink.blocking_send(&row(CHUNK_BYTES));
+            let refused = sink.blocking_send(row(CHUNK_BYTES));
             assert_eq!((refused, sink.is_unread()), (Err(SinkClosed::Unread), true));
-            assert_eq!(sink.blocking_send(&row(1)), Err(SinkClosed::Unread));
+            assert_eq!(sink.blocking_send(row(1)), Err(SinkClosed::Unread));
         };
         tokio::task::spawn_blocking(produce).await.unwrap();
         let mut count = 0;

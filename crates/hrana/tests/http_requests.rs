@@ -16,14 +16,18 @@ fn ok(response: Json) -> Json {
 }
 
 #[tokio::test]
-async fn versions_answer_without_credentials_and_protobuf_is_unknown() {
+async fn versions_answer_without_credentials() {
     let server = server().await;
-    for path in ["/v2", "/v3", "/db/any/v2", "/db/any/v3"] {
-        let answer = answer(server.send(Method::GET, path, &[], "").await).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}");
+    for prefix in ["", "/db/any"] {
+        for version in ["v1", "v2", "v3", "v3-protobuf"] {
+            let path = format!("{prefix}/{version}");
+            let answer = answer(server.send(Method::GET, &path, &[], "").await).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path}");
+        }
     }
-    let answer = answer(server.send(Method::GET, "/v3-protobuf", &[], "").await).await;
-    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    let answer = answer(server.send(Method::GET, "/version", &[], "").await).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.body, concat!("counterpart ", env!("CARGO_PKG_VERSION")));
     assert!(server.fake.noted().is_empty());
 }
 

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 
+use crate::encoding::Encoding;
+use crate::proto::protobuf::Protobuf;
 use crate::resolve::bad_request;
 use crate::{Error, ErrorKind, codes};
 
@@ -52,7 +54,19 @@ async fn discard(mut body: Body, most: usize) {
 ///
 /// # Errors
 /// `BAD_REQUEST` that says what is wrong and where.
-pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, Error> {
-    serde_json::from_slice(body)
-        .map_err(|error| bad_request(format!("The request body is not a valid {what}: {error}.")))
+pub(super) fn parse<'a, T: Protobuf + Deserialize<'a>>(
+    body: &'a [u8],
+    encoding: Encoding,
+    what: &str,
+) -> Result<T, Error> {
+    encoding.read(body).map_err(|error| not_valid(what, &error))
+}
+
+/// The same for what travels as JSON only.
+pub(super) fn parse_json<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| not_valid(what, &error))
+}
+
+fn not_valid(what: &str, error: &dyn std::fmt::Display) -> Error {
+    bad_request(format!("The request body is not a valid {what}: {error}."))
 }

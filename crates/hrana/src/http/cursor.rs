@@ -1,4 +1,4 @@
-//! `POST v3/cursor`: a batch whose entries are streamed as they arise.
+//! `POST v3/cursor` and `v3-protobuf/cursor`: a batch whose entries are streamed as they arise.
 //!
 //! The database produces in a task of its own and waits while the client reads slowly; the body
 //! passes chunks on. The baton in the first line is good at once, but a request that comes with it
@@ -16,33 +16,34 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::mpsc;
 
-use super::{App, body, reply};
+use super::{App, Call, Dialect, body, reply};
+use crate::encoding::Encoding;
 use crate::proto::{CursorRequest, CursorResponse};
 use crate::registry::Lease;
 use crate::resolve::Program;
-use crate::sink::{Chunk, CursorSink, error_chunk, write_line};
-use crate::{Error, Server, Stream, Target, Version};
+use crate::sink::{Chunk, CursorSink, error_chunk};
+use crate::{Error, Server, Stream};
 
 pub(super) async fn run<S: Server>(
-    app: &Arc<App<S>>,
-    target: &Target,
-    body: Body,
+    app: Arc<App<S>>,
+    call: Call,
+    Dialect { version, encoding }: Dialect,
 ) -> Result<Response, Error> {
-    let bytes = body::read(body, app.limits.request_bytes).await?;
-    let CursorRequest { baton, batch } = body::parse(&bytes, "cursor request")?;
+    let bytes = body::read(call.body, app.limits.request_bytes).await?;
+    let CursorRequest { baton, batch } = body::parse(&bytes, encoding, "cursor request")?;
     drop(bytes);
 
-    let mut lease = app.lease(target, baton.as_deref(), false).await?;
+    let mut lease = app.lease(&call.target, baton.as_deref(), false).await?;
     let held = lease.held().expect("a fresh lease has its stream");
-    let program = held.sqls.program(batch, Version::V3);
+    let program = held.sqls.program(batch, version);
     let mut head = Chunk::new();
-    write_line(&mut head, &CursorResponse { baton: lease.reserve(), base_url: None });
+    encoding.append_item(&mut head, CursorResponse { baton: lease.reserve(), base_url: None });
 
-    let (sink, chunks) = CursorSink::new(app.limits.stream_idle);
+    let (sink, chunks) = CursorSink::new(encoding, app.limits.stream_idle);
     let ended = Arc::new(AtomicBool::new(false));
-    tokio::spawn(produce(lease, program, sink, Arc::clone(&ended)));
+    tokio::spawn(produce(lease, program, sink, encoding, Arc::clone(&ended)));
     let body = ChunkBody { head: Some(head), chunks, ended };
-    Ok(reply::json_response(StatusCode::OK, Body::new(body)))
+    Ok(reply::response(StatusCode::OK, encoding, Body::new(body)))
 }
 
 /// Runs the batch and gives the stream back for the next request.
@@ -50,6 +51,7 @@ async fn produce<T: Stream>(
     mut lease: Lease<T>,
     program: Result<Program, Error>,
     sink: CursorSink,
+    encoding: Encoding,
     ended: Arc<AtomicBool>,
 ) {
     let rest = sink.sender();
@@ -71,7 +73,7 @@ async fn produce<T: Stream>(
             lease.close().await;
         }
         // A client that no longer reads does not want the error either.
-        drop(rest.send(error_chunk(error)).await);
+        drop(rest.send(error_chunk(encoding, error)).await);
     }
     // Parked before the channel closes: whoever has read the end of the body may go on at once.
     lease.park().await;

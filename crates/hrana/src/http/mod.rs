@@ -1,32 +1,41 @@
 //! The routes, and the state that they share.
 //!
 //! ```text
-//! GET  …/  …/v2  …/v3      WebSocket handshake; without one v2 and v3 answer 200, always
-//! POST …/v2/pipeline       requests of version 2
-//! POST …/v3/pipeline       requests of version 3
-//! POST …/v3/cursor         a batch, its results streamed
+//! GET  …/  …/v2  …/v3  …/v3-protobuf    WebSocket handshake; without one 200 but for the first, always
+//! GET  …/v1  …/version                  200, always
+//! POST …/v1/execute  …/v1/batch         a statement or a batch by itself
+//! POST …/v2/pipeline                    requests of version 2
+//! POST …/v3/pipeline                    requests of version 3
+//! POST …/v3/cursor                      a batch, its results streamed
+//! POST …/v3-protobuf/pipeline, /cursor  the same in protobuf
 //! ```
 //!
-//! each at the root and below `/db/<name>`. `v3-protobuf` must stay unknown: a client that finds it
-//! would speak protobuf from then on.
+//! each at the root and below `/db/<name>`.
 
 mod body;
 mod cursor;
 mod pipeline;
 mod reply;
+mod single;
 
+use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
+use crate::encoding::Encoding;
 use crate::registry::{Lease, Registry};
-use crate::{Limits, Server, Target, Version, origin, ws};
+use crate::{Error, Limits, Server, Target, Version, origin, ws};
 
 pub(crate) use reply::error_response;
+
+/// What `GET version` answers; other servers say their own names there.
+const VERSION: &str = concat!("counterpart ", env!("CARGO_PKG_VERSION"));
 
 /// The Hrana service of one server: its routes and its open streams. A clone is another handle to
 /// the same service.
@@ -62,23 +71,39 @@ impl<S: Server> Hrana<S> {
         let mut router = Router::new();
         for prefix in ["", "/db/{name}"] {
             let at = |path: &str| format!("{prefix}{path}");
+            let v2 = Dialect { version: Version::V2, encoding: Encoding::Json };
+            let v3 = Dialect { version: Version::V3, encoding: Encoding::Json };
+            let binary = Dialect { version: Version::V3, encoding: Encoding::Protobuf };
             router = router
                 .route(&at("/"), get(ws::connect::<S>))
-                .route(&at("/v2"), get(ws::connect_or_greet::<S>))
-                .route(&at("/v3"), get(ws::connect_or_greet::<S>))
+                .route(&at("/version"), get(VERSION))
+                .route(&at("/v1"), get(ws::connect_or_greet::<S>))
                 .route(
-                    &at("/v2/pipeline"),
-                    post(|app, name, request| {
-                        handle_pipeline::<S>(app, name, request, Version::V2)
-                    }),
+                    &at("/v1/execute"),
+                    post(|app, name, request| handle(app, name, request, single::execute::<S>)),
                 )
                 .route(
-                    &at("/v3/pipeline"),
-                    post(|app, name, request| {
-                        handle_pipeline::<S>(app, name, request, Version::V3)
-                    }),
-                )
-                .route(&at("/v3/cursor"), post(handle_cursor::<S>));
+                    &at("/v1/batch"),
+                    post(|app, name, request| handle(app, name, request, single::batch::<S>)),
+                );
+            for (path, dialect) in [("/v2", v2), ("/v3", v3), ("/v3-protobuf", binary)] {
+                let pipeline = move |app, name, request| {
+                    handle(app, name, request, move |app, call| {
+                        pipeline::run::<S>(app, call, dialect)
+                    })
+                };
+                router = router
+                    .route(&at(path), get(ws::connect_or_greet::<S>))
+                    .route(&at(&format!("{path}/pipeline")), post(pipeline));
+            }
+            for (path, dialect) in [("/v3", v3), ("/v3-protobuf", binary)] {
+                let cursor = move |app, name, request| {
+                    handle(app, name, request, move |app, call| {
+                        cursor::run::<S>(app, call, dialect)
+                    })
+                };
+                router = router.route(&at(&format!("{path}/cursor")), post(cursor));
+            }
         }
         router.route("/db/{name}", get(ws::connect::<S>)).with_state(Arc::clone(&self.app))
     }
@@ -110,7 +135,7 @@ impl<S: Server> App<S> {
         target: &Target,
         baton: Option<&str>,
         will_close: bool,
-    ) -> Result<Lease<S::Stream>, crate::Error> {
+    ) -> Result<Lease<S::Stream>, Error> {
         if let Some(baton) = baton {
             return self.registry.resume(baton, &target.database).await;
         }
@@ -126,36 +151,36 @@ impl<S: Server> App<S> {
 type SharedApp<S> = State<Arc<App<S>>>;
 type Name = Option<Path<String>>;
 
-async fn handle_pipeline<S: Server>(
-    State(app): SharedApp<S>,
-    name: Name,
-    request: Request,
+/// What a path says about the language of its requests.
+#[derive(Clone, Copy)]
+struct Dialect {
     version: Version,
-) -> Response {
-    let (target, body) = match split(name, request) {
-        Ok(parts) => parts,
-        Err(error) => return error_response(&error),
-    };
-    let result = pipeline::run(&app, &target, body, version).await;
-    result.unwrap_or_else(|error| error_response(&error))
+    encoding: Encoding,
 }
 
-async fn handle_cursor<S: Server>(
+/// A request that may be served.
+struct Call {
+    target: Target,
+    body: Body,
+}
+
+/// Has `serve` answer a request.
+async fn handle<S: Server, F: Future<Output = Result<Response, Error>>>(
     State(app): SharedApp<S>,
     name: Name,
     request: Request,
+    serve: impl FnOnce(Arc<App<S>>, Call) -> F,
 ) -> Response {
-    let (target, body) = match split(name, request) {
-        Ok(parts) => parts,
-        Err(error) => return error_response(&error),
+    let answer = match call(name, request) {
+        Ok(call) => serve(app, call).await,
+        Err(error) => Err(error),
     };
-    let result = cursor::run(&app, &target, body).await;
-    result.unwrap_or_else(|error| error_response(&error))
+    answer.unwrap_or_else(|error| error_response(&error))
 }
 
-fn split(name: Name, request: Request) -> Result<(Target, axum::body::Body), crate::Error> {
+fn call(name: Name, request: Request) -> Result<Call, Error> {
     let (parts, body) = request.into_parts();
     origin::check(&parts.uri, &parts.headers)?;
     let name = name.as_ref().map(|Path(name)| name.as_str());
-    Ok((Target::of_request(name, &parts.uri, &parts.headers), body))
+    Ok(Call { target: Target::of_request(name, &parts.uri, &parts.headers), body })
 }

@@ -1,30 +1,31 @@
-//! `POST v2/pipeline` and `POST v3/pipeline`: requests on one stream, executed in order.
+//! `POST v2/pipeline`, `v3/pipeline` and `v3-protobuf/pipeline`: requests on one stream, executed in order.
 //!
 //! An error of one request is one of the results; the next request is executed all the same, as
 //! the specification demands. The whole response is an error only if nothing was executed.
 
-use axum::body::Body;
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::{App, body, reply};
-use crate::proto::{self, PipelineRequest, StreamRequest, StreamResponse, StreamResult};
+use super::{App, Call, Dialect, body, reply};
+use crate::encoding::Encoding;
+use crate::proto::{self, PipelineRequest, StreamRequest, StreamResponse, StreamResult, protobuf};
 use crate::registry::Lease;
-use crate::{Error, Limits, Server, Stream, Target, Version, codes};
+use crate::{Error, Limits, Server, Stream, Version, codes};
 
 pub(super) async fn run<S: Server>(
-    app: &App<S>,
-    target: &Target,
-    body: Body,
-    version: Version,
+    app: Arc<App<S>>,
+    call: Call,
+    Dialect { version, encoding }: Dialect,
 ) -> Result<Response, Error> {
-    let bytes = body::read(body, app.limits.request_bytes).await?;
-    let PipelineRequest { baton, requests } = body::parse(&bytes, "pipeline")?;
+    let bytes = body::read(call.body, app.limits.request_bytes).await?;
+    let PipelineRequest { baton, requests } = body::parse(&bytes, encoding, "pipeline")?;
     drop(bytes);
 
     let will_close = requests.contains(&StreamRequest::Close);
-    let mut lease = app.lease(target, baton.as_deref(), will_close).await?;
-    let mut results = Results::new(app.limits.response_bytes);
+    let mut lease = app.lease(&call.target, baton.as_deref(), will_close).await?;
+    let mut results = Results::new(encoding, app.limits.response_bytes);
     let mut gone = None;
     let mut told = false;
     for request in requests {
@@ -53,7 +54,7 @@ pub(super) async fn run<S: Server>(
     }
     let baton = lease.reserve();
     lease.park().await;
-    Ok(reply::json_response(StatusCode::OK, results.finish(baton)))
+    Ok(reply::response(StatusCode::OK, encoding, results.finish(baton)))
 }
 
 async fn execute<T: Stream>(
@@ -117,14 +118,19 @@ fn response_too_large(limits: &Limits, told: bool) -> Error {
 
 /// The response body, written as the results arise, so that no result is held twice.
 struct Results {
-    json: Vec<u8>,
+    encoding: Encoding,
+    bytes: Vec<u8>,
     count: usize,
     limit: usize,
 }
 
 impl Results {
-    fn new(limit: usize) -> Self {
-        Self { json: br#"{"results":["#.to_vec(), count: 0, limit }
+    fn new(encoding: Encoding, limit: usize) -> Self {
+        let bytes = match encoding {
+            Encoding::Json => br#"{"results":["#.to_vec(),
+            Encoding::Protobuf => Vec::new(),
+        };
+        Self { encoding, bytes, count: 0, limit }
     }
 
     fn is_empty(&self) -> bool {
@@ -132,7 +138,7 @@ impl Results {
     }
 
     fn is_full(&self) -> bool {
-        self.json.len() > self.limit
+        self.bytes.len() > self.limit
     }
 
     fn push(&mut self, result: Result<StreamResponse, Error>) {
@@ -140,20 +146,23 @@ impl Results {
             Ok(response) => StreamResult::Ok { response },
             Err(error) => StreamResult::Error { error: error.into() },
         };
-        if self.count > 0 {
-            self.json.push(b',');
-        }
+        let is_first = self.count == 0;
         self.count += 1;
-        serde_json::to_writer(&mut self.json, &result).expect("a result is JSON");
+        self.encoding.append_element(&mut self.bytes, protobuf::RESULTS, is_first, result);
     }
 
     /// Completes the body, which is a [`proto::PipelineResponse`] with its fields in another order.
     fn finish(mut self, baton: Option<String>) -> Vec<u8> {
         let rest = proto::CursorResponse { baton, base_url: None };
-        let rest = serde_json::to_vec(&rest).expect("a baton is JSON");
-        self.json.extend_from_slice(b"],");
-        self.json.extend_from_slice(&rest[1..]);
-        self.json
+        match self.encoding {
+            Encoding::Json => {
+                let rest = serde_json::to_vec(&rest).expect("a baton is JSON");
+                self.bytes.extend_from_slice(b"],");
+                self.bytes.extend_from_slice(&rest[1..]);
+            }
+            Encoding::Protobuf => self.bytes.extend_from_slice(&protobuf::encode(rest)),
+        }
+        self.bytes
     }
 }
 
@@ -164,20 +173,22 @@ mod tests {
 
     #[test]
     fn the_body_is_a_pipeline_response() {
-        let mut results = Results::new(100);
-        results.push(Ok(StreamResponse::Close));
-        results.push(Err(Error::request("CODE", "message")));
-        let body = results.finish(Some("baton".into()));
-        let response: PipelineResponse = serde_json::from_slice(&body).unwrap();
-        assert_eq!(response.baton.as_deref(), Some("baton"));
-        assert_eq!(response.base_url, None);
-        assert_eq!(response.results[0], StreamResult::Ok { response: StreamResponse::Close });
-        assert_eq!(response.results.len(), 2);
+        for encoding in [Encoding::Json, Encoding::Protobuf] {
+            let mut results = Results::new(encoding, 100);
+            results.push(Ok(StreamResponse::Close));
+            results.push(Err(Error::request("CODE", "message")));
+            let body = results.finish(Some("baton".into()));
+            let response: PipelineResponse = encoding.read(&body).unwrap();
+            assert_eq!(response.baton.as_deref(), Some("baton"));
+            assert_eq!(response.base_url, None);
+            assert_eq!(response.results[0], StreamResult::Ok { response: StreamResponse::Close });
+            assert_eq!(response.results.len(), 2);
+        }
     }
 
     #[test]
     fn an_empty_pipeline_has_an_empty_array_of_results() {
-        let body = Results::new(100).finish(None);
+        let body = Results::new(Encoding::Json, 100).finish(None);
         assert_eq!(body, br#"{"results":[],"baton":null,"base_url":null}"#);
     }
 }

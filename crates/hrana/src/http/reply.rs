@@ -1,18 +1,22 @@
-//! Responses. The content type is exactly `application/json`, without a charset: the TypeScript
-//! client compares it as a whole before it looks for an error in the body.
+//! Responses. The content type of JSON is exactly `application/json`, without a charset: the TypeScript
+//! client compares it as a whole before it looks for an error in the body. For the same reason an error is JSON
+//! whatever the encoding of the request: that client looks for it nowhere else, and the specification has clients go by
+//! the content type.
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 
+use crate::encoding::Encoding;
 use crate::{Error, ErrorKind, proto};
 
-/// A response with a body of JSON.
-pub(crate) fn json_response(status: StatusCode, body: impl Into<Body>) -> Response {
+/// A response with a body in the given encoding.
+pub(crate) fn response(status: StatusCode, encoding: Encoding, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let content_type = HeaderValue::from_static(encoding.content_type());
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 
@@ -23,7 +27,7 @@ pub(crate) fn error_response(error: &Error) -> Response {
         tracing::warn!(code = %error.code, "request failed: {}", error.message);
     }
     let body = serde_json::to_vec(&proto::Error::from(error.clone()));
-    let mut response = json_response(status, body.expect("an error is JSON"));
+    let mut response = self::response(status, Encoding::Json, body.expect("an error is JSON"));
     if error.kind == ErrorKind::TooLarge {
         // The rest of the request is not read, so the connection ends; a client that is not told
         // would send its next request on it.

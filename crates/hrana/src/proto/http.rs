@@ -50,6 +50,27 @@ pub struct CursorResponse {
     pub base_url: Option<String>,
 }
 
+/// Body of `POST v1/execute`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExecuteRequest {
+    /// What to execute, on a stream of its own.
+    pub stmt: Stmt,
+}
+
+/// Body of `POST v1/batch`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchRequest {
+    /// What to execute, on a stream of its own.
+    pub batch: Batch,
+}
+
+/// Body of the response to either, with a [`StmtResult`] or a [`BatchResult`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SingleResponse<T> {
+    /// The result; what fails is answered as an error instead.
+    pub result: T,
+}
+
 /// A request on an HTTP stream.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -14,6 +14,7 @@ mod cursor;
 mod describe;
 mod error;
 mod http;
+pub mod protobuf;
 mod stmt;
 mod text_int;
 mod value;
@@ -24,8 +25,8 @@ pub use cursor::CursorEntry;
 pub use describe::{DescribeCol, DescribeParam, DescribeResult};
 pub use error::Error;
 pub use http::{
-    CursorRequest, CursorResponse, PipelineRequest, PipelineResponse, StreamRequest,
-    StreamResponse, StreamResult,
+    BatchRequest, CursorRequest, CursorResponse, ExecuteRequest, PipelineRequest, PipelineResponse,
+    SingleResponse, StreamRequest, StreamResponse, StreamResult,
 };
 pub use stmt::{Col, NamedArg, Row, Stmt, StmtResult};
 pub use value::Value;

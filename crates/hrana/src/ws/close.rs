@@ -2,6 +2,8 @@
 
 use axum::extract::ws::{CloseFrame, close_code};
 
+use crate::encoding::{Encoding, Unreadable};
+
 /// Bytes of a close frame's reason: a control frame carries 125, two of which are the code.
 const REASON_BYTES: usize = 123;
 
@@ -18,18 +20,21 @@ impl Close {
         Self { code: close_code::POLICY, reason: reason.into() }
     }
 
-    /// A text message is not one of the protocol's.
-    pub(super) fn malformed(error: &serde_json::Error) -> Self {
+    /// A message is not one of the protocol's.
+    pub(super) fn malformed(error: &Unreadable) -> Self {
         Self {
             code: close_code::INVALID,
             reason: format!("The message is not a valid Hrana message: {error}."),
         }
     }
 
-    /// A binary message, although JSON was negotiated.
-    pub(super) fn binary() -> Self {
-        let reason = "Messages are JSON in text frames, and this one is binary.".into();
-        Self { code: close_code::UNSUPPORTED, reason }
+    /// A frame of another type than the negotiated encoding has.
+    pub(super) fn wrong_frame(encoding: Encoding) -> Self {
+        let reason = match encoding {
+            Encoding::Json => "Messages are JSON in text frames, and this one is binary.",
+            Encoding::Protobuf => "Messages are protobuf in binary frames, and this one is text.",
+        };
+        Self { code: close_code::UNSUPPORTED, reason: reason.into() }
     }
 
     /// The message exceeds the limit.

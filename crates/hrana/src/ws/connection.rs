@@ -24,6 +24,7 @@ use tokio_tungstenite::tungstenite;
 
 use super::close::Close;
 use super::stream::{Job, Replies, StreamTask, Task};
+use crate::encoding::Encoding;
 use crate::http::App;
 use crate::proto::{ClientMessage, Request, Response, ServerMessage};
 use crate::resolve::SqlStore;
@@ -40,6 +41,7 @@ struct Connection<S: Server> {
     app: Arc<App<S>>,
     target: Target,
     version: Version,
+    encoding: Encoding,
     greeted: bool,
     streams: HashMap<i32, mpsc::UnboundedSender<Task>>,
     /// The stream of each cursor id in use, whether the cursor could be opened or not.
@@ -57,6 +59,7 @@ pub(super) async fn run<S: Server>(
     app: Arc<App<S>>,
     target: Target,
     version: Version,
+    encoding: Encoding,
     mut socket: WebSocket,
 ) {
     let (sender, mut replies) = mpsc::unbounded_channel();
@@ -65,12 +68,13 @@ pub(super) async fn run<S: Server>(
         app,
         target,
         version,
+        encoding,
         greeted: false,
         streams: HashMap::new(),
         cursors: HashMap::new(),
         sqls: SqlStore::default(),
         tasks: JoinSet::new(),
-        replies: Replies(sender),
+        replies: Replies { encoding, sender },
         outstanding: 0,
     };
     let mut ping = interval(connection.app.limits.ws_ping);
@@ -95,7 +99,7 @@ pub(super) async fn run<S: Server>(
             }
             Some(reply) = replies.recv() => {
                 connection.outstanding -= 1;
-                if socket.send(Message::Text(reply.into())).await.is_err() {
+                if socket.send(reply).await.is_err() {
                     return;
                 }
             }
@@ -141,9 +145,16 @@ impl<S: Server> Connection<S> {
         message: Result<Message, axum::Error>,
         socket: &mut WebSocket,
     ) -> Result<bool, Close> {
-        let text = match message {
-            Ok(Message::Text(text)) => text,
-            Ok(Message::Binary(_)) => return Err(Close::binary()),
+        let message: ClientMessage = match message {
+            Ok(Message::Text(text)) if self.encoding == Encoding::Json => {
+                serde_json::from_str(&text).map_err(|error| Close::malformed(&error.into()))?
+            }
+            Ok(Message::Binary(bytes)) if self.encoding == Encoding::Protobuf => {
+                self.encoding.read(&bytes).map_err(|error| Close::malformed(&error))?
+            }
+            Ok(Message::Text(_) | Message::Binary(_)) => {
+                return Err(Close::wrong_frame(self.encoding));
+            }
             // Pings are answered by the WebSocket library.
             Ok(Message::Ping(_) | Message::Pong(_)) => return Ok(true),
             Ok(Message::Close(_)) => return Ok(false),
@@ -155,7 +166,7 @@ impl<S: Server> Connection<S> {
                 return Ok(false);
             }
         };
-        match serde_json::from_str(&text).map_err(|error| Close::malformed(&error))? {
+        match message {
             ClientMessage::Hello { jwt } => self.hello(jwt, socket).await,
             ClientMessage::Request { .. } if !self.greeted => {
                 Err(Close::violation("A request came before the hello message."))
@@ -182,8 +193,7 @@ impl<S: Server> Connection<S> {
             Ok(()) => ServerMessage::HelloOk,
             Err(error) => ServerMessage::HelloError { error: error.clone().into() },
         };
-        let text = serde_json::to_string(&answer).expect("a message is JSON");
-        let sent = socket.send(Message::Text(text.into())).await;
+        let sent = socket.send(self.replies.write(answer)).await;
         if let Err(error) = result {
             return Err(Close::violation(error.message));
         }

@@ -19,14 +19,19 @@ use axum::http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
 
+use crate::encoding::Encoding;
 use crate::http::{App, error_response};
 use crate::{Error, ErrorKind, Server, Target, Version, codes, origin};
 
 type Handshake = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
 /// The subprotocols, the preferred first. A client without any means version 1.
-const SUBPROTOCOLS: [(&str, Version); 3] =
-    [("hrana3", Version::V3), ("hrana2", Version::V2), ("hrana1", Version::V1)];
+const SUBPROTOCOLS: [(&str, Version, Encoding); 4] = [
+    ("hrana3-protobuf", Version::V3, Encoding::Protobuf),
+    ("hrana3", Version::V3, Encoding::Json),
+    ("hrana2", Version::V2, Encoding::Json),
+    ("hrana1", Version::V1, Encoding::Json),
+];
 
 /// An address that is only for WebSocket connections.
 pub(crate) async fn connect<S: Server>(
@@ -44,15 +49,15 @@ pub(crate) async fn connect<S: Server>(
         return error_response(&error);
     }
     let offers = headers.contains_key(SEC_WEBSOCKET_PROTOCOL);
-    let handshake = handshake.protocols(SUBPROTOCOLS.map(|(name, _)| name));
+    let handshake = handshake.protocols(SUBPROTOCOLS.map(|(name, ..)| name));
     let selected = handshake.selected_protocol().and_then(|name| name.to_str().ok());
-    let version = SUBPROTOCOLS.iter().find(|(name, _)| Some(*name) == selected);
-    let version = match version {
-        Some((_, version)) => *version,
-        None if !offers => Version::V1,
+    let found = SUBPROTOCOLS.iter().find(|(name, ..)| Some(*name) == selected);
+    let (version, encoding) = match found {
+        Some((_, version, encoding)) => (*version, *encoding),
+        None if !offers => (Version::V1, Encoding::Json),
         None => {
             let message = "None of the WebSocket subprotocols that the client offers is served. \
-                           Offer hrana3, hrana2 or hrana1.";
+                           Offer hrana3-protobuf, hrana3, hrana2 or hrana1.";
             return error_response(&Error::request(codes::UNSUPPORTED_SUBPROTOCOL, message));
         }
     };
@@ -62,7 +67,7 @@ pub(crate) async fn connect<S: Server>(
     handshake
         .max_message_size(limit)
         .max_frame_size(limit)
-        .on_upgrade(move |socket| connection::run(app, target, version, socket))
+        .on_upgrade(move |socket| connection::run(app, target, version, encoding, socket))
 }
 
 /// An address where clients also ask whether a version is served. They ask without credentials, so

@@ -7,9 +7,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::ws::Message;
 use tokio::sync::mpsc;
 
 use super::cursor::{CursorReader, Entries};
+use crate::encoding::Encoding;
+use crate::proto::protobuf;
 use crate::proto::{Response, ServerMessage};
 use crate::sink::{CursorSink, error_chunk};
 use crate::{Error, Program, Server, Statement, Stream, Target, codes};
@@ -33,10 +36,13 @@ pub(super) struct Task {
     pub(super) job: Job,
 }
 
-/// Where responses go, each as the text of a message. The connection counts requests, so this channel
+/// Where responses go, each as a message. The connection counts requests, so this channel
 /// holds no more of them than a connection may have outstanding.
 #[derive(Clone)]
-pub(super) struct Replies(pub(super) mpsc::UnboundedSender<String>);
+pub(super) struct Replies {
+    pub(super) encoding: Encoding,
+    pub(super) sender: mpsc::UnboundedSender<Message>,
+}
 
 impl Replies {
     pub(super) fn send(&self, request_id: i32, result: Result<Response, Error>) {
@@ -44,21 +50,40 @@ impl Replies {
             Ok(response) => ServerMessage::ResponseOk { request_id, response },
             Err(error) => ServerMessage::ResponseError { request_id, error: error.into() },
         };
-        self.send_text(serde_json::to_string(&message).expect("a message is JSON"));
+        self.send_message(self.write(message));
     }
 
-    /// A [`Response::FetchCursor`], put together from entries that are JSON already.
+    /// A message in the connection's encoding.
+    pub(super) fn write(&self, message: ServerMessage) -> Message {
+        match self.encoding {
+            Encoding::Json => {
+                let text = serde_json::to_string(&message).expect("a message is JSON");
+                Message::Text(text.into())
+            }
+            Encoding::Protobuf => Message::Binary(protobuf::encode(message).into()),
+        }
+    }
+
+    /// A [`Response::FetchCursor`], put together from entries that are written already.
     fn send_entries(&self, request_id: i32, entries: Entries) {
-        let Entries { json, done } = entries;
-        let json = String::from_utf8(json).expect("entries are JSON");
-        self.send_text(format!(
-            r#"{{"type":"response_ok","request_id":{request_id},"response":{{"type":"fetch_cursor","entries":[{json}],"done":{done}}}}}"#
-        ));
+        let Entries { list, done } = entries;
+        self.send_message(match self.encoding {
+            Encoding::Json => {
+                let list = String::from_utf8(list).expect("entries are JSON");
+                let text = format!(
+                    r#"{{"type":"response_ok","request_id":{request_id},"response":{{"type":"fetch_cursor","entries":[{list}],"done":{done}}}}}"#
+                );
+                Message::Text(text.into())
+            }
+            Encoding::Protobuf => {
+                Message::Binary(protobuf::fetched(request_id, list, done).into())
+            }
+        });
     }
 
     /// A connection that is gone needs no answer.
-    fn send_text(&self, text: String) {
-        drop(self.0.send(text));
+    fn send_message(&self, message: Message) {
+        drop(self.sender.send(message));
     }
 }
 
@@ -139,16 +164,17 @@ impl<S: Server> StreamTask<S> {
         open_id: i32,
         program: Program,
     ) -> CursorEnd {
-        let (sink, chunks) = CursorSink::new(self.cursor_idle);
+        let encoding = self.replies.encoding;
+        let (sink, chunks) = CursorSink::new(encoding, self.cursor_idle);
         let rest = sink.sender();
         let mut producer = pin!(async move {
             if let Err(error) = stream.cursor(program, sink).await {
                 // If the cursor was closed meanwhile, nobody wants the error.
-                drop(rest.send(error_chunk(error)).await);
+                drop(rest.send(error_chunk(encoding, error)).await);
             }
         });
         let mut produced = false;
-        let mut reader = CursorReader::new(chunks);
+        let mut reader = CursorReader::new(encoding, chunks);
         let end = loop {
             let task = tokio::select! {
                 () = &mut producer, if !produced => {

@@ -170,7 +170,7 @@ impl Stream for FakeStream {
                 Err(error) if error.is_stream_gone() => return Err(error),
                 Err(error) => {
                     let entry = CursorEntry::StepError { step: index, error: error.into() };
-                    if out.send(&entry).await.is_err() {
+                    if out.send(entry).await.is_err() {
                         return Ok(());
                     }
                     continue;
@@ -183,7 +183,7 @@ impl Stream for FakeStream {
                 last_insert_rowid: result.last_insert_rowid,
             };
             for entry in std::iter::once(begin).chain(rows).chain([end]) {
-                if out.send(&entry).await.is_err() {
+                if out.send(entry).await.is_err() {
                     self.fake.note("nobody reads");
                     return Ok(());
                 }

@@ -3,6 +3,7 @@
 
 pub mod fake;
 pub mod http;
+pub mod messages;
 pub mod ws;
 
 /// Lets the server's tasks run until `condition` holds. Bounded in steps, not in time, so that it

@@ -1,0 +1,40 @@
+//! `POST v1/execute` and `POST v1/batch`: one statement or batch, each on a stream of its own.
+//!
+//! What fails makes the whole response an error, because the answer has no other place for it. A transaction that the
+//! request left open is rolled back with its stream.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::{App, Call, body, reply};
+use crate::encoding::Encoding;
+use crate::proto::{BatchRequest, ExecuteRequest, SingleResponse};
+use crate::resolve::SqlStore;
+use crate::{Error, Server, Stream, Version};
+
+pub(super) async fn execute<S: Server>(app: Arc<App<S>>, call: Call) -> Result<Response, Error> {
+    let bytes = body::read(call.body, app.limits.request_bytes).await?;
+    let ExecuteRequest { stmt } = body::parse_json(&bytes, "statement to execute")?;
+    let statement = SqlStore::default().statement(stmt)?;
+    let mut stream = app.server.open(&call.target).await?;
+    let result = stream.execute(statement).await;
+    stream.close().await;
+    Ok(answer(SingleResponse { result: result? }))
+}
+
+pub(super) async fn batch<S: Server>(app: Arc<App<S>>, call: Call) -> Result<Response, Error> {
+    let bytes = body::read(call.body, app.limits.request_bytes).await?;
+    let BatchRequest { batch } = body::parse_json(&bytes, "batch to execute")?;
+    let program = SqlStore::default().program(batch, Version::V1)?;
+    let mut stream = app.server.open(&call.target).await?;
+    let result = stream.batch(program).await;
+    stream.close().await;
+    Ok(answer(SingleResponse { result: result? }))
+}
+
+fn answer<T: serde::Serialize>(response: SingleResponse<T>) -> Response {
+    let json = serde_json::to_vec(&response).expect("a result is JSON");
+    reply::response(StatusCode::OK, Encoding::Json, json)
+}
