@@ -17,6 +17,10 @@ use counterpart_core::{
     message::{Envelope, Message, SeedDatabase},
     record::{Draft, PageEncoder, Stamp, TransactionDraft},
 };
+use counterpart_hrana::proto::{
+    ClientMessage, CursorEntry, CursorRequest, PipelineRequest, PipelineResponse,
+    protobuf::{Protobuf, encode},
+};
 
 const NOW: UnixMicros = UnixMicros(1_700_000_000_000_000);
 
@@ -43,6 +47,9 @@ fn main() -> std::io::Result<()> {
     write("map", "two-blocks", &map())?;
     for (name, text) in HRANA {
         write("hrana", name, text.as_bytes())?;
+    }
+    for (name, bytes) in protobuf() {
+        write("protobuf", name, &bytes)?;
     }
     for (name, text) in CONFIGURATIONS {
         write("configuration", name, text.as_bytes())?;
@@ -178,6 +185,26 @@ const HRANA: &[(&str, &str)] = &[
     ),
     ("row", r#"{"type":"row","row":[{"type":"integer","value":"-9223372036854775808"}]}"#),
 ];
+
+/// The same messages in protobuf.
+fn protobuf() -> Vec<(&'static str, Vec<u8>)> {
+    fn encoded<T: Protobuf + serde::de::DeserializeOwned>(
+        name: &'static str,
+    ) -> (&'static str, Vec<u8>) {
+        let (_, text) =
+            HRANA.iter().find(|(known, _)| *known == name).expect("a seed of that name");
+        (name, encode::<T>(serde_json::from_str(text).expect("a seed is valid")))
+    }
+    vec![
+        encoded::<PipelineRequest>("pipeline"),
+        encoded::<PipelineRequest>("batch"),
+        encoded::<CursorRequest>("cursor"),
+        encoded::<ClientMessage>("hello"),
+        encoded::<ClientMessage>("request"),
+        encoded::<PipelineResponse>("results"),
+        encoded::<CursorEntry>("row"),
+    ]
+}
 
 const CONFIGURATIONS: &[(&str, &str)] = &[
     (

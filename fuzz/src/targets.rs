@@ -20,7 +20,7 @@ use counterpart_core::{
         HEADER_LEN, MAX_RECORD_LEN, PageEncoder, Record, Stamp, TransactionDraft, split_records,
     },
 };
-use counterpart_hrana::proto;
+use counterpart_hrana::proto::{self, protobuf};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 #[path = "configuration.rs"]
@@ -40,6 +40,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("copy", copy),
     ("map", map),
     ("hrana", hrana),
+    ("protobuf", protobuf),
     ("configuration", configuration::configuration),
 ];
 
@@ -266,6 +267,24 @@ fn hrana(data: &[u8]) {
     again::<proto::ServerMessage>(data);
     again::<proto::PipelineResponse>(data);
     again::<proto::CursorEntry>(data);
+}
+
+/// The same in protobuf.
+fn protobuf(data: &[u8]) {
+    again_in_protobuf::<proto::PipelineRequest>(data);
+    again_in_protobuf::<proto::CursorRequest>(data);
+    again_in_protobuf::<proto::ClientMessage>(data);
+    again_in_protobuf::<proto::ServerMessage>(data);
+    again_in_protobuf::<proto::PipelineResponse>(data);
+    again_in_protobuf::<proto::CursorEntry>(data);
+}
+
+fn again_in_protobuf<T: protobuf::Protobuf>(data: &[u8]) {
+    let Ok(read) = protobuf::decode::<T>(data) else { return };
+    let written = protobuf::encode(read);
+    let second: T = protobuf::decode(&written)
+        .unwrap_or_else(|error| panic!("{error}: cannot read what was written: {written:?}"));
+    assert_eq!(protobuf::encode(second), written);
 }
 
 /// What can be read can be written, and that reads the same; told by what it is written as, since a float may be one
