@@ -527,3 +527,20 @@ async fn a_web_page_of_another_site_is_refused_a_connection() {
         }
     }
 }
+
+#[tokio::test]
+async fn streams_execute_nothing_more_while_a_client_has_too_much_to_read() {
+    let limits = Limits { response_bytes: 1000, ..Limits::default() };
+    let server = TestServer::start(limits).await;
+    let mut client = with_stream(&server).await;
+    // Far more than sockets hold, which is a dozen of these results.
+    for _ in 0..40 {
+        client.start(execute(1, "ROWS 20000")).await;
+    }
+    for received in 1..=40 {
+        while !matches!(client.receive_raw().await, Some(Message::Text(_))) {}
+        let noted = server.fake.noted();
+        let executed = noted.iter().filter(|what| what.starts_with("ROWS")).count();
+        assert!(executed < received + 30, "{executed} executed, {received} received");
+    }
+}

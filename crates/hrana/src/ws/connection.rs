@@ -23,7 +23,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite;
 
 use super::close::Close;
-use super::stream::{Job, Replies, StreamTask, Task};
+use super::stream::{Job, Queued, Replies, StreamTask, Task};
 use crate::encoding::Encoding;
 use crate::http::App;
 use crate::proto::{ClientMessage, Request, Response, ServerMessage};
@@ -64,6 +64,7 @@ pub(super) async fn run<S: Server>(
 ) {
     let (sender, mut replies) = mpsc::unbounded_channel();
     let mut stopping = app.stopping.subscribe();
+    let queued = Arc::new(Queued::new(app.limits.response_bytes));
     let mut connection = Connection {
         app,
         target,
@@ -74,7 +75,7 @@ pub(super) async fn run<S: Server>(
         cursors: HashMap::new(),
         sqls: SqlStore::default(),
         tasks: JoinSet::new(),
-        replies: Replies { encoding, sender },
+        replies: Replies { encoding, sender, queued },
         outstanding: 0,
     };
     let mut ping = interval(connection.app.limits.ws_ping);
@@ -99,6 +100,7 @@ pub(super) async fn run<S: Server>(
             }
             Some(reply) = replies.recv() => {
                 connection.outstanding -= 1;
+                connection.replies.queued.sent(&reply);
                 if socket.send(reply).await.is_err() {
                     return;
                 }

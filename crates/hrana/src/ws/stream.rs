@@ -5,10 +5,11 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::ws::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::cursor::{CursorReader, Entries};
 use crate::encoding::Encoding;
@@ -37,11 +38,59 @@ pub(super) struct Task {
 }
 
 /// Where responses go, each as a message. The connection counts requests, so this channel
-/// holds no more of them than a connection may have outstanding.
+/// holds no more of them than a connection may have outstanding; and streams wait before they execute
+/// more while the client has too many bytes to read.
 #[derive(Clone)]
 pub(super) struct Replies {
     pub(super) encoding: Encoding,
     pub(super) sender: mpsc::UnboundedSender<Message>,
+    pub(super) queued: Arc<Queued>,
+}
+
+/// The bytes of the responses that wait for the client.
+pub(super) struct Queued {
+    bytes: AtomicUsize,
+    most: usize,
+    drained: Notify,
+}
+
+impl Queued {
+    pub(super) fn new(most: usize) -> Self {
+        Self { bytes: AtomicUsize::new(0), most, drained: Notify::new() }
+    }
+
+    fn add(&self, message: &Message) {
+        self.bytes.fetch_add(length(message), Ordering::AcqRel);
+    }
+
+    /// A response was sent.
+    pub(super) fn sent(&self, message: &Message) {
+        let length = length(message);
+        let before = self.bytes.fetch_sub(length, Ordering::AcqRel);
+        if before > self.most && before - length <= self.most {
+            self.drained.notify_waiters();
+        }
+    }
+
+    /// Ready when there is room for another response.
+    async fn room(&self) {
+        while self.bytes.load(Ordering::Acquire) > self.most {
+            let mut drained = pin!(self.drained.notified());
+            // From here on no notification is missed.
+            drained.as_mut().enable();
+            if self.bytes.load(Ordering::Acquire) > self.most {
+                drained.await;
+            }
+        }
+    }
+}
+
+fn length(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) => bytes.len(),
+        _ => 0,
+    }
 }
 
 impl Replies {
@@ -83,6 +132,7 @@ impl Replies {
 
     /// A connection that is gone needs no answer.
     fn send_message(&self, message: Message) {
+        self.queued.add(&message);
         drop(self.sender.send(message));
     }
 }
@@ -119,6 +169,7 @@ impl<S: Server> StreamTask<S> {
             }
         };
         while let Some(Task { request_id, job }) = self.tasks.recv().await {
+            self.replies.queued.room().await;
             let result = match job {
                 Job::Close => return self.close(stream, request_id).await,
                 Job::OpenCursor { cursor_id, program } => {
@@ -188,6 +239,7 @@ impl<S: Server> StreamTask<S> {
             };
             match job {
                 Job::FetchCursor { cursor_id, max_count } if cursor_id == open_id => {
+                    self.replies.queued.room().await;
                     let mut fetch = pin!(reader.fetch(max_count, self.response_bytes));
                     let entries = loop {
                         tokio::select! {
