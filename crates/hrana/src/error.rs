@@ -31,6 +31,10 @@ pub mod codes {
     pub const BAD_REQUEST: &str = "BAD_REQUEST";
     /// The body or message is longer than the limit.
     pub const REQUEST_TOO_LARGE: &str = "REQUEST_TOO_LARGE";
+    /// The body of a request stopped coming.
+    pub const REQUEST_TIMEOUT: &str = "REQUEST_TIMEOUT";
+    /// The body is compressed in a way that is not served.
+    pub const UNSUPPORTED_ENCODING: &str = "UNSUPPORTED_ENCODING";
     /// The results of the earlier requests of a pipeline fill the limit; this one was not executed.
     pub const RESPONSE_TOO_LARGE: &str = "RESPONSE_TOO_LARGE";
     /// The request or condition belongs to a later version of the protocol than was negotiated.
@@ -69,8 +73,12 @@ pub enum ErrorKind {
     Forbidden,
     /// There is no such database: 404.
     NotFound,
+    /// The request did not arrive in time: 408.
+    Timeout,
     /// The request is larger than allowed: 413.
     TooLarge,
+    /// The body is compressed in a way that is not served: 415.
+    UnsupportedEncoding,
     /// The address wants a WebSocket handshake: 426.
     UpgradeRequired,
     /// The server is at fault: 500.
@@ -87,7 +95,9 @@ impl ErrorKind {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -7,9 +7,12 @@ use std::time::Duration;
 pub struct Limits {
     /// Bytes of one HTTP request body or one WebSocket message. Default 16 MiB.
     pub request_bytes: usize,
-    /// Bytes of results after which a pipeline executes no further request, and after which a
-    /// `fetch_cursor` response is sent although more was asked for. A response exceeds it by at
-    /// most one result. Default 32 MiB.
+    /// How long the body of an HTTP request may stop coming before it is given up. Default 30 s.
+    pub request_idle: Duration,
+    /// Bytes of results after which a pipeline executes no further request, after which a
+    /// `fetch_cursor` response is sent although more was asked for, and as long as which wait for a
+    /// WebSocket client to read them its streams execute nothing. Each exceeds it by at most one
+    /// result (of each stream). Default 32 MiB.
     pub response_bytes: usize,
     /// How long an HTTP stream may lie idle between two requests before it is closed and rolled
     /// back; also how long a request waits for the previous one on its stream. Default 5 s.
@@ -34,6 +37,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             request_bytes: 16 << 20,
+            request_idle: Duration::from_secs(30),
             response_bytes: 32 << 20,
             stream_idle: Duration::from_secs(5),
             http_streams: 10_000,

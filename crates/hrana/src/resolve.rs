@@ -157,7 +157,7 @@ impl SqlStore {
     }
 }
 
-/// A step may depend only on steps before it. The depth is bounded by the JSON reader.
+/// A step may depend only on steps before it. The depth is bounded by the readers of JSON and protobuf.
 fn check_condition(cond: &BatchCond, index: usize, version: Version) -> Result<(), Error> {
     match cond {
         BatchCond::Ok { step } | BatchCond::Error { step } => {

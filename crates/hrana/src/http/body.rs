@@ -1,33 +1,69 @@
 //! Reads a request's body: bounded first, then parsed.
 
 use axum::body::{Body, HttpBody as _};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
+use tokio::time::timeout;
 
+use super::compress::Coding;
 use crate::encoding::Encoding;
 use crate::proto::protobuf::Protobuf;
 use crate::resolve::bad_request;
-use crate::{Error, ErrorKind, codes};
+use crate::{Error, ErrorKind, Limits, codes};
 
-/// The bytes of a body, of at most `limit`.
+/// The bytes of a body, as they were before `coding` made fewer of them.
 ///
 /// # Errors
-/// `REQUEST_TOO_LARGE`, or `BAD_REQUEST` if the client stopped in the middle.
-pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Error> {
+/// `REQUEST_TOO_LARGE`, `REQUEST_TIMEOUT`, or `BAD_REQUEST` if the client stopped in the middle.
+pub(super) async fn read(
+    body: Body,
+    coding: Option<Coding>,
+    limits: &Limits,
+) -> Result<Bytes, Error> {
+    let limit = limits.request_bytes;
+    let bytes = receive(body, limits).await?;
+    let Some(coding) = coding else { return Ok(bytes) };
+    let plain = coding.decompress(bytes, limit).await.map_err(|error| {
+        bad_request(format!("The request body is not valid {}: {error}.", coding.name()))
+    })?;
+    plain.ok_or_else(|| too_large(limit))
+}
+
+async fn receive(mut body: Body, limits: &Limits) -> Result<Bytes, Error> {
+    let limit = limits.request_bytes;
     // Announced: nothing of it need be awaited.
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
     }
-    let mut body = body;
-    match Limited::new(&mut body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            discard(body, limit).await;
-            Err(too_large(limit))
+    let mut limited = Limited::new(&mut body, limit);
+    // Most bodies arrive in one piece, which is not copied.
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while !limited.is_end_stream() {
+        let next = timeout(limits.request_idle, limited.frame());
+        match next.await.map_err(|_elapsed| stalled(limits))? {
+            None => break,
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if first.is_empty() => first = data,
+                Ok(data) => {
+                    if whole.is_empty() {
+                        whole.extend_from_slice(&first);
+                    }
+                    whole.extend_from_slice(&data);
+                }
+                Err(_trailers) => {}
+            },
+            Some(Err(error)) if error.is::<LengthLimitError>() => {
+                discard(body, limits).await;
+                return Err(too_large(limit));
+            }
+            Some(Err(error)) => {
+                return Err(bad_request(format!("The request body could not be read: {error}.")));
+            }
         }
-        Err(error) => Err(bad_request(format!("The request body could not be read: {error}."))),
     }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
 fn too_large(limit: usize) -> Error {
@@ -38,11 +74,19 @@ fn too_large(limit: usize) -> Error {
     Error::new(ErrorKind::TooLarge, codes::REQUEST_TOO_LARGE, message)
 }
 
-/// Reads on, `most` bytes at most: a client that is still sending when the connection closes sees a
-/// reset instead of the answer.
-async fn discard(mut body: Body, most: usize) {
-    let mut left = most;
-    while let Some(Ok(frame)) = body.frame().await {
+fn stalled(limits: &Limits) -> Error {
+    let message = format!(
+        "The request body is not complete, and nothing more of it came for {} s. Send it again.",
+        limits.request_idle.as_secs()
+    );
+    Error::new(ErrorKind::Timeout, codes::REQUEST_TIMEOUT, message)
+}
+
+/// Reads on, as many bytes as the limit at most: a client that is still sending when the connection closes sees a reset
+/// instead of the answer.
+async fn discard(mut body: Body, limits: &Limits) {
+    let mut left = limits.request_bytes;
+    while let Ok(Some(Ok(frame))) = timeout(limits.request_idle, body.frame()).await {
         match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
             Some(rest) => left = rest,
             None => return,

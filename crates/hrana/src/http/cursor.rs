@@ -11,11 +11,13 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_ENCODING;
 use axum::response::Response;
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::mpsc;
 
+use super::compress::Compressor;
 use super::{App, Call, Dialect, body, reply};
 use crate::encoding::Encoding;
 use crate::proto::{CursorRequest, CursorResponse};
@@ -29,7 +31,7 @@ pub(super) async fn run<S: Server>(
     call: Call,
     Dialect { version, encoding }: Dialect,
 ) -> Result<Response, Error> {
-    let bytes = body::read(call.body, app.limits.request_bytes).await?;
+    let bytes = body::read(call.body, call.sent, &app.limits).await?;
     let CursorRequest { baton, batch } = body::parse(&bytes, encoding, "cursor request")?;
     drop(bytes);
 
@@ -42,8 +44,14 @@ pub(super) async fn run<S: Server>(
     let (sink, chunks) = CursorSink::new(encoding, app.limits.stream_idle);
     let ended = Arc::new(AtomicBool::new(false));
     tokio::spawn(produce(lease, program, sink, encoding, Arc::clone(&ended)));
-    let body = ChunkBody { head: Some(head), chunks, ended };
-    Ok(reply::response(StatusCode::OK, encoding, Body::new(body)))
+    // How much will come is not known yet, but cursors are for much.
+    let compressor = call.accepted.map(Compressor::new);
+    let body = ChunkBody { head: Some(head), chunks, ended, compressor };
+    let mut response = reply::response(StatusCode::OK, encoding, Body::new(body));
+    if let Some(coding) = call.accepted {
+        response.headers_mut().insert(CONTENT_ENCODING, coding.header());
+    }
+    Ok(response)
 }
 
 /// Runs the batch and gives the stream back for the next request.
@@ -92,6 +100,18 @@ struct ChunkBody {
     head: Option<Chunk>,
     chunks: mpsc::Receiver<Chunk>,
     ended: Arc<AtomicBool>,
+    /// Taken at the end.
+    compressor: Option<Compressor>,
+}
+
+impl ChunkBody {
+    fn frame(&mut self, chunk: Chunk) -> Frame<Bytes> {
+        let chunk = match &mut self.compressor {
+            None => chunk,
+            Some(compressor) => compressor.push(&chunk),
+        };
+        Frame::data(chunk.into())
+    }
 }
 
 impl axum::body::HttpBody for ChunkBody {
@@ -102,14 +122,16 @@ impl axum::body::HttpBody for ChunkBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = |chunk: Chunk| Some(Ok(Frame::data(chunk.into())));
         if let Some(head) = self.head.take() {
-            return Poll::Ready(frame(head));
+            return Poll::Ready(Some(Ok(self.frame(head))));
         }
         match self.chunks.poll_recv(context) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(chunk)) => Poll::Ready(frame(chunk)),
-            Poll::Ready(None) if self.ended.load(Ordering::Acquire) => Poll::Ready(None),
+            Poll::Ready(Some(chunk)) => Poll::Ready(Some(Ok(self.frame(chunk)))),
+            Poll::Ready(None) if self.ended.load(Ordering::Acquire) => {
+                let last = self.compressor.take().map(|compressor| compressor.finish());
+                Poll::Ready(last.map(|last| Ok(Frame::data(last.into()))))
+            }
             Poll::Ready(None) => Poll::Ready(Some(Err(Incomplete))),
         }
     }

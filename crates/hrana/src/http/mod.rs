@@ -1,8 +1,9 @@
 //! The routes, and the state that they share.
 //!
 //! ```text
-//! GET  …/  …/v2  …/v3  …/v3-protobuf    WebSocket handshake; without one 200 but for the first, always
-//! GET  …/v1  …/version                  200, always
+//! GET  …/  …/v1  …/v2  …/v3  …/v3-protobuf
+//!                                       WebSocket handshake; without one 200 but for the first, always
+//! GET  …/version                        200, always
 //! POST …/v1/execute  …/v1/batch         a statement or a batch by itself
 //! POST …/v2/pipeline                    requests of version 2
 //! POST …/v3/pipeline                    requests of version 3
@@ -13,6 +14,7 @@
 //! each at the root and below `/db/<name>`.
 
 mod body;
+mod compress;
 mod cursor;
 mod pipeline;
 mod reply;
@@ -28,9 +30,10 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
+use self::compress::Coding;
 use crate::encoding::Encoding;
 use crate::registry::{Lease, Registry};
-use crate::{Error, Limits, Server, Target, Version, origin, ws};
+use crate::{Error, ErrorKind, Limits, Server, Target, Version, codes, origin, ws};
 
 pub(crate) use reply::error_response;
 
@@ -162,6 +165,10 @@ struct Dialect {
 struct Call {
     target: Target,
     body: Body,
+    /// How the body is compressed.
+    sent: Option<Coding>,
+    /// How the answer may be compressed.
+    accepted: Option<Coding>,
 }
 
 /// Has `serve` answer a request.
@@ -182,5 +189,17 @@ fn call(name: Name, request: Request) -> Result<Call, Error> {
     let (parts, body) = request.into_parts();
     origin::check(&parts.uri, &parts.headers)?;
     let name = name.as_ref().map(|Path(name)| name.as_str());
-    Ok(Call { target: Target::of_request(name, &parts.uri, &parts.headers), body })
+    Ok(Call {
+        target: Target::of_request(name, &parts.uri, &parts.headers),
+        body,
+        sent: Coding::of_request(&parts.headers).map_err(|name| unsupported_encoding(&name))?,
+        accepted: Coding::accepted(&parts.headers),
+    })
+}
+
+fn unsupported_encoding(name: &str) -> Error {
+    let message = format!(
+        "The request body is compressed as {name}, which this server does not read. Send it as gzip or zstd, or as it is."
+    );
+    Error::new(ErrorKind::UnsupportedEncoding, codes::UNSUPPORTED_ENCODING, message)
 }

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::{App, Call, Dialect, body, reply};
@@ -19,7 +18,7 @@ pub(super) async fn run<S: Server>(
     call: Call,
     Dialect { version, encoding }: Dialect,
 ) -> Result<Response, Error> {
-    let bytes = body::read(call.body, app.limits.request_bytes).await?;
+    let bytes = body::read(call.body, call.sent, &app.limits).await?;
     let PipelineRequest { baton, requests } = body::parse(&bytes, encoding, "pipeline")?;
     drop(bytes);
 
@@ -54,7 +53,7 @@ pub(super) async fn run<S: Server>(
     }
     let baton = lease.reserve();
     lease.park().await;
-    Ok(reply::response(StatusCode::OK, encoding, results.finish(baton)))
+    Ok(reply::results(encoding, results.finish(baton), call.accepted).await)
 }
 
 async fn execute<T: Stream>(

@@ -4,12 +4,27 @@
 //! the content type.
 
 use axum::body::Body;
-use axum::http::header::{CONNECTION, CONTENT_TYPE};
+use axum::http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 
+use super::compress::{self, Coding};
 use crate::encoding::Encoding;
 use crate::{Error, ErrorKind, proto};
+
+/// A response of results, compressed if they are many and the client accepts it.
+pub(super) async fn results(
+    encoding: Encoding,
+    body: Vec<u8>,
+    accepted: Option<Coding>,
+) -> Response {
+    let Some(coding) = accepted.filter(|_| body.len() >= compress::LEAST) else {
+        return response(StatusCode::OK, encoding, body);
+    };
+    let mut response = response(StatusCode::OK, encoding, coding.compress(body).await);
+    response.headers_mut().insert(CONTENT_ENCODING, coding.header());
+    response
+}
 
 /// A response with a body in the given encoding.
 pub(crate) fn response(status: StatusCode, encoding: Encoding, body: impl Into<Body>) -> Response {
@@ -28,7 +43,7 @@ pub(crate) fn error_response(error: &Error) -> Response {
     }
     let body = serde_json::to_vec(&proto::Error::from(error.clone()));
     let mut response = self::response(status, Encoding::Json, body.expect("an error is JSON"));
-    if error.kind == ErrorKind::TooLarge {
+    if matches!(error.kind, ErrorKind::TooLarge | ErrorKind::Timeout) {
         // The rest of the request is not read, so the connection ends; a client that is not told
         // would send its next request on it.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::compress::Coding;
 use super::{App, Call, body, reply};
 use crate::encoding::Encoding;
 use crate::proto::{BatchRequest, ExecuteRequest, SingleResponse};
@@ -15,26 +15,29 @@ use crate::resolve::SqlStore;
 use crate::{Error, Server, Stream, Version};
 
 pub(super) async fn execute<S: Server>(app: Arc<App<S>>, call: Call) -> Result<Response, Error> {
-    let bytes = body::read(call.body, app.limits.request_bytes).await?;
+    let bytes = body::read(call.body, call.sent, &app.limits).await?;
     let ExecuteRequest { stmt } = body::parse_json(&bytes, "statement to execute")?;
     let statement = SqlStore::default().statement(stmt)?;
     let mut stream = app.server.open(&call.target).await?;
     let result = stream.execute(statement).await;
     stream.close().await;
-    Ok(answer(SingleResponse { result: result? }))
+    Ok(answer(SingleResponse { result: result? }, call.accepted).await)
 }
 
 pub(super) async fn batch<S: Server>(app: Arc<App<S>>, call: Call) -> Result<Response, Error> {
-    let bytes = body::read(call.body, app.limits.request_bytes).await?;
+    let bytes = body::read(call.body, call.sent, &app.limits).await?;
     let BatchRequest { batch } = body::parse_json(&bytes, "batch to execute")?;
     let program = SqlStore::default().program(batch, Version::V1)?;
     let mut stream = app.server.open(&call.target).await?;
     let result = stream.batch(program).await;
     stream.close().await;
-    Ok(answer(SingleResponse { result: result? }))
+    Ok(answer(SingleResponse { result: result? }, call.accepted).await)
 }
 
-fn answer<T: serde::Serialize>(response: SingleResponse<T>) -> Response {
+async fn answer<T: serde::Serialize>(
+    response: SingleResponse<T>,
+    accepted: Option<Coding>,
+) -> Response {
     let json = serde_json::to_vec(&response).expect("a result is JSON");
-    reply::response(StatusCode::OK, Encoding::Json, json)
+    reply::results(Encoding::Json, json, accepted).await
 }
