@@ -54,6 +54,56 @@ fn interleaved_streams_each_have_their_own_last_rowid_and_counts() {
 }
 
 #[test]
+fn temporary_tables_and_views_belong_to_their_stream() {
+    let server = Server::start();
+    let client = server.client();
+    client.script("create table t(a); insert into t values (1), (2)");
+    let mut stream = Stream::on(&client);
+    stream.run("create temp table mine as select a * 10 as a from t");
+    stream.run("create temp view both as select a from t union all select a from mine");
+    assert_eq!(stream.value("select sum(a) from both"), json!(33));
+    for sql in ["begin", "update mine set a = a + 1", "insert into t values (3)", "rollback"] {
+        stream.run(sql);
+    }
+    assert_eq!(stream.value("select sum(a) from both"), json!(33));
+    let mut other = Stream::on(&client);
+    assert_eq!(other.code("select * from mine"), "SQLITE_ERROR");
+    other.run("create temp table mine(b)");
+    assert_eq!(other.value("select count(*) from mine"), json!(0));
+    stream.close();
+    other.close();
+    for _ in 0..5 {
+        assert_eq!(Stream::on(&client).code("select * from mine"), "SQLITE_ERROR");
+    }
+}
+
+/// SQLite fixes the text encoding with a database's first table, and that of a connection with the first one that it
+/// has itself.
+#[test]
+fn a_stream_whose_temporary_tables_have_another_encoding_than_the_database_expires() {
+    let server = Server::start();
+    let client = server.client();
+    let with_table = || {
+        let mut stream = Stream::on(&client);
+        stream.run("create temp table mine(x)");
+        stream
+    };
+    let (mut reading, mut writing) = (with_table(), with_table());
+    let mut setting = Stream::on(&client);
+    for sql in ["pragma encoding = 'UTF-16le'", "create table t(x)", "insert into t values ('ü')"]
+    {
+        setting.run(sql);
+    }
+    for (stream, sql) in
+        [(&mut reading, "select x from t"), (&mut writing, "insert into t values ('z')")]
+    {
+        assert_eq!(stream.code(sql), "STREAM_EXPIRED");
+    }
+    let mut fresh = with_table();
+    assert_eq!(fresh.rows("select x, hex(x) from t"), [[json!("ü"), json!("FC00")]]);
+}
+
+#[test]
 fn connection_pragmas_stay_with_their_stream() {
     let server = Server::start();
     let client = server.client();

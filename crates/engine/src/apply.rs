@@ -438,10 +438,9 @@ struct Attached {
 
 /// Attaches a copy. SQLite attaches only what has the text encoding of the main database, so that is made to fit.
 fn open_copy(path: &Path) -> Result<Attached, SqlError> {
-    let misfit = |error: &SqlError| error.message.contains("same text encoding");
     let mut outcome = open_copy_as(path, 1, "UTF-8");
     for (number, name) in [(2, "UTF-16le"), (3, "UTF-16be")] {
-        if outcome.as_ref().is_err_and(misfit) {
+        if outcome.as_ref().is_err_and(SqlError::is_other_encoding) {
             outcome = open_copy_as(path, number, name);
         }
     }

@@ -55,6 +55,12 @@ impl SqlError {
             || self.code.starts_with("SQLITE_CORRUPT")
     }
 
+    /// Whether it says that two databases of one connection have different text encodings, which SQLite does not have.
+    #[must_use]
+    pub fn is_other_encoding(&self) -> bool {
+        self.code == "SQLITE_ERROR" && self.message.contains("must use the same text encoding")
+    }
+
     /// The result has more bytes than one may have.
     #[must_use]
     pub fn response_too_large(limit: u64) -> SqlError {

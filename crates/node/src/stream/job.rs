@@ -70,6 +70,29 @@ impl Desk<'_> {
         statement: &Statement,
         sink: &mut dyn RowSink,
     ) -> Result<Option<Summary>, SqlError> {
+        let outcome = self.try_run(statement, sink);
+        self.judged(outcome)
+    }
+
+    /// An empty database may still be given another text encoding. A stream that has temporary tables by then can use its
+    /// connection for nothing any more, and SQLite's words for it are about something else.
+    fn judged<T>(&mut self, outcome: Result<T, SqlError>) -> Result<T, SqlError> {
+        if !outcome.as_ref().is_err_and(SqlError::is_other_encoding) {
+            return outcome;
+        }
+        let why = Refusal::stream_expired(
+            "the database has been given another text encoding than this stream's temporary tables have",
+        );
+        let error = SqlError::from(&why);
+        *self.expired = Some(why);
+        Err(error)
+    }
+
+    fn try_run(
+        &mut self,
+        statement: &Statement,
+        sink: &mut dyn RowSink,
+    ) -> Result<Option<Summary>, SqlError> {
         if self.stop.is_stopped() {
             let sentence = "The client hung up before this statement was begun.";
             return Err(SqlError::new("SQLITE_INTERRUPT", sentence));
@@ -156,7 +179,8 @@ impl Desk<'_> {
         at: usize,
     ) -> Result<Option<(&'a str, usize)>, SqlError> {
         self.begin_statement();
-        self.connection.next_statement(script, at)
+        let outcome = self.connection.next_statement(script, at);
+        self.judged(outcome)
     }
 
     pub(super) fn describe(
@@ -164,7 +188,8 @@ impl Desk<'_> {
         sql: &str,
     ) -> Result<counterpart_engine::Description, SqlError> {
         self.begin_statement();
-        self.connection.describe(sql)
+        let outcome = self.connection.describe(sql);
+        self.judged(outcome)
     }
 }
 
@@ -354,7 +379,8 @@ fn run_step(
         return desk.run(statement, &mut StepSink { step, sink, gate: None });
     }
     desk.begin_statement();
-    if desk.connection.classify(&statement.sql)?.needs_permit() {
+    let class = desk.connection.classify(&statement.sql);
+    if desk.judged(class)?.needs_permit() {
         return run_write_streamed(desk, step, statement, sink);
     }
     let (hosted, shared) = (Arc::clone(desk.hosted), Arc::clone(desk.shared));
