@@ -70,7 +70,16 @@ fn run_checks(script: &str, expected_clients: &[&str]) {
 
 #[test]
 fn node_clients_work_on_the_principal_and_read_the_mirror() {
-    run_checks("run-node.sh", &["@libsql/client http", "@libsql/client ws", "drizzle-orm"]);
+    run_checks(
+        "run-node.sh",
+        &[
+            "@libsql/client http",
+            "@libsql/client ws",
+            "@libsql/hrana-client http",
+            "@libsql/hrana-client ws",
+            "drizzle-orm",
+        ],
+    );
 }
 
 #[test]
@@ -79,6 +88,7 @@ fn python_clients_work_on_the_principal_and_read_the_mirror() {
         "run-python.sh",
         &[
             "libsql-client (Python) ws",
+            "libsql-client (Python) http",
             "libsql (Python)",
             "libsql_experimental (Python)",
             "sqlalchemy-libsql",

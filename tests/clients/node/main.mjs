@@ -2,6 +2,7 @@
 // A file: URL stands in for a server to try the checks themselves.
 
 import { checkDrizzle } from "./drizzle.mjs";
+import { checkHrana } from "./hrana.mjs";
 import { checkLibsql } from "./libsql.mjs";
 import { addresses } from "./report.mjs";
 
@@ -11,5 +12,9 @@ const webSocket = (url) => url?.replace(/^http/, "ws");
 
 let failed = await checkLibsql("http", principal, mirror, remote);
 if (remote) failed += await checkLibsql("ws", webSocket(principal), webSocket(mirror), remote);
+if (remote) {
+  failed += await checkHrana("http", principal, mirror);
+  failed += await checkHrana("ws", webSocket(principal), webSocket(mirror));
+}
 failed += await checkDrizzle(principal, mirror);
 process.exitCode = failed === 0 ? 0 : 1;

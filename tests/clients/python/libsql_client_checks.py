@@ -1,6 +1,6 @@
-"""The `libsql-client` package, unchanged, over a WebSocket (subprotocol `hrana2`).
+"""The `libsql-client` package, unchanged, over a WebSocket (subprotocol `hrana2`) and over http.
 
-Over http: it calls /v1/execute and /v1/batch, which is another protocol version and not checked here.
+Over http it calls v1/execute and v1/batch, and has no transactions.
 """
 
 import asyncio
@@ -8,7 +8,6 @@ import asyncio
 import libsql_client
 from report import Deadline, Report, equal
 
-TABLE = "python_libsql_client"
 INTEGERS = [2**53 + 1, 2**63 - 1, -(2**63)]
 BYTES = bytes(range(256))
 
@@ -140,17 +139,20 @@ async def check_mirror(report, client, mirror, table):
 
 
 async def run(principal, mirror):
-    report = Report("libsql-client (Python) ws")
+    transport = "http" if principal.startswith("http") else "ws"
+    report = Report(f"libsql-client (Python) {transport}")
+    table = f"python_libsql_client_{transport}"
     async with libsql_client.create_client(principal) as client:
-        await statements(report, client, TABLE)
-        await transactions(report, client, TABLE)
-        await failures(report, client, TABLE)
+        await statements(report, client, table)
+        if transport == "ws":
+            await transactions(report, client, table)
+        await failures(report, client, table)
         if mirror is not None:
             async with libsql_client.create_client(mirror) as on_mirror:
-                await check_mirror(report, client, on_mirror, TABLE)
+                await check_mirror(report, client, on_mirror, table)
     return report.failed
 
 
 def check_libsql_client(principal, mirror):
-    """The number of failed checks. Addresses are ws: (or file:, to try the checks themselves)."""
+    """The number of failed checks. Addresses are ws: or http: (or file:, to try the checks themselves)."""
     return asyncio.run(run(principal, mirror))

@@ -22,6 +22,8 @@ def main():
     parser.add_argument("--mirror", metavar="URL")
     arguments = parser.parse_args()
     failed = check_libsql_client(web_socket(arguments.principal), web_socket(arguments.mirror))
+    if arguments.principal.startswith("http"):
+        failed += check_libsql_client(arguments.principal, arguments.mirror)
     failed += check_drivers(arguments.principal, arguments.mirror)
     failed += check_sqlalchemy(arguments.principal, arguments.mirror)
     return 0 if failed == 0 else 1
