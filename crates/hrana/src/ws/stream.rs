@@ -169,7 +169,6 @@ impl<S: Server> StreamTask<S> {
             }
         };
         while let Some(Task { request_id, job }) = self.tasks.recv().await {
-            self.replies.queued.room().await;
             let result = match job {
                 Job::Close => return self.close(stream, request_id).await,
                 Job::OpenCursor { cursor_id, program } => {
@@ -182,7 +181,10 @@ impl<S: Server> StreamTask<S> {
                         }
                     }
                 }
-                job => execute(&mut stream, job).await,
+                job => {
+                    self.replies.queued.room().await;
+                    execute(&mut stream, job).await
+                }
             };
             self.replies.send(request_id, result);
         }
