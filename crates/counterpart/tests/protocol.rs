@@ -263,14 +263,16 @@ fn a_cursor_that_nobody_reads_ends_at_the_idle_limit_and_releases_the_permit() {
 // ---- versions -----------------------------------------------------------------------------------
 
 #[test]
-fn both_versions_answer_the_greeting_and_each_knows_its_own_requests() {
+fn each_version_answers_the_greeting_and_knows_its_own_requests() {
     let server = Server::start();
     let client = server.client();
-    for path in ["/v2", "/v3", "/db/main/v2", "/db/main/v3"] {
-        assert_eq!(get_status(&format!("{}{path}", server.url())), 200, "{path}");
+    for version in ["version", "v1", "v2", "v3", "v3-protobuf"] {
+        for prefix in ["", "/db/main"] {
+            let url = format!("{}{prefix}/{version}", server.url());
+            assert_eq!(get_status(&url), 200, "{url}");
+        }
     }
-    // Clients that prefer protobuf must be told that there is none.
-    assert_eq!(get_status(&format!("{}/v3-protobuf", server.url())), 404);
+    assert_eq!(get_status(&format!("{}/v4", server.url())), 404);
     let autocommit = json!([{"type": "get_autocommit"}]);
     let (outcomes, _) = client.pipeline(None, &autocommit).unwrap();
     assert_eq!(outcomes[0].clone().unwrap_err().code, "UNSUPPORTED_VERSION");
