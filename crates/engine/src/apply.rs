@@ -37,6 +37,7 @@ use crate::{
     database::{OpenError, configure, overlook_schema_errors},
     error::SqlError,
     map::{Changes, DatabaseMap},
+    recent::{Lineage, RecentImages},
     vfs,
 };
 
@@ -109,6 +110,9 @@ pub struct Applied {
 /// Newest images of pages, by number.
 pub(crate) type Images = HashMap<u32, Box<[u8]>>;
 
+/// Pages in the order in which they are written.
+type Pages = Vec<(u32, Box<[u8]>)>;
+
 /// Writes records of one database to its copy.
 ///
 /// - Outside a run of chunks, `map` holds all that was pushed and is not visible, and no SQLite transaction is open.
@@ -131,6 +135,8 @@ pub struct Applier {
     open: Option<OpenTransaction>,
     applied: Applied,
     database_map: Option<Arc<DatabaseMap>>,
+    /// What pages of the copy are, as far as nothing that was pushed and is not visible changes them.
+    recent: Option<(Arc<RecentImages>, Lineage)>,
     /// What the transactions that were pushed and are not visible do to the map; `None` before the first.
     changes: Option<Changes>,
     /// The hashes of the pages of the transaction that is being pushed.
@@ -174,6 +180,7 @@ impl Applier {
             open: None,
             applied: Applied::default(),
             database_map,
+            recent: None,
             changes: None,
             hashes: Vec::new(),
         })
@@ -183,6 +190,13 @@ impl Applier {
     #[must_use]
     pub fn with_map_limit(mut self, bytes: usize) -> Applier {
         self.map_limit = bytes;
+        self
+    }
+
+    /// Takes what a change builds on from `recent`, if it is there, instead of reading it from the copy.
+    #[must_use]
+    pub fn with_recent(mut self, recent: &Arc<RecentImages>) -> Applier {
+        self.recent = Some((Arc::clone(recent), recent.lineage()));
         self
     }
 
@@ -242,6 +256,9 @@ impl Applier {
         self.written_encoding = None;
         self.changes = None;
         self.hashes.clear();
+        if let Some((recent, lineage)) = &mut self.recent {
+            *lineage = recent.lineage();
+        }
         if self.open.take().is_some()
             && let Err(error) = self.db.execute_batch("ROLLBACK")
         {
@@ -274,7 +291,7 @@ impl Applier {
             self.compare(record)?;
             self.end_transaction(lsn, header.size_in_pages)
         } else if self.is_full() {
-            self.write_map(false)
+            self.write_map(false).map(drop)
         } else {
             Ok(())
         }
@@ -288,10 +305,16 @@ impl Applier {
         if page.number == self.page_size.lock_page() {
             return Ok(());
         }
+        // Out of there whatever the encoding: from here on it is something else.
+        let known = self
+            .recent
+            .as_ref()
+            .and_then(|(recent, lineage)| recent.take_bytes(*lineage, page.number));
         let from_copy = match page.encoding {
-            PageEncoding::Delta if !self.map.contains_key(&page.number.0) => {
-                self.read_page(page.number)?
-            }
+            PageEncoding::Delta if !self.map.contains_key(&page.number.0) => match known {
+                Some(known) => Some(known),
+                None => self.read_page(page.number)?,
+            },
             _ => None,
         };
         let size = self.page_size;
@@ -304,9 +327,10 @@ impl Applier {
         Ok(())
     }
 
-    fn read_page(&self, number: PageNo) -> Result<Option<Vec<u8>>, ApplyError> {
+    fn read_page(&self, number: PageNo) -> Result<Option<Box<[u8]>>, ApplyError> {
         let mut statement = self.db.prepare_cached(READ_PAGE)?;
-        Ok(statement.query_row([number.0], |row| row.get(0)).optional()?)
+        let read = statement.query_row([number.0], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+        Ok(read.map(Vec::into_boxed_slice))
     }
 
     /// Compares what the database becomes by this record with what its record says.
@@ -360,8 +384,8 @@ impl Applier {
         Ok(())
     }
 
-    /// Writes the gathered images into the open SQLite transaction; page 1 waits for the `last` call.
-    fn write_map(&mut self, last: bool) -> Result<(), ApplyError> {
+    /// Writes the gathered images into the open SQLite transaction, and returns them; page 1 waits for the `last` call.
+    fn write_map(&mut self, last: bool) -> Result<Pages, ApplyError> {
         self.begin()?;
         let page_one = if last { None } else { self.map.remove_entry(&1) };
         let mut pages: Vec<_> = self.map.drain().collect();
@@ -380,11 +404,11 @@ impl Applier {
         open.pages += pages.len() as u64;
         drop(statement);
         self.written_encoding = encoding.or(self.written_encoding);
-        Ok(())
+        Ok(pages)
     }
 
     fn commit_pushed(&mut self, lsn: Lsn, size: u32) -> Result<(), ApplyError> {
-        self.write_map(true)?;
+        let mut pages = self.write_map(true)?;
         let open = self.open.as_ref().expect("writing began it");
         if open.highest > size {
             let what = format!("it has page {} and leaves {size}", open.highest);
@@ -401,6 +425,11 @@ impl Applier {
         self.db.prepare_cached(COMMIT)?.execute([])?;
         if let (Some(map), Some(changes)) = (&self.database_map, self.changes.take()) {
             changes.publish(&mut map.lock(), lsn);
+        }
+        if let Some((recent, lineage)) = &self.recent {
+            // Page 1 is never a delta, and SQLite counts in it by itself.
+            pages.retain(|(number, _)| *number != 1);
+            recent.give(*lineage, pages);
         }
         let written = self.open.take().map_or(0, |open| open.pages);
         self.applied.lsn = lsn;

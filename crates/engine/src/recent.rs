@@ -6,7 +6,8 @@
 //!
 //! - images belong to a lineage: an unbroken row of captured commits of one opened database. Whatever breaks the row
 //!   begins another one, and the images of the old one are never asked for again;
-//! - capture takes an image out and puts the new one in, or none.
+//! - capture takes an image out and puts the new one in, or none; so does apply, whose copies have the same pages: it need
+//!   not ask SQLite for what it has just written.
 
 use std::{
     fmt,
@@ -85,6 +86,31 @@ impl RecentImages {
         let welcome = bytes <= self.limit / 4;
         let encoder = self.lock().encoders.pop().unwrap_or_default();
         Commit { images: self, lineage, mark, before, welcome, encoder }
+    }
+
+    /// Takes out what a page was, to make of it what it becomes. It is not known here before it is given back.
+    pub(crate) fn take_bytes(&self, lineage: Lineage, page: PageNo) -> Option<Box<[u8]>> {
+        self.take(lineage, page).map(|image| image.bytes)
+    }
+
+    /// Puts in what the pages of a batch have become for everybody, unless they are so many that they would push out
+    /// those of all others.
+    pub(crate) fn give(&self, lineage: Lineage, pages: Vec<(u32, Box<[u8]>)>) {
+        let size: usize = pages.iter().map(|(_, bytes)| bytes.len()).sum();
+        if size > self.limit / 4 {
+            return;
+        }
+        let mut state = self.lock();
+        while state.bytes + size > self.limit {
+            let Some((_, oldest)) = state.images.pop_lru() else { break };
+            state.bytes -= oldest.bytes.len();
+        }
+        for (number, bytes) in pages {
+            state.bytes += bytes.len();
+            let image = RecentImage { mark: Lsn::ZERO, bytes };
+            let before = state.images.put((lineage, PageNo(number)), image);
+            state.bytes -= before.map_or(0, |before| before.bytes.len());
+        }
     }
 
     /// Takes an image out. Only its place stays.

@@ -159,7 +159,8 @@ fn a_delta_upon_another_version_is_never_taken_for_the_page() {
         let path = principal.copy("mirror.db");
         let _map = mapped(&path);
         let mirror = Database::open(&path, principal.database.id(), Options::default()).unwrap();
-        let mut applier = Applier::open(&path).unwrap();
+        let recent = Arc::new(RecentImages::new(64 << 20));
+        let mut applier = Applier::open(&path).unwrap().with_recent(&recent);
         applier.apply(&principal.records[..known]).unwrap();
         let before = pages(&mirror);
         let outcome = applier.apply(&principal.records[known + 1..]);

@@ -174,13 +174,17 @@ fn check(ops: &[Op], page_size: PageSize, map_limit: usize) {
     check_with(ops, page_size, map_limit, 64 << 20);
 }
 
-fn check_with(ops: &[Op], page_size: PageSize, map_limit: usize, recent: usize) {
-    let recent = Arc::new(RecentImages::new(recent));
+fn check_with(ops: &[Op], page_size: PageSize, map_limit: usize, recent_bytes: usize) {
+    let recent = Arc::new(RecentImages::new(recent_bytes));
     let mut principal = Principal::with(page_size, Options { recent, ..Options::default() });
     let (applied, redone) = (principal.copy("applied.db"), principal.copy("redone.db"));
     let (applied_map, redone_map) = (mapped(&applied), mapped(&redone));
     let mut mirrors = Mirrors {
-        applier: Applier::open(&applied).unwrap().with_map_limit(map_limit),
+        // As large as the principal's, but never the same one.
+        applier: Applier::open(&applied)
+            .unwrap()
+            .with_map_limit(map_limit)
+            .with_recent(&Arc::new(RecentImages::new(recent_bytes))),
         redo: RedoFile::open(&redone, page_size).unwrap().with_map_limit(map_limit),
         applied: 0,
         applied_map,

@@ -397,7 +397,7 @@ impl Replay {
             // Before SQLite has the file open, and until the applier has the map.
             let _map = crate::maps::open(&self.shared.settings.data, database, record.lsn())
                 .map_err(|error| OpenError::map(&path, &error))?;
-            self.appliers.insert(database, Applier::open(&path)?);
+            self.appliers.insert(database, Applier::open(&path)?.with_recent(&self.shared.recent));
         }
         Ok(self.appliers.get_mut(&database).expect("just put there"))
     }

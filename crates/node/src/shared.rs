@@ -58,8 +58,8 @@ pub struct Shared {
     pub transactions: OpenTransactions,
     /// Commits on their way into the journal.
     pub runs: Runs,
-    /// What they are compared with.
-    recent: Arc<RecentImages>,
+    /// What they are compared with, and what a mirror builds on.
+    pub(crate) recent: Arc<RecentImages>,
     /// The driver's ear.
     pub inputs: Inputs,
     /// Asks partners for damaged pages.
