@@ -183,7 +183,7 @@ impl Journal {
         }
         self.shared.space.used(bytes);
         self.shared.last.store(last.0, Ordering::Release);
-        self.shared.wake_writer(&mut recent);
+        self.shared.wake_writer(recent);
         (appender.last, appender.newest_epoch) = (last, Some(epoch));
         Ok(())
     }
@@ -293,7 +293,7 @@ impl Journal {
                 return Err(refusal.into());
             }
             recent.jobs.push_back(Job { change, done });
-            self.shared.wake_writer(&mut recent);
+            self.shared.wake_writer(recent);
         }
         #[cfg(feature = "simulated")]
         self.threads.pump_all();
@@ -314,7 +314,7 @@ impl Journal {
             return;
         }
         recent.retention = Retention { needed, wanted, fresh: true };
-        self.shared.wake_writer(&mut recent);
+        self.shared.wake_writer(recent);
     }
 
     /// Bytes that the journal takes on the disk, without the spare segment.

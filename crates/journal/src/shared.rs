@@ -119,9 +119,12 @@ impl Shared {
         recent
     }
 
-    pub fn wake_writer(&self, recent: &mut Recent) {
-        // A writer that is awake looks again before it sleeps; waking it costs a system call.
-        if std::mem::take(&mut recent.asleep) {
+    /// Wakes the journal thread if it sleeps; otherwise it looks again by itself, and waking it costs a system call.
+    pub fn wake_writer(&self, mut recent: MutexGuard<'_, Recent>) {
+        let asleep = std::mem::take(&mut recent.asleep);
+        // Whoever wakes needs the lock at once.
+        drop(recent);
+        if asleep {
             self.work.notify_one();
         }
     }

@@ -40,7 +40,7 @@ impl Threads {
     fn ask_to_stop(&self) {
         let mut recent = lock(&self.shared.recent);
         recent.stopping = true;
-        self.shared.wake_writer(&mut recent);
+        self.shared.wake_writer(recent);
         // Appenders that wait for room must not be waited for.
         self.shared.progress.notify_all();
     }

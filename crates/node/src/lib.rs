@@ -37,6 +37,7 @@ mod status;
 mod storage;
 mod stream;
 mod visibility;
+mod workers;
 
 pub use node::{Node, StartError};
 pub use operations::Operations;

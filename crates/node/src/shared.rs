@@ -33,6 +33,7 @@ use crate::{
     settings::Settings,
     storage::Storage,
     stream::OpenTransactions,
+    workers::Workers,
 };
 
 /// Cursors that may run at a time, out of the 512 threads that block.
@@ -68,6 +69,8 @@ pub struct Shared {
     pub scrub: Arc<Scrub>,
     /// The runtime of all I/O.
     pub io: Handle,
+    /// Threads that serve the lanes of databases.
+    pub(crate) workers: Arc<Workers>,
     /// How far the local journal is hardened, as the driver knows it.
     pub hardened: watch::Sender<Lsn>,
     /// Where clients reach the principal, while this server is not it.
@@ -138,6 +141,7 @@ impl Shared {
             scrub: Arc::default(),
             inputs,
             io,
+            workers: Arc::default(),
             hardened: watch::Sender::new(Lsn::ZERO),
             principal: Mutex::new(None),
             seeding: Mutex::new(()),

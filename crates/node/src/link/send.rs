@@ -1,6 +1,9 @@
 //! The outbound half of a link.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
 
 use counterpart_core::{
     Lsn,
@@ -125,13 +128,14 @@ impl Sender {
             return Ok(());
         }
         let header = frame::header(kind, &[payload]);
-        if payload.len() <= 4096 {
-            // One system call, one packet.
-            let whole = [&header[..], payload].concat();
-            self.socket.write_all(&whole).await?;
-        } else {
-            self.socket.write_all(&header).await?;
-            self.socket.write_all(payload).await?;
+        // Both in one system call, as far as the socket takes them.
+        let mut slices = [IoSlice::new(&header), IoSlice::new(payload)];
+        let mut left = &mut slices[..];
+        while !left.is_empty() {
+            match self.socket.write_vectored(left).await? {
+                0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                written => IoSlice::advance_slices(&mut left, written),
+            }
         }
         Ok(())
     }

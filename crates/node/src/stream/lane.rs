@@ -89,9 +89,8 @@ async fn wait_and_serve(shared: Arc<Shared>, hosted: Arc<Hosted>) {
         let left = (oldest + limit).saturating_sub(clock::uptime());
         match wait_permit(&shared, &hosted, left).await {
             Ok(permit) => {
-                let io = shared.io.clone();
-                io.spawn_blocking(move || serve(shared, hosted, permit));
-                return;
+                let (workers, io) = (Arc::clone(&shared.workers), shared.io.clone());
+                return workers.run(&io, move || serve(shared, hosted, permit));
             }
             Err(refusal) if refusal.code() == "SQLITE_BUSY" => {
                 hosted.lane.refuse(clock::uptime().saturating_sub(limit), &refusal);
