@@ -249,6 +249,21 @@ fn a_promotion_of_a_mirror_that_was_not_waited_for_does_not_say_that_nothing_is_
     assert!(asked.stdout.contains("may be lost"), "{}", asked.stdout);
 }
 
+#[test]
+fn a_mirror_that_was_started_anew_does_not_say_that_nothing_is_lost() {
+    let mut pair = quick_pair();
+    insert(&pair.principal.client(), 1);
+    pair.assert_equal();
+    pair.mirror.kill();
+    wait_state(&pair.principal, "DISCONNECTED");
+    pair.principal.kill();
+    pair.mirror.launch();
+    wait_state(&pair.mirror, "DISCONNECTED");
+    let asked = pair.mirror.cli(&["promote"]);
+    assert_eq!(asked.code, Some(2), "{}", asked.stderr);
+    assert!(asked.stdout.contains("0 lost only if"), "{}", asked.stdout);
+}
+
 /// The principal confirms rows alone, then dies; its mirror, which lacks them, is promoted and goes on.
 fn deposed_with_extra_rows() -> Pair {
     let mut pair = quick_pair();

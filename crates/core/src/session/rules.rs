@@ -271,11 +271,15 @@ impl Core {
         let position = self.end;
         let last_contact = self.upstream.heard.or(self.d.last_contact);
         let missing = self.upstream.hardened.since(position);
-        let loss = match (was_synchronized, safety, missing) {
+        // Whoever ended itself cannot know how long the principal went on.
+        let waited_for = was_synchronized && safety == Safety::Full;
+        let stayed = self.upstream.heard.is_some();
+        let loss = match (waited_for, missing) {
             _ if self.d.deposed.is_some() => Loss::Unknown,
-            (true, Safety::Full, _) => Loss::Nothing,
-            (_, _, 0) => Loss::Unknown,
-            (_, _, events) => Loss::AtLeast(events),
+            (true, _) if stayed => Loss::Nothing,
+            (true, _) => Loss::Unknown,
+            (false, 0) => Loss::Unknown,
+            (false, events) => Loss::AtLeast(events),
         };
         let words = match loss {
             _ if self.d.deposed.is_some() => format!(
@@ -289,6 +293,10 @@ impl Core {
             Loss::AtLeast(events) => format!(
                 "At least {events} events after {position} may be lost, and whatever the principal confirmed since the \
                  last contact."
+            ),
+            Loss::Unknown if waited_for => format!(
+                "0 lost only if the principal ended before this mirror did, which has been started anew since it last \
+                 heard from it: what the principal confirmed alone after {position} is not here."
             ),
             Loss::Unknown => format!(
                 "What the principal confirmed after {position} may be lost; how much is not known, because commits \
