@@ -40,18 +40,22 @@ impl Workers {
     pub fn run(self: &Arc<Self>, io: &Handle, task: impl FnOnce() + Send + 'static) {
         let task: Task = Box::new(task);
         let idle = self.idle().pop();
-        let way = idle.map(|(_, way)| way).or_else(|| self.start());
+        let way = idle.map(|(_, way)| way).or_else(|| self.start(io));
         let Some(way) = way else { return drop(io.spawn_blocking(task)) };
         way.send(task).expect("a thread that is not idle waits for its task");
     }
 
     /// The way to a new thread, if there may be one more.
-    fn start(self: &Arc<Self>) -> Option<SyncSender<Task>> {
+    fn start(self: &Arc<Self>, io: &Handle) -> Option<SyncSender<Task>> {
         if self.running.fetch_add(1, Ordering::Relaxed) < MOST {
             let (way, tasks) = sync_channel(1);
             let number = self.started.fetch_add(1, Ordering::Relaxed);
-            let (workers, own) = (Arc::clone(self), way.clone());
-            let body = move || workers.work(number, &own, &tasks);
+            let (workers, own, io) = (Arc::clone(self), way.clone(), io.clone());
+            let body = move || {
+                // Tasks may wait for what belongs to the runtime.
+                let _entered = io.enter();
+                workers.work(number, &own, &tasks);
+            };
             match std::thread::Builder::new().name("writer".to_owned()).spawn(body) {
                 Ok(_detached) => return Some(way),
                 Err(error) => tracing::warn!(%error, "no further thread can be started"),
@@ -98,6 +102,7 @@ mod tests {
         for _ in 0..MOST + 4 {
             let all = Arc::clone(&all);
             workers.run(&io, move || {
+                Handle::current();
                 all.wait();
             });
         }
