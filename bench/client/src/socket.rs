@@ -29,9 +29,12 @@ pub struct PipelinedArgs {
     /// The server, http://HOST:PORT
     #[arg(long)]
     url: String,
-    /// Requests under way, each on a stream of its own
+    /// Requests under way
     #[arg(long, default_value_t = 64)]
     window: u64,
+    /// Streams that they are spread over; as many as requests without
+    #[arg(long)]
+    streams: Option<u64>,
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
 }
@@ -72,11 +75,12 @@ fn read_text(socket: &mut Socket) -> Result<Utf8Bytes, Error> {
     }
 }
 
-/// One connection, a window of updates under way, each stream's next one as soon as it is answered.
+/// One connection, a window of updates under way, the next one in the place of each that is answered.
 struct Pipeline {
     socket: Socket,
     dice: Dice,
-    /// When the request of each stream was sent.
+    streams: usize,
+    /// When the request in each place was sent.
     sent: Vec<Instant>,
     latencies: Latencies,
     failed: u64,
@@ -84,36 +88,37 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    fn write(&mut self, stream: usize) -> Result<(), Error> {
+    fn write(&mut self, place: usize) -> Result<(), Error> {
         let statement = update(self.dice.below(ROWS) + 1);
-        self.sent[stream] = clock::now();
-        // The request's number is its stream's: there is never another one on it.
+        self.sent[place] = clock::now();
+        let stream = place % self.streams;
+        // The request's number is its place: there is never another one in it.
         self.socket.write(Message::text(format!(
-            r#"{{"type":"request","request_id":{stream},"request":{{"type":"execute","stream_id":{stream},"stmt":{statement}}}}}"#
+            r#"{{"type":"request","request_id":{place},"request":{{"type":"execute","stream_id":{stream},"stmt":{statement}}}}}"#
         )))
     }
 
-    /// Takes one answer; its stream.
+    /// Takes one answer; its place.
     fn read(&mut self) -> Result<usize, Error> {
         let text = read_text(&mut self.socket)?;
         let id = text.split("\"request_id\":").nth(1).and_then(|rest| {
             let digits = rest.find(|c: char| !c.is_ascii_digit())?;
             rest[..digits].parse::<usize>().ok()
         });
-        let stream = id
-            .filter(|stream| *stream < self.sent.len())
+        let place = id
+            .filter(|place| *place < self.sent.len())
             .unwrap_or_else(|| panic!("an answer names no request of this connection: {text}"));
         if text.contains("\"response_ok\"") {
-            self.latencies.push(self.sent[stream].elapsed());
+            self.latencies.push(self.sent[place].elapsed());
         } else {
             self.failed += 1;
             self.failure.get_or_insert(text.to_string());
         }
-        Ok(stream)
+        Ok(place)
     }
 
     fn run(&mut self, window: usize, end: Instant) -> Result<(), Error> {
-        (0..window).try_for_each(|stream| self.write(stream))?;
+        (0..window).try_for_each(|place| self.write(place))?;
         self.socket.flush()?;
         let mut under_way = window;
         let mut free = Vec::new();
@@ -123,7 +128,7 @@ impl Pipeline {
             // Several leave in one system call, as they do from a client that has many things to do at once.
             if free.len() >= window.div_ceil(4) && clock::now() < end {
                 under_way += free.len();
-                std::mem::take(&mut free).into_iter().try_for_each(|stream| self.write(stream))?;
+                std::mem::take(&mut free).into_iter().try_for_each(|place| self.write(place))?;
                 self.socket.flush()?;
             }
         }
@@ -138,7 +143,8 @@ impl Pipeline {
 pub fn pipelined(args: &PipelinedArgs) -> Result<Value, Failure> {
     let mut socket = connect(&args.url)?;
     let failed = |error: Error| Failure::Socket(error.to_string());
-    for stream in 0..args.window {
+    let streams = args.streams.unwrap_or(args.window);
+    for stream in 0..streams {
         let open = format!(
             r#"{{"type":"request","request_id":{stream},"request":{{"type":"open_stream","stream_id":{stream}}}}}"#
         );
@@ -153,6 +159,7 @@ pub fn pipelined(args: &PipelinedArgs) -> Result<Value, Failure> {
     let mut pipeline = Pipeline {
         socket,
         dice: Dice::new(args.window),
+        streams: usize::try_from(streams).expect("streams are few"),
         sent: vec![begun; window],
         latencies: Latencies::default(),
         failed: 0,

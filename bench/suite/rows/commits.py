@@ -79,12 +79,14 @@ def pipelined(bench):
 
     seen = bench.turns({
         "socket": lambda: bench.measure("pipelined", url=principal.url, window=64, seconds=bench.seconds)["rate"],
+        "stream": lambda: bench.measure("pipelined", url=principal.url, window=64, streams=1, seconds=bench.seconds)["rate"],
         "batch": lambda: batch("batch", principal.url),
         "batch-sqlite": lambda: bench.measure("sqlite", work="batch", **plain)["rate"],
         "autocommit": lambda: batch("batch-autocommit", principal.url),
         "autocommit-sqlite": lambda: bench.measure("sqlite", work="batch-autocommit", **plain)["rate"],
     })
     yield Line("pipelined", "updates over one WebSocket, 64 under way, each its own commit, mirrored", "statements/s", seen["socket"], goal=goal)
+    yield Line("pipelined-stream", "the same, all on one stream", "statements/s", seen["stream"], goal=goal)
     yield Line("batch", "batches of 50 updates in one transaction, 8 clients over HTTP, mirrored", "statements/s", seen["batch"],
                "SQLite FULL, in-process", seen["batch-sqlite"], goal)
     yield Line("batch-autocommit", "batches of 50 updates that each commit, 8 clients over HTTP, mirrored", "statements/s", seen["autocommit"],
