@@ -1,12 +1,13 @@
 //! Who waits for which position to become final.
 //!
 //! Every answer to a client passes here: a write waits for its own LSN, a read for the newest LSN that its snapshot
-//! could contain. A waiter is woken once, when its own position is final, and never for somebody else's.
+//! could contain. A waiter is woken once, when its own position is final, and never for somebody else's. Whoever waits
+//! for a position is told before those who wait for a later one, and before those who asked for the same one later.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
-        Mutex,
+        Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -31,6 +32,10 @@ struct Waiting {
     /// Keyed by position, then by order of arrival.
     by_lsn: BTreeMap<(Lsn, u64), Then>,
     arrivals: u64,
+    /// What is known and not told yet, in order.
+    known: VecDeque<(Then, Result<(), Refusal>)>,
+    /// A thread is telling: others leave it what they find out, or it would be told out of order.
+    telling: bool,
     /// Set when nothing further will be confirmed by this server as it is now.
     ended: Option<Refusal>,
 }
@@ -47,10 +52,18 @@ impl Confirmations {
     /// # Errors
     /// The refusal given to [`end`](Self::end), when this server will not confirm `lsn` any more.
     pub async fn wait(&self, lsn: Lsn) -> Result<(), Refusal> {
-        match self.register(lsn) {
-            None => Ok(()),
-            Some(woken) => woken.await.unwrap_or_else(|_gone| Err(Refusal::stopping())),
+        if lsn <= self.commit_lsn() {
+            return Ok(());
         }
+        self.wait_in_order(lsn).await
+    }
+
+    /// [`wait`](Self::wait), and until everybody has been told who is to be told before.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub async fn wait_in_order(&self, lsn: Lsn) -> Result<(), Refusal> {
+        self.register(lsn).await.unwrap_or_else(|_gone| Err(Refusal::stopping()))
     }
 
     /// [`wait`](Self::wait) for a thread that may block.
@@ -58,30 +71,23 @@ impl Confirmations {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn wait_blocking(&self, lsn: Lsn) -> Result<(), Refusal> {
-        match self.register(lsn) {
-            None => Ok(()),
-            Some(woken) => woken.blocking_recv().unwrap_or_else(|_gone| Err(Refusal::stopping())),
+        if lsn <= self.commit_lsn() {
+            return Ok(());
         }
+        self.register(lsn).blocking_recv().unwrap_or_else(|_gone| Err(Refusal::stopping()))
     }
 
-    fn register(&self, lsn: Lsn) -> Option<oneshot::Receiver<Result<(), Refusal>>> {
-        if lsn <= self.commit_lsn() {
-            return None;
-        }
+    fn register(&self, lsn: Lsn) -> oneshot::Receiver<Result<(), Refusal>> {
         let (sender, receiver) = oneshot::channel();
         // A client that has gone does not need its answer.
         self.then(lsn, move |confirmed| drop(sender.send(confirmed)));
-        Some(receiver)
+        receiver
     }
 
-    /// Calls `then` once `lsn` is final, or with the refusal given to [`end`](Self::end): now, if that is known, or later
-    /// on the thread that finds out. It must be quick, and never ask for confirmations itself.
+    /// Calls `then` once `lsn` is final, or with the refusal given to [`end`](Self::end): on this thread or on another one
+    /// that finds out. It must be quick.
     pub fn then(&self, lsn: Lsn, then: impl FnOnce(Result<(), Refusal>) + Send + 'static) {
-        if lsn <= self.commit_lsn() {
-            return then(Ok(()));
-        }
-        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
-        // Again under the lock: `advance` may have passed between the check and here.
+        let mut waiting = self.lock();
         let known = match &waiting.ended {
             _ if lsn <= self.commit_lsn() => Ok(()),
             Some(refusal) => Err(refusal.clone()),
@@ -92,41 +98,58 @@ impl Confirmations {
                 return;
             }
         };
-        drop(waiting);
-        then(known);
+        waiting.known.push_back((Box::new(then), known));
+        self.tell(waiting);
     }
 
     /// Everything up to `lsn` has become final; wakes exactly those who waited for it.
     pub fn advance(&self, lsn: Lsn) {
-        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        let mut waiting = self.lock();
         if lsn <= self.commit_lsn() {
             return;
         }
         self.commit.store(lsn.0, Ordering::Release);
         let later = waiting.by_lsn.split_off(&(lsn.next(), 0));
         let due = std::mem::replace(&mut waiting.by_lsn, later);
-        drop(waiting);
-        for then in due.into_values() {
-            then(Ok(()));
-        }
+        waiting.known.extend(due.into_values().map(|then| (then, Ok(()))));
+        self.tell(waiting);
     }
 
     /// Nothing above the commit LSN will be confirmed any more (deposed, poisoned, stopping): all who wait are told,
     /// and so is everyone who comes later, until [`begin`](Self::begin).
     pub fn end(&self, refusal: &Refusal) {
-        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        let mut waiting = self.lock();
         waiting.ended = Some(refusal.clone());
         let all = std::mem::take(&mut waiting.by_lsn);
-        drop(waiting);
-        for then in all.into_values() {
-            then(Err(refusal.clone()));
+        waiting.known.extend(all.into_values().map(|then| (then, Err(refusal.clone()))));
+        self.tell(waiting);
+    }
+
+    /// Tells what is known, unless somebody does already, who will come to it.
+    fn tell<'a>(&'a self, mut waiting: MutexGuard<'a, Waiting>) {
+        if waiting.telling {
+            return;
         }
+        waiting.telling = true;
+        while !waiting.known.is_empty() {
+            let known = std::mem::take(&mut waiting.known);
+            drop(waiting);
+            for (then, confirmed) in known {
+                then(confirmed);
+            }
+            waiting = self.lock();
+        }
+        waiting.telling = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("no holder of this lock panics")
     }
 
     /// Confirming goes on, from `lsn`. A commit LSN never shrinks on a server that has told it to anybody; it may
     /// only when a server's data is replaced as a whole.
     pub fn begin(&self, lsn: Lsn) {
-        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        let mut waiting = self.lock();
         waiting.ended = None;
         self.commit.store(lsn.0, Ordering::Release);
     }
@@ -134,6 +157,8 @@ impl Confirmations {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -163,6 +188,25 @@ mod tests {
         assert_eq!(soon(late.as_mut()), None);
         confirmations.advance(Lsn(3));
         assert_eq!(soon(late), Some(Ok(())));
+    }
+
+    #[test]
+    fn who_is_told_of_an_earlier_position_is_told_first_also_by_whoever_comes_meanwhile() {
+        let confirmations = Arc::new(Confirmations::default());
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let note = |what: &'static str| {
+            let told = Arc::clone(&told);
+            move |_confirmed| told.lock().unwrap().push(what)
+        };
+        confirmations.then(Lsn(2), note("second"));
+        let (late, others) = (note("known already, and yet behind"), Arc::clone(&confirmations));
+        let first = note("first");
+        confirmations.then(Lsn(1), move |confirmed| {
+            first(confirmed);
+            others.then(Lsn(2), late);
+        });
+        confirmations.advance(Lsn(2));
+        assert_eq!(*told.lock().unwrap(), ["first", "second", "known already, and yet behind"]);
     }
 
     #[tokio::test]
