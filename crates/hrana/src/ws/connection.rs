@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
+use futures_util::{FutureExt as _, SinkExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -87,21 +88,19 @@ pub(super) async fn run<S: Server>(
         if ending && connection.outstanding == 0 {
             break Close::going_away();
         }
-        let may_read = !ending && connection.outstanding < connection.app.limits.ws_requests;
+        let may_read = !ending && connection.has_room();
         tokio::select! {
             message = socket.recv(), if may_read => {
                 let Some(message) = message else { return };
                 silent = 0;
-                match connection.receive(message, &mut socket).await {
+                match connection.receive_all(message, &mut socket).await {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(close) => break close,
                 }
             }
             Some(reply) = replies.recv() => {
-                connection.outstanding -= 1;
-                connection.replies.queued.sent(&reply);
-                if socket.send(reply).await.is_err() {
+                if connection.answer(reply, &mut replies, &mut socket).await.is_err() {
                     return;
                 }
             }
@@ -141,6 +140,48 @@ async fn part(mut socket: WebSocket, close: Close) {
 }
 
 impl<S: Server> Connection<S> {
+    /// Whether another request may be read.
+    fn has_room(&self) -> bool {
+        self.outstanding < self.app.limits.ws_requests
+    }
+
+    /// Handles a message and those that have come with it; false if the client left.
+    async fn receive_all(
+        &mut self,
+        first: Result<Message, axum::Error>,
+        socket: &mut WebSocket,
+    ) -> Result<bool, Close> {
+        let mut message = first;
+        while self.receive(message, socket).await? {
+            if !self.has_room() {
+                return Ok(true);
+            }
+            match socket.recv().now_or_never() {
+                None => return Ok(true),
+                Some(None) => break,
+                Some(Some(next)) => message = next,
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sends an answer, and those that are there by now with it: each write to a socket costs more than most answers.
+    async fn answer(
+        &mut self,
+        first: Message,
+        replies: &mut mpsc::UnboundedReceiver<Message>,
+        socket: &mut WebSocket,
+    ) -> Result<(), axum::Error> {
+        let mut next = Some(first);
+        while let Some(reply) = next {
+            self.outstanding -= 1;
+            self.replies.queued.sent(&reply);
+            socket.feed(reply).await?;
+            next = replies.try_recv().ok();
+        }
+        socket.flush().await
+    }
+
     /// Handles what came from the socket; false if the client left.
     async fn receive(
         &mut self,
