@@ -2,19 +2,20 @@
 //!
 //! This is the only place where the two meet: neither crate knows the other.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use counterpart_core::DatabaseName;
 use counterpart_engine as engine;
 use counterpart_hrana::{
-    ChosenBy, CursorSink, Error, ErrorKind, Program, Server, SinkClosed, Statement, Stream, Target,
+    Answer, ChosenBy, CursorSink, Error, ErrorKind, Program, Server, SinkClosed, Statement, Stream,
+    Target, Waiting,
     proto::{
         Batch, BatchCond, BatchResult, BatchStep, Col, CursorEntry, DescribeCol, DescribeParam,
         DescribeResult, Error as WireError, NamedArg, Stmt, StmtResult, StreamRequest,
         StreamResponse, Value,
     },
 };
-use counterpart_node::{BatchSink, ClientStream, Condition, Node, Refusal, Step};
+use counterpart_node::{BatchSink, ClientStream, Condition, Node, Queue, Refusal, Step};
 
 use crate::forward::Forwarder;
 
@@ -100,6 +101,42 @@ impl NodeStream {
             None => Err(failed(error)),
         }
     }
+
+    async fn execute_elsewhere(
+        &mut self,
+        error: engine::SqlError,
+        statement: &engine::Statement,
+    ) -> Result<StmtResult, Error> {
+        let request = || StreamRequest::Execute { stmt: to_stmt(statement) };
+        match self.elsewhere(error, request).await? {
+            StreamResponse::Execute { result } => Ok(result),
+            _ => Err(mismatched()),
+        }
+    }
+}
+
+/// Statements that wait, for the node.
+struct Line {
+    waiting: Arc<dyn Waiting>,
+    front: Option<(Arc<engine::Statement>, Answer)>,
+}
+
+impl Queue for Line {
+    fn front(&mut self) -> Option<Arc<engine::Statement>> {
+        if self.front.is_none() {
+            let (statement, answer) = self.waiting.next()?;
+            self.front = Some((Arc::new(to_engine(statement)), answer));
+        }
+        self.front.as_ref().map(|(statement, _)| Arc::clone(statement))
+    }
+
+    fn pop(
+        &mut self,
+    ) -> impl FnOnce(Result<engine::StatementResult, engine::SqlError>) + Send + 'static + use<>
+    {
+        let (_, answer) = self.front.take().expect("a statement was executed");
+        move |result| answer(result.map(to_wire).map_err(failed))
+    }
 }
 
 fn mismatched() -> Error {
@@ -115,12 +152,18 @@ impl Stream for NodeStream {
         let statement = Arc::new(to_engine(statement));
         match self.stream.execute(Arc::clone(&statement)).await {
             Ok(result) => Ok(to_wire(result)),
-            Err(error) => {
-                let request = || StreamRequest::Execute { stmt: to_stmt(&statement) };
-                match self.elsewhere(error, request).await? {
-                    StreamResponse::Execute { result } => Ok(result),
-                    _ => Err(mismatched()),
-                }
+            Err(error) => self.execute_elsewhere(error, &statement).await,
+        }
+    }
+
+    async fn run(&mut self, waiting: Arc<dyn Waiting>) {
+        let line = Arc::new(Mutex::new(Line { waiting, front: None }));
+        let lock = || line.lock().expect("no holder of this lock panics");
+        while lock().front().is_some() {
+            if let Err(error) = self.stream.run(&line).await {
+                let front = lock().front.take();
+                let (statement, answer) = front.expect("what was not executed is still in front");
+                answer(self.execute_elsewhere(error, &statement).await);
             }
         }
     }

@@ -186,6 +186,12 @@ impl CollectingSink {
     pub fn new(limit: u64) -> CollectingSink {
         CollectingSink { columns: Vec::new(), rows: Vec::new(), left: limit, limit }
     }
+
+    /// Bytes of the values so far, counted so.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.limit - self.left
+    }
 }
 
 impl RowSink for CollectingSink {

@@ -4,6 +4,7 @@
 //! inside connection tasks, which a multi-threaded runtime may move.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use crate::proto::{BatchResult, DescribeResult, StmtResult};
 use crate::{CursorSink, Error, Program, Statement, Target};
@@ -31,6 +32,15 @@ pub trait Server: Send + Sync + 'static {
     }
 }
 
+/// Where the answer to a statement goes.
+pub type Answer = Box<dyn FnOnce(Result<StmtResult, Error>) + Send>;
+
+/// Statements that wait for their stream, one behind the other.
+pub trait Waiting: Send + Sync {
+    /// Takes out the next one, if there is one by now that may be executed.
+    fn next(&self) -> Option<(Statement, Answer)>;
+}
+
 /// One SQL connection, used by one request at a time.
 ///
 /// - A stream that is dropped without [`close`](Stream::close) rolls back as well: a client that
@@ -44,6 +54,17 @@ pub trait Stream: Send + 'static {
         &mut self,
         stmt: Statement,
     ) -> impl Future<Output = Result<StmtResult, Error>> + Send;
+
+    /// Executes the statements of `waiting` one after the other, each as by [`execute`](Self::execute), until there is none.
+    /// Whatever was taken out is answered, in this order; one may be executed while those before it are not answered
+    /// yet. When the future is ready, all are.
+    fn run(&mut self, waiting: Arc<dyn Waiting>) -> impl Future<Output = ()> + Send {
+        async move {
+            while let Some((statement, answer)) = waiting.next() {
+                answer(self.execute(statement).await);
+            }
+        }
+    }
 
     /// Executes the steps in order, each if its condition holds. A failing step is part of the
     /// result; an error means that the batch as a whole could not be run.
@@ -60,15 +81,12 @@ pub trait Stream: Send + 'static {
 
     /// Executes statements separated by semicolons, ignores their rows, and stops at the first
     /// that fails.
-    fn sequence(
-        &mut self,
-        sql: std::sync::Arc<str>,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+    fn sequence(&mut self, sql: Arc<str>) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Says what a statement expects and yields, without executing it.
     fn describe(
         &mut self,
-        sql: std::sync::Arc<str>,
+        sql: Arc<str>,
     ) -> impl Future<Output = Result<DescribeResult, Error>> + Send;
 
     /// Whether the stream is outside an explicit transaction.

@@ -29,7 +29,7 @@ mod sink;
 mod target;
 mod ws;
 
-pub use backend::{Server, Stream};
+pub use backend::{Answer, Server, Stream, Waiting};
 pub use condition::Outcome;
 pub use error::{Error, ErrorKind, codes};
 pub use http::Hrana;

@@ -44,4 +44,4 @@ pub use operations::Operations;
 pub use ops::restore::{BackupInfo, RestoreError, Restored, restore, verify_backup};
 pub use refusal::Refusal;
 pub use settings::Settings;
-pub use stream::{BatchOutcome, BatchSink, ClientStream, Condition, Step};
+pub use stream::{BatchOutcome, BatchSink, ClientStream, Condition, Queue, Step};

@@ -7,11 +7,13 @@ mod batch;
 mod held;
 mod job;
 mod lane;
+mod run;
+mod seat;
 mod stop;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -25,6 +27,9 @@ pub use held::OpenTransactions;
 pub(crate) use held::Slot;
 use job::{Batch, Describe, Desk, Execute, Flow, Job, Permit, Sequence};
 pub use lane::Lane;
+pub use run::Queue;
+use run::Run;
+use seat::Seat;
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     task::spawn_blocking,
@@ -76,6 +81,21 @@ impl ClientStream {
         let limit = self.limit();
         let job = self.answer(Execute { statement, limit, result: None }).await?;
         job.result.expect("a job that is done has its result")
+    }
+
+    /// Executes the statements of a queue one after the other, as many as should be executed in one go. Each is answered
+    /// by itself, once what its answer reveals is final; all of them are when this is ready.
+    ///
+    /// # Errors
+    /// Why the statement in front was not executed. It is still there, and so are those behind it.
+    pub async fn run<Q: Queue>(&mut self, queue: &Arc<Mutex<Q>>) -> Result<(), SqlError> {
+        let Some(run) = Run::new(queue, self.limit()) else { return Ok(()) };
+        let done = self.carry_out(run).await?;
+        if let Confirmed::Once(position) = done.confirmed {
+            // How that ended they are told themselves.
+            let _told = self.shared.confirmations.wait_in_order(position).await;
+        }
+        done.outcome.map(drop)
     }
 
     /// Executes the steps of a batch, each if its condition holds.
@@ -171,29 +191,26 @@ impl ClientStream {
     /// Does a job and waits until what it reveals is final.
     async fn answer<J: Job>(&self, job: J) -> Result<J, SqlError> {
         let era = self.shared.era();
+        let Done { job, outcome, confirmed } = self.carry_out(job).await?;
+        // A script that failed may have committed before it did.
+        let view = View { era, may_have_committed: !matches!(outcome, Ok(None)) };
+        view.judge(&self.shared, &self.slot.hosted, Ok(()))?;
+        confirmed.known(&self.shared).await.map_err(|refusal| SqlError::from(&refusal))?;
+        outcome.map(|_committed| job)
+    }
+
+    /// Does a job.
+    async fn carry_out<J: Job>(&self, job: J) -> Result<Done<J>, SqlError> {
         let held = self.usable().await.map_err(|refusal| SqlError::from(&refusal))?;
         // When this future is dropped, the client has hung up: what runs is stopped.
         let _watch = self.slot.stop.watch();
         let door = self.shared.admission.now();
         let alone = held.connection.is_none() && !matches!(door, Door::Closed(_));
-        let Done { job, outcome, confirmed } = if alone && job.expects_write() {
-            self.perform_in_lane(job, held).await?
+        if alone && job.expects_write() {
+            self.perform_in_lane(job, held).await
         } else {
-            self.perform(job, held, door).await?
-        };
-        let changed = self.shared.era() != era;
-        if changed && (self.slot.hosted.is_retired() || !self.shared.databases.is_available()) {
-            // What the request saw belongs to another era, and is not known to stay.
-            // A script that failed may have committed before it did.
-            let may_have_committed = !matches!(outcome, Ok(None));
-            return Err((&overtaken(may_have_committed)).into());
+            self.perform(job, held, door).await
         }
-        let confirmed = match confirmed {
-            Confirmed::Known(confirmed) => confirmed,
-            Confirmed::Once(position) => self.shared.confirmations.wait(position).await,
-        };
-        confirmed.map_err(|refusal| SqlError::from(&refusal))?;
-        outcome.map(|_committed| job)
     }
 
     /// Does a job that needs the write permit when its turn comes, and waits until what it reveals is final: both
@@ -201,29 +218,8 @@ impl ClientStream {
     async fn perform_in_lane<J: Job>(&self, job: J, held: HeldGuard) -> Result<Done<J>, SqlError> {
         let (tell, told) = oneshot::channel();
         let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
-        let mut held = held;
-        let turn = move |granted| match granted {
-            Err(refusal) => {
-                // A client that has gone does not need its answer.
-                let _gone = tell.send(Err(refusal));
-                None
-            }
-            Ok(permit) => {
-                held.permit = Some(permit);
-                let Worked { job, held, outcome, spare } =
-                    work(&shared, &slot, job, held, Permit::Held);
-                let outcome = outcome.map(|(_done, committed)| committed);
-                // While the permit is held, nobody else's commit is on its way.
-                let newest = slot.hosted.visibility.last();
-                drop(held);
-                shared.confirmations.then(newest, move |confirmed| {
-                    let confirmed = Confirmed::Known(confirmed);
-                    drop(tell.send(Ok(Done { job, outcome, confirmed })));
-                });
-                spare
-            }
-        };
-        lane::enter(&self.shared, &self.slot.hosted, Box::new(turn));
+        let seat = Seat { shared, slot, job, held, tell, reached: Lsn::ZERO };
+        lane::enter(&self.shared, &self.slot.hosted, seat.turn());
         match told.await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(refusal)) => {
@@ -303,6 +299,40 @@ enum Confirmed {
     Once(Lsn),
 }
 
+impl Confirmed {
+    async fn known(self, shared: &Shared) -> Result<(), Refusal> {
+        match self {
+            Confirmed::Known(confirmed) => confirmed,
+            Confirmed::Once(position) => shared.confirmations.wait(position).await,
+        }
+    }
+}
+
+/// What an answer is judged by when it could leave.
+#[derive(Clone, Copy)]
+struct View {
+    /// The server's era before the request saw anything.
+    era: u64,
+    may_have_committed: bool,
+}
+
+impl View {
+    /// Whether the answer may leave, given whether its position was confirmed.
+    fn judge(
+        self,
+        shared: &Shared,
+        hosted: &Hosted,
+        confirmed: Result<(), Refusal>,
+    ) -> Result<(), SqlError> {
+        let changed = shared.era() != self.era;
+        if changed && (hosted.is_retired() || !shared.databases.is_available()) {
+            // What the request saw belongs to another era, and is not known to stay.
+            return Err((&overtaken(self.may_have_committed)).into());
+        }
+        confirmed.map_err(|refusal| SqlError::from(&refusal))
+    }
+}
+
 impl Drop for ClientStream {
     fn drop(&mut self) {
         // A request may still be running on a worker: it holds the lock, and the slot goes with it.
@@ -371,6 +401,7 @@ fn work<J: Job>(
 ) -> Worked<J> {
     let was_open = held.in_transaction();
     let mut expired = None;
+    let era = held.era;
     let outcome = (|| {
         let connection = held.connection(&slot.hosted)?;
         let _running = slot.stop.enter(connection.interrupter());
@@ -379,6 +410,7 @@ fn work<J: Job>(
             permit,
             hosted: &slot.hosted,
             shared,
+            era,
             committed: None,
             stop: &slot.stop,
             expired: &mut expired,

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use counterpart_core::Lsn;
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
 
 /// One database's newest visible position.
 #[derive(Default)]
@@ -54,6 +54,15 @@ impl Visibility {
             }
             captured.await;
         }
+    }
+
+    /// [`newest`](Self::newest) for a thread that may block.
+    pub fn newest_blocking(&self, io: &Handle) -> Lsn {
+        // As good as always, and without a look at the runtime.
+        if !self.capturing.load(Ordering::SeqCst) {
+            return self.last();
+        }
+        io.block_on(self.newest())
     }
 }
 

@@ -74,14 +74,20 @@ impl Socket {
             if let Some(outcome) = self.early.remove(&id) {
                 return outcome;
             }
-            let message = self.receive();
-            let answered = message["request_id"].as_u64().expect("an answer names its request");
-            let outcome = match message["type"].as_str() {
-                Some("response_ok") => Ok(message["response"].clone()),
-                _ => Err(failure_of(&message["error"], 200)),
-            };
+            let (answered, outcome) = self.next_answer();
             self.early.insert(answered, outcome);
         }
+    }
+
+    /// The answer that comes next, whichever request it is to.
+    pub fn next_answer(&mut self) -> (u64, Outcome) {
+        let message = self.receive();
+        let answered = message["request_id"].as_u64().expect("an answer names its request");
+        let outcome = match message["type"].as_str() {
+            Some("response_ok") => Ok(message["response"].clone()),
+            _ => Err(failure_of(&message["error"], 200)),
+        };
+        (answered, outcome)
     }
 
     /// One request and its answer.

@@ -24,7 +24,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite;
 
 use super::close::Close;
-use super::stream::{Job, Queued, Replies, StreamTask, Task};
+use super::inbox::{Inbox, Job, Task};
+use super::stream::{Queued, Replies, StreamTask};
 use crate::encoding::Encoding;
 use crate::http::App;
 use crate::proto::{ClientMessage, Request, Response, ServerMessage};
@@ -369,7 +370,7 @@ impl<S: Server> Connection<S> {
         let task = StreamTask {
             server: Arc::clone(&self.app.server),
             replies: self.replies.clone(),
-            tasks,
+            inbox: Arc::new(Inbox::new(tasks, self.replies.clone())),
             response_bytes: self.app.limits.response_bytes,
             cursor_idle: self.app.limits.stream_idle,
         };

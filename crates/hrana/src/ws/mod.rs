@@ -8,6 +8,7 @@
 mod close;
 mod connection;
 mod cursor;
+mod inbox;
 mod stream;
 
 use std::sync::Arc;

@@ -12,30 +12,12 @@ use axum::extract::ws::Message;
 use tokio::sync::{Notify, mpsc};
 
 use super::cursor::{CursorReader, Entries};
+use super::inbox::{Inbox, Job, Task};
 use crate::encoding::Encoding;
 use crate::proto::protobuf;
 use crate::proto::{Response, ServerMessage};
 use crate::sink::{CursorSink, error_chunk};
-use crate::{Error, Program, Server, Statement, Stream, Target, codes};
-
-/// What a stream is asked to do. Everything is resolved: SQL ids are texts by now.
-pub(super) enum Job {
-    Execute(Statement),
-    Batch(Program),
-    Sequence(Arc<str>),
-    Describe(Arc<str>),
-    GetAutocommit,
-    OpenCursor { cursor_id: i32, program: Program },
-    FetchCursor { cursor_id: i32, max_count: u32 },
-    CloseCursor { cursor_id: i32 },
-    Close,
-}
-
-/// A job and the request that it answers.
-pub(super) struct Task {
-    pub(super) request_id: i32,
-    pub(super) job: Job,
-}
+use crate::{Error, Program, Server, Stream, Target, Waiting, codes};
 
 /// Where responses go, each as a message. The connection counts requests, so this channel
 /// holds no more of them than a connection may have outstanding; and streams wait before they execute
@@ -72,13 +54,18 @@ impl Queued {
         }
     }
 
+    /// Whether there is room for another response.
+    pub(super) fn has_room(&self) -> bool {
+        self.bytes.load(Ordering::Acquire) <= self.most
+    }
+
     /// Ready when there is room for another response.
     async fn room(&self) {
-        while self.bytes.load(Ordering::Acquire) > self.most {
+        while !self.has_room() {
             let mut drained = pin!(self.drained.notified());
             // From here on no notification is missed.
             drained.as_mut().enable();
-            if self.bytes.load(Ordering::Acquire) > self.most {
+            if !self.has_room() {
                 drained.await;
             }
         }
@@ -141,7 +128,7 @@ impl Replies {
 pub(super) struct StreamTask<S: Server> {
     pub(super) server: Arc<S>,
     pub(super) replies: Replies,
-    pub(super) tasks: mpsc::UnboundedReceiver<Task>,
+    pub(super) inbox: Arc<Inbox>,
     /// Bytes of entries after which a fetch response is sent.
     pub(super) response_bytes: usize,
     /// How long an open cursor may wait for the client to fetch more.
@@ -168,7 +155,7 @@ impl<S: Server> StreamTask<S> {
                 return self.refuse().await;
             }
         };
-        while let Some(Task { request_id, job }) = self.tasks.recv().await {
+        while let Some(Task { request_id, job }) = self.inbox.next().await {
             let result = match job {
                 Job::Close => return self.close(stream, request_id).await,
                 Job::OpenCursor { cursor_id, program } => {
@@ -180,6 +167,12 @@ impl<S: Server> StreamTask<S> {
                             return self.close(stream, request_id).await;
                         }
                     }
+                }
+                Job::Execute(_) => {
+                    self.replies.queued.room().await;
+                    self.inbox.put_back(Task { request_id, job });
+                    stream.run(Arc::clone(&self.inbox) as Arc<dyn Waiting>).await;
+                    continue;
                 }
                 job => {
                     self.replies.queued.room().await;
@@ -196,8 +189,8 @@ impl<S: Server> StreamTask<S> {
     }
 
     /// The stream could not be opened: its id stays in use, and everything fails but closing.
-    pub(super) async fn refuse(mut self) {
-        while let Some(Task { request_id, job }) = self.tasks.recv().await {
+    pub(super) async fn refuse(self) {
+        while let Some(Task { request_id, job }) = self.inbox.next().await {
             let result = match job {
                 Job::Close => return self.replies.send(request_id, Ok(Response::CloseStream)),
                 Job::CloseCursor { .. } => Ok(Response::CloseCursor),
@@ -234,7 +227,7 @@ impl<S: Server> StreamTask<S> {
                     produced = true;
                     continue;
                 }
-                task = self.tasks.recv() => task,
+                task = self.inbox.next() => task,
             };
             let Some(Task { request_id, job }) = task else {
                 return CursorEnd::ConnectionGone;
@@ -288,7 +281,6 @@ struct CursorClosing {
 
 async fn execute<T: Stream>(stream: &mut T, job: Job) -> Result<Response, Error> {
     Ok(match job {
-        Job::Execute(statement) => Response::Execute { result: stream.execute(statement).await? },
         Job::Batch(program) => Response::Batch { result: stream.batch(program).await? },
         Job::Sequence(sql) => {
             stream.sequence(sql).await?;
@@ -301,7 +293,9 @@ async fn execute<T: Stream>(stream: &mut T, job: Job) -> Result<Response, Error>
         // The cursor's id is in use, but opening it failed.
         Job::FetchCursor { .. } => return Err(cursor_not_open()),
         Job::CloseCursor { .. } => Response::CloseCursor,
-        Job::OpenCursor { .. } | Job::Close => unreachable!("handled by the stream's loop"),
+        Job::Execute(_) | Job::OpenCursor { .. } | Job::Close => {
+            unreachable!("handled by the stream's loop")
+        }
     })
 }
 

@@ -36,6 +36,8 @@ pub(super) enum Flow {
     Done,
     /// The next statement writes; step again when the permit is there, or refused.
     NeedsPermit,
+    /// It has had its time; others may have theirs before it goes on.
+    Yields,
 }
 
 /// A request's work on a connection.
@@ -55,6 +57,8 @@ pub(super) struct Desk<'a> {
     pub(super) permit: Permit,
     pub(super) hosted: &'a Arc<Hosted>,
     pub(super) shared: &'a Arc<Shared>,
+    /// The server's era when the request began.
+    pub(super) era: u64,
     /// The newest commit of this job.
     pub(super) committed: Option<Lsn>,
     /// Tells when nobody waits for the job any more.
@@ -65,7 +69,7 @@ pub(super) struct Desk<'a> {
 
 impl Desk<'_> {
     /// Runs one statement; `None` if it needs the permit first.
-    fn run(
+    pub(super) fn run(
         &mut self,
         statement: &Statement,
         sink: &mut dyn RowSink,
@@ -166,9 +170,19 @@ impl Desk<'_> {
         }
     }
 
+    /// The newest position that what was executed so far could reveal.
+    pub(super) fn reached(&self) -> Lsn {
+        let visibility = &self.hosted.visibility;
+        match self.permit {
+            // Nobody else's commit is on its way.
+            Permit::Held => visibility.last(),
+            Permit::NotHeld | Permit::Refused(_) => visibility.newest_blocking(&self.shared.io),
+        }
+    }
+
     /// Waits until what the connection's snapshot shows is final, before the first of it leaves the server.
     fn wait_readable(&self) -> Result<(), SqlError> {
-        let newest = self.shared.io.block_on(self.hosted.visibility.newest());
+        let newest = self.hosted.visibility.newest_blocking(&self.shared.io);
         self.shared.confirmations.wait_blocking(newest).map_err(|refusal| (&refusal).into())
     }
 
@@ -194,7 +208,7 @@ impl Desk<'_> {
 }
 
 /// Whether a statement's first word is one of those that only read. A guess: what decides is SQLite's own view.
-fn seems_to_read(sql: &str) -> bool {
+pub(super) fn seems_to_read(sql: &str) -> bool {
     let sql = sql.trim_start();
     let word: String = sql.chars().take_while(char::is_ascii_alphabetic).take(8).collect();
     if word.eq_ignore_ascii_case("create") {
@@ -202,13 +216,16 @@ fn seems_to_read(sql: &str) -> bool {
         let what = sql[word.len()..].trim_start().get(..4).unwrap_or_default();
         return what.eq_ignore_ascii_case("temp");
     }
+    if word.eq_ignore_ascii_case("begin") {
+        let how = sql[word.len()..].split_ascii_whitespace().next().unwrap_or_default();
+        return !["immediate", "exclusive"].iter().any(|takes| how.eq_ignore_ascii_case(takes));
+    }
     [
         "select",
         "values",
         "pragma",
         "explain",
         "with",
-        "begin",
         "rollback",
         "savepoint",
         "release",
@@ -385,7 +402,7 @@ fn run_step(
     }
     let (hosted, shared) = (Arc::clone(desk.hosted), Arc::clone(desk.shared));
     let wait = move || {
-        let newest = shared.io.block_on(hosted.visibility.newest());
+        let newest = hosted.visibility.newest_blocking(&shared.io);
         shared.confirmations.wait_blocking(newest).map_err(|refusal| SqlError::from(&refusal))
     };
     let summary = desk.run(statement, &mut StepSink { step, sink, gate: Some(&wait) })?;
@@ -438,6 +455,16 @@ impl Job for Describe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_transaction_asks_for_the_write_permit_beforehand_if_it_says_that_it_writes() {
+        for sql in ["begin", "BEGIN deferred", "begin transaction readonly", "begin;"] {
+            assert!(seems_to_read(sql), "{sql}");
+        }
+        for sql in ["begin immediate", " BEGIN\nEXCLUSIVE transaction"] {
+            assert!(!seems_to_read(sql), "{sql}");
+        }
+    }
 
     #[test]
     fn what_a_stream_makes_for_itself_does_not_ask_for_the_write_permit() {

@@ -17,12 +17,19 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::wait_permit;
 use crate::{clock, databases::Hosted, refusal::Refusal, shared::Shared};
 
-/// Turns that are taken before others who wait for the permit get it: some milliseconds of small writes.
-const TURNS: usize = 256;
+/// How long turns are taken before others who wait for the permit get it. The one that has begun by then is finished.
+const STINT: Duration = Duration::from_millis(4);
 
-/// One write: it gets the permit and gives it back unless its stream keeps it, or it is refused.
-pub(super) type Turn =
-    Box<dyn FnOnce(Result<OwnedSemaphorePermit, Refusal>) -> Option<OwnedSemaphorePermit> + Send>;
+/// One turn: it gets the permit, or is refused.
+pub(super) type Turn = Box<dyn FnOnce(Result<OwnedSemaphorePermit, Refusal>) -> After + Send>;
+
+/// What comes after a turn.
+pub(super) enum After {
+    /// The request is done. This is the permit, unless its stream keeps it.
+    Over(Option<OwnedSemaphorePermit>),
+    /// It wants another turn, after those who wait.
+    Again(Turn, OwnedSemaphorePermit),
+}
 
 /// The writes of one database that wait.
 #[derive(Default)]
@@ -39,6 +46,10 @@ struct State {
 impl Lane {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no holder of this lock panics")
+    }
+
+    fn push(&self, turn: Turn) {
+        self.lock().waiting.push_back((clock::uptime(), turn));
     }
 
     fn next(&self) -> Option<Turn> {
@@ -60,7 +71,8 @@ impl Lane {
         let refused: Vec<_> = state.waiting.drain(..count).collect();
         drop(state);
         for (_, turn) in refused {
-            let _no_permit = turn(Err(refusal.clone()));
+            // It had no permit, so there is none to give back.
+            let _over = turn(Err(refusal.clone()));
         }
     }
 }
@@ -109,11 +121,16 @@ fn try_permit(shared: &Shared, hosted: &Hosted) -> Option<OwnedSemaphorePermit> 
 /// Takes turns until nobody waits for one.
 fn serve(shared: Arc<Shared>, hosted: Arc<Hosted>, mut permit: OwnedSemaphorePermit) {
     loop {
-        for _ in 0..TURNS {
+        let until = clock::uptime() + STINT;
+        while clock::uptime() < until {
             let Some(turn) = hosted.lane.next() else { break };
             match take(&shared, &hosted, turn, permit) {
-                Some(back) => permit = back,
-                None => return begin(shared, hosted),
+                After::Over(Some(back)) => permit = back,
+                After::Over(None) => return begin(shared, hosted),
+                After::Again(turn, back) => {
+                    hosted.lane.push(turn);
+                    permit = back;
+                }
             }
             if !shared.admission.is_open() {
                 break;
@@ -130,15 +147,10 @@ fn serve(shared: Arc<Shared>, hosted: Arc<Hosted>, mut permit: OwnedSemaphorePer
     }
 }
 
-fn take(
-    shared: &Shared,
-    hosted: &Hosted,
-    turn: Turn,
-    permit: OwnedSemaphorePermit,
-) -> Option<OwnedSemaphorePermit> {
+fn take(shared: &Shared, hosted: &Hosted, turn: Turn, permit: OwnedSemaphorePermit) -> After {
     catch_unwind(AssertUnwindSafe(|| turn(Ok(permit)))).unwrap_or_else(|_panic| {
         panicked(shared, hosted);
-        None
+        After::Over(None)
     })
 }
 

@@ -1,0 +1,125 @@
+//! Statements of one stream that wait behind each other: executed in one go, each answered by itself.
+//!
+//! The next one is executed while those before it are being confirmed. Whoever reads what is not final yet can't see it:
+//! each answer waits for its own position, and they leave in their order. It must never execute a statement that its
+//! queue has not given, nor leave one that it has executed unanswered.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use counterpart_core::Lsn;
+use counterpart_engine::{CollectingSink, SqlError, Statement, StatementResult};
+
+use super::{
+    View,
+    job::{Desk, Flow, Job, seems_to_read},
+};
+use crate::clock;
+
+/// How long a run goes on before other streams have their turns. The statement that is under way then is finished.
+const STINT: Duration = Duration::from_micros(500);
+
+/// Answers of one run that may wait for being final.
+const MOST: usize = 256;
+
+/// Bytes of values in those answers. The one that reaches it is the last.
+const MOST_BYTES: u64 = 64 << 10;
+
+/// Statements that wait for a stream, in their order.
+pub trait Queue: Send + 'static {
+    /// The statement whose turn it is, if there is one by now that may be executed. It stays there.
+    fn front(&mut self) -> Option<Arc<Statement>>;
+    /// Takes the front out: it was executed. What is returned takes its answer, and is called by whichever thread finds
+    /// out that it may leave; it must be quick.
+    fn pop(
+        &mut self,
+    ) -> impl FnOnce(Result<StatementResult, SqlError>) + Send + 'static + use<Self>;
+}
+
+/// What a stream does with its queue.
+pub(super) struct Run<Q> {
+    queue: Arc<Mutex<Q>>,
+    limit: u64,
+    /// Whether its statements seem to write: a read must not wait until others have written.
+    writes: bool,
+    executed: usize,
+    bytes: u64,
+    /// It had to wait for the permit, and those behind must not keep others waiting for it.
+    last: bool,
+}
+
+impl<Q: Queue> Run<Q> {
+    /// A run for what is in the queue now, if anything is.
+    pub(super) fn new(queue: &Arc<Mutex<Q>>, limit: u64) -> Option<Run<Q>> {
+        let front = lock(queue).front()?;
+        let (queue, writes) = (Arc::clone(queue), !seems_to_read(&front.sql));
+        Some(Run { queue, limit, writes, executed: 0, bytes: 0, last: false })
+    }
+
+    /// The next statement, if this run may execute it.
+    fn next(&self, desk: &Desk<'_>) -> Option<Arc<Statement>> {
+        let spent = self.last || self.executed >= MOST || self.bytes >= MOST_BYTES;
+        if self.executed > 0 && (spent || desk.stop.is_stopped()) {
+            return None;
+        }
+        let front = lock(&self.queue).front()?;
+        let fits = desk.connection.in_transaction() || seems_to_read(&front.sql) != self.writes;
+        (fits || self.executed == 0).then_some(front)
+    }
+
+    /// Has the statement in front answered once that is final.
+    fn answer(&mut self, desk: &Desk<'_>, outcome: Result<StatementResult, SqlError>) {
+        self.executed += 1;
+        let answer = lock(&self.queue).pop();
+        let confirmations = &desk.shared.confirmations;
+        let view = View { era: desk.era, may_have_committed: desk.committed.is_some() };
+        let reached = desk.reached();
+        if let Err(overtaken) = view.judge(desk.shared, desk.hosted, Ok(())) {
+            // Its position may mean something else by now.
+            return confirmations.then(Lsn::ZERO, move |_| answer(Err(overtaken)));
+        }
+        let (shared, hosted) = (Arc::clone(desk.shared), Arc::clone(desk.hosted));
+        confirmations.then(reached, move |confirmed| {
+            answer(view.judge(&shared, &hosted, confirmed).and(outcome));
+        });
+    }
+}
+
+fn lock<Q>(queue: &Mutex<Q>) -> MutexGuard<'_, Q> {
+    queue.lock().expect("no holder of this lock panics")
+}
+
+impl<Q: Queue> Job for Run<Q> {
+    fn expects_write(&self) -> bool {
+        self.writes
+    }
+
+    fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
+        let until = clock::uptime() + STINT;
+        while let Some(statement) = self.next(desk) {
+            desk.committed = None;
+            let mut sink = CollectingSink::new(self.limit);
+            let outcome = desk.run(&statement, &mut sink);
+            self.bytes += sink.bytes();
+            let outcome = match outcome {
+                // Those before it are answered first, for the permit may be long in coming.
+                Ok(None) if self.executed > 0 => return Ok(Flow::Done),
+                Ok(None) => {
+                    self.last = true;
+                    return Ok(Flow::NeedsPermit);
+                }
+                Ok(Some(summary)) => {
+                    Ok(StatementResult { columns: sink.columns, rows: sink.rows, summary })
+                }
+                Err(error) => Err(error),
+            };
+            self.answer(desk, outcome);
+            if clock::uptime() >= until && lock(&self.queue).front().is_some() {
+                return Ok(Flow::Yields);
+            }
+        }
+        Ok(Flow::Done)
+    }
+}
