@@ -290,13 +290,13 @@ fn value_out(value: engine::Value) -> Value {
     }
 }
 
-fn column_out(column: &engine::Column) -> Col {
-    Col { name: Some(column.name.clone()), decltype: column.decltype.clone() }
+fn column_out(column: engine::Column) -> Col {
+    Col { name: Some(column.name), decltype: column.decltype }
 }
 
 fn to_wire(result: engine::StatementResult) -> StmtResult {
     StmtResult {
-        cols: result.columns.iter().map(column_out).collect(),
+        cols: result.columns.into_iter().map(column_out).collect(),
         rows: result.rows.into_iter().map(|row| row.into_iter().map(value_out).collect()).collect(),
         affected_row_count: result.summary.affected_rows,
         last_insert_rowid: Some(result.summary.last_insert_rowid),
@@ -368,7 +368,7 @@ fn wire_step(step: usize) -> u32 {
 
 impl BatchSink for EntrySink {
     fn step_begin(&mut self, step: usize, columns: &[engine::Column]) -> Result<(), engine::Stop> {
-        let cols = columns.iter().map(column_out).collect();
+        let cols = columns.iter().cloned().map(column_out).collect();
         self.send(CursorEntry::StepBegin { step: wire_step(step), cols })
     }
 

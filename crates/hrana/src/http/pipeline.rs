@@ -125,10 +125,11 @@ struct Results {
 
 impl Results {
     fn new(encoding: Encoding, limit: usize) -> Self {
-        let bytes = match encoding {
-            Encoding::Json => br#"{"results":["#.to_vec(),
-            Encoding::Protobuf => Vec::new(),
-        };
+        // Most answers fit into this.
+        let mut bytes = Vec::with_capacity(512);
+        if encoding == Encoding::Json {
+            bytes.extend_from_slice(br#"{"results":["#);
+        }
         Self { encoding, bytes, count: 0, limit }
     }
 
