@@ -147,6 +147,38 @@ fn a_stream_with_much_to_do_lets_others_have_their_turns() {
     assert!(behind > 30, "{behind} of the other stream's statements came after it");
 }
 
+/// What is quick with one argument may not be with another. Reads that are quick run where all connections are served.
+#[test]
+fn a_read_that_takes_long_all_of_a_sudden_is_answered_and_holds_up_nobody() {
+    let server = Server::start();
+    let count = |socket: &mut Socket, stream: u64, most: u64| {
+        let sql = "with recursive n(i) as (select 1 union all select i + 1 from n where i < ?) select count(*) from n";
+        let args = json!([{"type": "integer", "value": most.to_string()}]);
+        let stmt = json!({"sql": sql, "args": args});
+        socket.send(json!({"type": "execute", "stream_id": stream, "stmt": stmt}))
+    };
+    let (mut long, mut short) =
+        (Socket::with_streams(&server, 1), Socket::with_streams(&server, 1));
+    for _ in 0..50 {
+        let id = count(&mut long, 1, 3);
+        assert_eq!(value(&long.answer(id)), json!(3));
+    }
+    let ids = [count(&mut long, 1, 5_000_000), count(&mut long, 1, 4)];
+    let begun = std::time::Instant::now();
+    let mut meanwhile = 0;
+    let (answered, outcome) = std::thread::scope(|scope| {
+        let answer = scope.spawn(|| long.next_answer());
+        while !answer.is_finished() {
+            assert_eq!(value(&Ok(json!({"result": short.run(1, "select 5")}))), json!(5));
+            meanwhile += 1;
+        }
+        answer.join().unwrap()
+    });
+    assert_eq!((answered, value(&outcome)), (ids[0], json!(5_000_000)));
+    assert_eq!(value(&long.answer(ids[1])), json!(4));
+    assert!(meanwhile > 20, "{meanwhile} others were answered in {:?}", begun.elapsed());
+}
+
 /// Sends windows of inserts on one stream until `done`; the rows that were confirmed, and how others failed.
 fn pour(socket: &mut Socket, first: i64, done: impl Fn() -> bool) -> (BTreeSet<i64>, Vec<Failure>) {
     let (mut confirmed, mut failures, mut next) = (BTreeSet::new(), Vec::new(), first);

@@ -10,6 +10,7 @@ use crate::{
     class::{BeginMode, Class},
     connection::Connection,
     error::{SqlError, code},
+    glance::Pace,
     guard::{self, Seen},
     lex,
     raw::RawStatement,
@@ -27,6 +28,8 @@ pub(crate) struct Prepared {
     pub(crate) counts: bool,
     /// It is a VACUUM.
     pub(crate) vacuum: bool,
+    /// How long it has taken so far.
+    pub(crate) pace: Pace,
     columns: Option<Vec<Column>>,
 }
 
@@ -237,7 +240,10 @@ impl Connection {
         // compile to nothing, and SQLite does not always notice when that is no longer right.
         let keep = without_pragma && !seen.writes_temp && !changes_schema(&words);
         let vacuum = words[0] == "VACUUM";
-        Ok((Prepared { stmt, class, keep, counts, vacuum, columns: None }, used))
+        Ok((
+            Prepared { stmt, class, keep, counts, vacuum, pace: Pace::default(), columns: None },
+            used,
+        ))
     }
 }
 

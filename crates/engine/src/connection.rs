@@ -216,8 +216,10 @@ impl Connection {
         let (key, mut prepared) = self.take(&statement.sql)?;
         let outcome = self.run_prepared(&mut prepared, statement, sink);
         prepared.stmt.reset();
-        if outcome.is_err() && !prepared.stmt.is_readonly() {
-            self.settle_wal_hook();
+        match &outcome {
+            Ok(summary) => prepared.pace.note(summary.duration),
+            Err(_) if prepared.stmt.is_readonly() => {}
+            Err(_) => self.settle_wal_hook(),
         }
         self.after_run();
         if prepared.keep {

@@ -303,6 +303,18 @@ impl Database {
         taken.map_or_else(|| Connection::open(&self.shared), Ok)
     }
 
+    /// An idle connection on which [a glance](Connection::glance) at `sql` is likely to succeed.
+    pub fn checkout_ready(&self, sql: &str) -> Option<Connection> {
+        if self.shared.is_shut.load(SeqCst) {
+            return None;
+        }
+        let mut idle = self.lock_idle();
+        // What wrote last is left for the next one who writes.
+        let place = |wrote| idle.iter().rposition(|c| c.wrote == wrote && c.is_ready(sql));
+        let place = place(false).or_else(|| place(true))?;
+        Some(idle.remove(place))
+    }
+
     /// Takes a connection back. An open transaction is rolled back; a marked connection is closed.
     pub fn give_back(&self, mut connection: Connection) {
         assert!(

@@ -16,6 +16,7 @@ mod connection;
 mod database;
 mod differences;
 pub mod error;
+mod glance;
 mod guard;
 mod hooks;
 mod import;

@@ -17,7 +17,7 @@ use common::*;
 use counterpart_core::{DatabaseId, Lsn, PageNo, PageSize, map::page_hash};
 use counterpart_engine::{
     CheckpointError, DamagedPage, Database, DatabaseMap, Options, RepairError, RepairOutcome,
-    Repairer, Statement,
+    Repairer, Statement, Value,
 };
 
 /// A partner: all pages as they were.
@@ -79,7 +79,7 @@ fn read_all(principal: &Principal) -> Result<String, String> {
     let mut statement = |sql: &str| c.execute(&Statement::new(sql), u64::MAX);
     statement("SELECT count(v) FROM t INDEXED BY i").map_err(|error| error.code)?;
     match &statement(sql).map_err(|error| error.code)?.rows[0][0] {
-        counterpart_engine::Value::Text(text) => Ok(text.clone()),
+        Value::Text(text) => Ok(text.clone()),
         other => panic!("{other:?}"),
     }
 }
@@ -127,6 +127,39 @@ fn a_flipped_bit_anywhere_is_repaired_while_reading_or_refused() {
         assert!(told.len() >= good.len() / size);
         assert!(told.iter().all(|(_, outcome)| *outcome == RepairOutcome::Repaired));
     }
+}
+
+/// A glance runs where a partner's answer would arrive: waiting for it there would be for ever.
+#[test]
+fn a_glance_asks_no_partner_and_shows_nothing_damaged() {
+    let (principal, map, partner) = checkpointed(PageSize::DEFAULT);
+    let (path, partner) = (principal.database.path().to_owned(), Arc::new(partner));
+    let good = bytes_of(&path);
+    let of = |id: i64| {
+        let mut statement = Statement::new("SELECT v FROM t WHERE id = ?");
+        statement.args.positional.push(Value::Integer(id));
+        statement
+    };
+    let mut c = principal.database.checkout().unwrap();
+    let Value::Text(last) = c.execute(&of(200), u64::MAX).unwrap().rows[0][0].clone() else {
+        panic!("it is a text");
+    };
+    drop(c);
+    let mut ready = (0..1_000_000).filter_map(|_| {
+        let mut c = principal.database.checkout().unwrap();
+        c.execute(&of(1), u64::MAX).unwrap();
+        principal.database.give_back(c);
+        principal.database.checkout_ready(&of(1).sql)
+    });
+    let mut c = ready.next().expect("it is quick now and then");
+    // In the table and in the index.
+    let places = good.windows(last.len()).enumerate().filter(|(_, text)| *text == last.as_bytes());
+    places.for_each(|(at, _)| overwrite(&path, at, &[good[at] ^ 0x40]));
+    map.set_repairer(Some(partner.clone()));
+    assert_eq!(c.glance(&of(200)), None);
+    assert_eq!(partner.outcomes(), []);
+    assert_eq!(c.execute(&of(200), u64::MAX).unwrap().rows[0][0], Value::Text(last));
+    assert_eq!(partner.outcomes().len(), 1);
 }
 
 #[test]

@@ -78,6 +78,9 @@ impl ClientStream {
         &mut self,
         statement: Arc<Statement>,
     ) -> Result<StatementResult, SqlError> {
+        if let Some(result) = self.glance(&statement).await {
+            return result;
+        }
         let limit = self.limit();
         let job = self.answer(Execute { statement, limit, result: None }).await?;
         job.result.expect("a job that is done has its result")
@@ -89,7 +92,12 @@ impl ClientStream {
     /// # Errors
     /// Why the statement in front was not executed. It is still there, and so are those behind it.
     pub async fn run<Q: Queue>(&mut self, queue: &Arc<Mutex<Q>>) -> Result<(), SqlError> {
-        let Some(run) = Run::new(queue, self.limit()) else { return Ok(()) };
+        let Some(front) = run::front(queue) else { return Ok(()) };
+        if let Some(result) = self.glance(&front).await {
+            run::answer(queue, result);
+            return Ok(());
+        }
+        let run = Run::new(queue, &front, self.limit());
         let done = self.carry_out(run).await?;
         if let Confirmed::Once(position) = done.confirmed {
             // How that ended they are told themselves.
@@ -162,6 +170,28 @@ impl ClientStream {
         let rollback = move || held.release();
         // Only a panic in SQLite's rollback could fail this, and then the connection is gone as well.
         let _ended = spawn_blocking(rollback).await;
+    }
+
+    /// The answer to a statement that only reads and takes less time than to have it done by another thread. Without one,
+    /// nothing has happened.
+    async fn glance(&self, statement: &Statement) -> Option<Result<StatementResult, SqlError>> {
+        if !job::seems_to_read(&statement.sql) {
+            return None;
+        }
+        let view = View { era: self.shared.era(), may_have_committed: false };
+        let mut held = match self.usable().await {
+            Ok(held) => held,
+            Err(refusal) => return Some(Err((&refusal).into())),
+        };
+        let hosted = &self.slot.hosted;
+        let result = held.glance(&self.shared, hosted, statement)?;
+        drop(held);
+        let newest = hosted.visibility.newest().await;
+        if let Err(overtaken) = view.judge(&self.shared, hosted, Ok(())) {
+            return Some(Err(overtaken));
+        }
+        let confirmed = self.shared.confirmations.wait(newest).await;
+        Some(confirmed.map(|()| result).map_err(|refusal| SqlError::from(&refusal)))
     }
 
     fn limit(&self) -> u64 {

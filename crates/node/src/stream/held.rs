@@ -10,11 +10,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use counterpart_engine::{Connection, SqlError, StreamScope};
+use counterpart_engine::{Connection, SqlError, Statement, StatementResult, StreamScope};
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit};
 
 use super::stop::Stop;
-use crate::{clock, databases::Hosted, refusal::Refusal};
+use crate::{clock, databases::Hosted, refusal::Refusal, shared::Shared};
 
 /// A stream's resources, shared with the reaper that ends idle transactions.
 pub struct Slot {
@@ -129,6 +129,30 @@ impl Held {
             self.connection = Some(connection);
         }
         Ok(self.connection.as_mut().expect("just put there"))
+    }
+
+    /// The result of a statement that only reads, if a glance is enough for it and the stream has nothing of its own.
+    pub fn glance(
+        &mut self,
+        shared: &Shared,
+        hosted: &Hosted,
+        statement: &Statement,
+    ) -> Option<StatementResult> {
+        if self.connection.is_some() {
+            return None;
+        }
+        let mut connection = hosted.engine.checkout_ready(&statement.sql)?;
+        connection.begin_scope(self.scope);
+        connection.set_now(clock::unix_now());
+        let result = connection.glance(statement);
+        if connection.has_uncaptured() {
+            // As for any statement that counted as a read. The connection is lost with what it committed.
+            shared.poison(&format!("a statement that reads has written: {}", statement.sql));
+            return None;
+        }
+        self.scope = connection.end_scope();
+        hosted.engine.give_back(connection);
+        result
     }
 
     /// After a request: the write permit, if the stream need not keep it.

@@ -51,11 +51,10 @@ pub(super) struct Run<Q> {
 }
 
 impl<Q: Queue> Run<Q> {
-    /// A run for what is in the queue now, if anything is.
-    pub(super) fn new(queue: &Arc<Mutex<Q>>, limit: u64) -> Option<Run<Q>> {
-        let front = lock(queue).front()?;
+    /// A run that begins with what is in front.
+    pub(super) fn new(queue: &Arc<Mutex<Q>>, front: &Statement, limit: u64) -> Run<Q> {
         let (queue, writes) = (Arc::clone(queue), !seems_to_read(&front.sql));
-        Some(Run { queue, limit, writes, executed: 0, bytes: 0, last: false })
+        Run { queue, limit, writes, executed: 0, bytes: 0, last: false }
     }
 
     /// The next statement, if this run may execute it.
@@ -85,6 +84,17 @@ impl<Q: Queue> Run<Q> {
             answer(view.judge(&shared, &hosted, confirmed).and(outcome));
         });
     }
+}
+
+/// The statement in front, if there is one.
+pub(super) fn front<Q: Queue>(queue: &Mutex<Q>) -> Option<Arc<Statement>> {
+    lock(queue).front()
+}
+
+/// Answers the statement in front.
+pub(super) fn answer<Q: Queue>(queue: &Mutex<Q>, result: Result<StatementResult, SqlError>) {
+    let answer = lock(queue).pop();
+    answer(result);
 }
 
 fn lock<Q>(queue: &Mutex<Q>) -> MutexGuard<'_, Q> {

@@ -1,0 +1,84 @@
+//! Glances: reads that run where nothing may wait.
+
+mod common;
+
+use common::*;
+use counterpart_engine::{Connection, Database, Statement, Value};
+
+const COUNT: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT count(*) FROM n";
+
+/// How long anything takes on a busy machine is nobody's promise.
+const ATTEMPTS: usize = 1_000_000;
+
+fn with(sql: &str, argument: impl Into<Value>) -> Statement {
+    let mut statement = Statement::new(sql);
+    statement.args.positional.push(argument.into());
+    statement
+}
+
+/// Runs a statement until it was quick.
+fn ready(database: &Database, statement: &Statement) -> Connection {
+    for _ in 0..ATTEMPTS {
+        if let Some(connection) = database.checkout_ready(&statement.sql) {
+            return connection;
+        }
+        let mut connection = database.checkout().unwrap();
+        connection.execute(statement, u64::MAX).unwrap();
+        database.give_back(connection);
+    }
+    panic!("{} was never quick", statement.sql);
+}
+
+/// Glances until one succeeds.
+fn glance(database: &Database, statement: &Statement) -> Value {
+    for _ in 0..ATTEMPTS {
+        let mut connection = ready(database, statement);
+        let result = connection.glance(statement);
+        if let Some(result) = result {
+            database.give_back(connection);
+            return result.rows[0][0].clone();
+        }
+        // It was slow too often for this connection: the next one knows nothing of it.
+        drop(connection);
+    }
+    panic!("no glance at {} succeeds", statement.sql);
+}
+
+#[test]
+fn what_reads_and_was_quick_is_glanced_at_and_gives_the_same() {
+    let mut principal = Principal::new();
+    principal.sql(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'one'), (2, NULL)",
+    );
+    let database = &principal.database;
+    let read =
+        |id: i64| glance(database, &with("SELECT v FROM t WHERE id = ?", Value::Integer(id)));
+    assert_eq!((read(1), read(2)), (Value::Text("one".into()), Value::Null));
+    assert!(database.checkout_ready("SELECT 1").is_none(), "nothing is known of it");
+    let mut connection = database.checkout().unwrap();
+    let update = "UPDATE t SET v = v WHERE id = 7";
+    for sql in [update, "PRAGMA user_version", "BEGIN", "COMMIT"] {
+        query(&mut connection, sql);
+    }
+    database.give_back(connection);
+    for sql in [update, "PRAGMA user_version", "BEGIN", "COMMIT"] {
+        assert!(database.checkout_ready(sql).is_none(), "{sql} is no mere read");
+    }
+}
+
+#[test]
+fn what_takes_longer_or_gives_more_is_broken_off_and_can_be_run_as_ever() {
+    let principal = Principal::new();
+    let database = &principal.database;
+    let long = (COUNT, Value::Integer(3_000_000));
+    let large = ("SELECT printf('%.*c', ?, 'x') AS v", Value::Integer(300 << 10));
+    let many = ("SELECT hex(zeroblob(?))", Value::Integer(40 << 10));
+    for (sql, argument) in [long, large, many] {
+        let mut connection = ready(database, &with(sql, Value::Integer(1)));
+        assert!(connection.glance(&with(sql, argument.clone())).is_none(), "{sql}");
+        assert!(!connection.in_transaction() && !connection.has_uncaptured());
+        let result = connection.execute(&with(sql, argument), u64::MAX).unwrap();
+        assert_eq!(result.rows.len(), 1, "{sql}");
+        database.give_back(connection);
+    }
+}
