@@ -1,4 +1,4 @@
-//! Many requests under way on one stream: they behave as if each had waited for the answer to the one before it.
+//! Many requests under way on one stream, over WebSocket or in one pipeline: they behave as if each had waited for the answer to the one before it.
 
 mod support;
 
@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use support::{
     client::{Failure, Outcome, rows_of},
+    clock::now,
     pair::{Pair, wait_role, wait_state},
     server::Server,
     socket::Socket,
@@ -67,6 +68,36 @@ fn answers_come_in_order_and_an_error_in_the_middle_concerns_only_its_own_statem
         }
     }
     assert_eq!(pair.principal.client().value("select count(*) from t"), json!(inserted));
+    pair.assert_equal();
+}
+
+#[test]
+fn statements_of_one_pipeline_over_http_behave_so_too() {
+    let pair = Pair::start();
+    let client = pair.principal.client();
+    client.run("create table t(id integer primary key)");
+    let execute = |sql: String| json!({"type": "execute", "stmt": {"sql": sql}});
+    let mut requests: Vec<Value> =
+        (1..=100).map(|n| execute(format!("insert into t values({})", n % 50))).collect();
+    for sql in [
+        "select count(*) from t",
+        "begin immediate",
+        "delete from t",
+        "select count(*) from t",
+        "rollback",
+    ] {
+        requests.push(execute(sql.to_owned()));
+    }
+    requests.push(json!({"type": "get_autocommit"}));
+    requests.extend([execute("select count(*) from t".to_owned()), json!({"type": "close"})]);
+    let (outcomes, baton) = client.pipeline(None, &json!(requests)).unwrap();
+    assert_eq!((outcomes.len(), baton), (requests.len(), None));
+    assert!(outcomes[..50].iter().all(Result::is_ok));
+    for outcome in &outcomes[50..100] {
+        assert_eq!(outcome.as_ref().expect_err("it is there").code, "SQLITE_CONSTRAINT_PRIMARYKEY");
+    }
+    assert_eq!((value(&outcomes[100]), value(&outcomes[103])), (json!(50), json!(0)));
+    assert_eq!(value(&outcomes[106]), json!(50));
     pair.assert_equal();
 }
 
@@ -147,6 +178,24 @@ fn a_stream_with_much_to_do_lets_others_have_their_turns() {
     assert!(behind > 30, "{behind} of the other stream's statements came after it");
 }
 
+#[test]
+fn what_follows_a_transaction_that_was_lost_is_not_executed_however_long_that_took() {
+    let server = Server::start_with(&["--statement-timeout", "200ms"]);
+    server.client().run("create table t(a)");
+    let endless = "insert into t with recursive n(i) as (select 1 union all select i + 1 from n)
+                   select count(*) from n";
+    let mut socket = Socket::with_streams(&server, 1);
+    let statements = ["begin immediate", "insert into t values('a')", endless];
+    let ids =
+        send_all(&mut socket, 1, statements.into_iter().chain(["insert into t values('b')"; 9]));
+    let outcomes = answers(&mut socket, &ids);
+    let code = |n: usize| outcomes[n].as_ref().expect_err("its transaction is lost").code.as_str();
+    assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
+    assert_eq!(code(2), "SQL_TIMEOUT");
+    assert!((3..12).all(|n| code(n) == "STREAM_EXPIRED"));
+    assert_eq!(server.client().value("select count(*) from t"), json!(0));
+}
+
 /// What is quick with one argument may not be with another. Reads that are quick run where all connections are served.
 #[test]
 fn a_read_that_takes_long_all_of_a_sudden_is_answered_and_holds_up_nobody() {
@@ -164,7 +213,7 @@ fn a_read_that_takes_long_all_of_a_sudden_is_answered_and_holds_up_nobody() {
         assert_eq!(value(&long.answer(id)), json!(3));
     }
     let ids = [count(&mut long, 1, 5_000_000), count(&mut long, 1, 4)];
-    let begun = std::time::Instant::now();
+    let begun = now();
     let mut meanwhile = 0;
     let (answered, outcome) = std::thread::scope(|scope| {
         let answer = scope.spawn(|| long.next_answer());

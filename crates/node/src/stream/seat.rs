@@ -42,7 +42,9 @@ impl<J: Job> Seat<J> {
             work(&self.shared, &self.slot, self.job, self.held, Permit::Held);
         // While the permit is held, nobody else's commit is on its way.
         let reached = self.slot.hosted.visibility.last();
-        let yields = matches!(outcome, Ok((Flow::Yields, _))) && held.connection.is_none();
+        let yields = matches!(outcome, Ok((Flow::Yields, _)));
+        // A stream that has expired would begin anew, in the middle of what was to be one transaction.
+        let yields = yields && held.connection.is_none() && held.expired.is_none();
         match spare {
             // What keeps nothing is as good as a request that has just come.
             Some(permit) if yields => {
