@@ -89,6 +89,57 @@ async fn a_failing_request_is_a_result_and_the_next_one_is_executed() {
 }
 
 #[tokio::test]
+async fn statements_behind_each_other_are_answered_in_their_order_whatever_each_comes_to() {
+    let server = server().await;
+    let unknown = json!({"type": "execute", "stmt": {"sql_id": 9}});
+    let results = server
+        .once(json!([
+            execute("ROWS 1"),
+            execute("FAIL"),
+            execute("ROWS 2"),
+            unknown,
+            execute("ROWS 3"),
+            execute("ROWS 4"),
+            {"type": "sequence", "sql": "ROWS 5"},
+            execute("ROWS 6"),
+        ]))
+        .await;
+    let rows = |n: usize| results[n]["response"]["result"]["rows"].as_array().map(Vec::len);
+    assert_eq!(
+        (rows(0), rows(2), rows(4), rows(5), rows(7)),
+        (Some(1), Some(2), Some(3), Some(4), Some(6))
+    );
+    assert_eq!(results[1]["error"]["code"], "SQLITE_ERROR");
+    assert_eq!(results[3]["error"]["code"], "SQL_ID_UNKNOWN");
+    assert_eq!(results[6], ok(json!({"type": "sequence"})));
+    assert_eq!(
+        server.fake.noted(),
+        ["open", "ROWS 1", "FAIL", "ROWS 2", "ROWS 3", "ROWS 4", "ROWS 5", "ROWS 6", "close"]
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_goes_between_statements_behind_each_other_executes_none_of_the_rest() {
+    let server = server().await;
+    let results = server.post(
+        "/v3/pipeline",
+        json!({"requests": [execute("ROWS 1"), execute("GONE"), execute("ROWS 2")]}),
+    );
+    let codes: Vec<_> = results.await.body["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["error"]["code"].clone())
+        .collect();
+    assert_eq!(codes, [Json::Null, json!("STREAM_EXPIRED"), json!("STREAM_EXPIRED")]);
+    assert_eq!(server.fake.noted(), ["open", "ROWS 1", "GONE", "close"]);
+    let gone = server
+        .post("/v3/pipeline", json!({"requests": [execute("GONE"), execute("ROWS 2")]}))
+        .await;
+    assert_eq!(gone.status, StatusCode::BAD_REQUEST, "as if its baton had expired");
+}
+
+#[tokio::test]
 async fn batch_steps_run_under_their_conditions() {
     let server = server().await;
     let steps = json!([

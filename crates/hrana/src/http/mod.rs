@@ -16,6 +16,7 @@
 mod body;
 mod compress;
 mod cursor;
+mod line;
 mod pipeline;
 mod reply;
 mod single;

@@ -3,10 +3,11 @@
 //! An error of one request is one of the results; the next request is executed all the same, as
 //! the specification demands. The whole response is an error only if nothing was executed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::response::Response;
 
+use super::line::{self, lock};
 use super::{App, Call, Dialect, body, reply};
 use crate::encoding::Encoding;
 use crate::proto::{self, PipelineRequest, StreamRequest, StreamResponse, StreamResult, protobuf};
@@ -24,36 +25,49 @@ pub(super) async fn run<S: Server>(
 
     let will_close = requests.contains(&StreamRequest::Close);
     let mut lease = app.lease(&call.target, baton.as_deref(), will_close).await?;
-    let mut results = Results::new(encoding, app.limits.response_bytes);
-    let mut gone = None;
-    let mut told = false;
-    for request in requests {
-        if let Some(why) = &gone {
-            // The client did not close the stream, and would not know what to do about a closed one.
-            results.push(Err(Error::clone(why)));
-            continue;
+    let results = Arc::new(Mutex::new(Results::new(encoding, app.limits.response_bytes)));
+    let mut requests = requests.into_iter().peekable();
+    while let Some(request) = requests.next() {
+        // A client that did not close the stream would not know what to do about a closed one.
+        let refusal = match request {
+            StreamRequest::Close => lock(&results).why_gone(),
+            _ => lock(&results).refusal(&app.limits),
+        };
+        match (request, refusal) {
+            (_, Some(why)) => lock(&results).push(Err(why)),
+            (StreamRequest::Execute { stmt }, None)
+                if matches!(requests.peek(), Some(StreamRequest::Execute { .. })) =>
+            {
+                match lease.held() {
+                    Some(held) => {
+                        line::run(held, stmt, &mut requests, &results, &app.limits).await;
+                    }
+                    None => lock(&results).push(Err(closed())),
+                }
+            }
+            (request, None) => {
+                let result = execute(&mut lease, request, version, &app.limits).await;
+                lock(&results).push(result);
+            }
         }
-        if results.is_full() && request != StreamRequest::Close {
-            results.push(Err(response_too_large(&app.limits, std::mem::replace(&mut told, true))));
-            continue;
-        }
-        let result = execute(&mut lease, request, version, &app.limits).await;
-        match &result {
+        let gone = lock(&results).gone.clone();
+        match gone {
             // Nothing was done on a stream that is found to be gone: as if its baton had expired.
-            Err(error) if error.is_stream_gone() && results.is_empty() => {
-                return Err(error.clone());
-            }
-            Err(error) if error.is_stream_gone() => {
-                lease.close().await;
-                gone = Some(error.clone());
-            }
-            _ => {}
+            Some((0, why)) => return Err(why),
+            Some(_) => lease.close().await,
+            None => {}
         }
-        results.push(result);
     }
     let baton = lease.reserve();
     lease.park().await;
-    Ok(reply::results(encoding, results.finish(baton), call.accepted).await)
+    let body = lock(&results).finish(baton);
+    Ok(reply::results(encoding, body, call.accepted).await)
+}
+
+fn closed() -> Error {
+    let message = "The stream is closed. Send this request before the close, or on another \
+                   stream.";
+    Error::request(codes::STREAM_CLOSED, message)
 }
 
 async fn execute<T: Stream>(
@@ -62,11 +76,7 @@ async fn execute<T: Stream>(
     version: Version,
     limits: &Limits,
 ) -> Result<StreamResponse, Error> {
-    let Some(held) = lease.held() else {
-        let message = "The stream is closed. Send this request before the close, or on another \
-                       stream.";
-        return Err(Error::request(codes::STREAM_CLOSED, message));
-    };
+    let held = lease.held().ok_or_else(closed)?;
     let (stream, sqls) = (&mut held.stream, &mut held.sqls);
     Ok(match request {
         StreamRequest::Close => {
@@ -116,11 +126,15 @@ fn response_too_large(limits: &Limits, told: bool) -> Error {
 }
 
 /// The response body, written as the results arise, so that no result is held twice.
-struct Results {
+pub(super) struct Results {
     encoding: Encoding,
     bytes: Vec<u8>,
     count: usize,
     limit: usize,
+    /// That the stream was found to be gone, and at which result.
+    gone: Option<(usize, Error)>,
+    /// It was told at length that there is no more room.
+    told: bool,
 }
 
 impl Results {
@@ -130,18 +144,34 @@ impl Results {
         if encoding == Encoding::Json {
             bytes.extend_from_slice(br#"{"results":["#);
         }
-        Self { encoding, bytes, count: 0, limit }
+        Self { encoding, bytes, count: 0, limit, gone: None, told: false }
     }
 
-    fn is_empty(&self) -> bool {
-        self.count == 0
+    /// Whether a further request is to be executed.
+    pub(super) fn has_room(&self) -> bool {
+        self.gone.is_none() && self.bytes.len() <= self.limit
     }
 
-    fn is_full(&self) -> bool {
-        self.bytes.len() > self.limit
+    /// Why a further request is not executed, if it is not.
+    pub(super) fn refusal(&mut self, limits: &Limits) -> Option<Error> {
+        if self.has_room() {
+            return None;
+        }
+        let too_large = || response_too_large(limits, std::mem::replace(&mut self.told, true));
+        Some(self.gone.as_ref().map_or_else(too_large, |(_, why)| why.clone()))
     }
 
-    fn push(&mut self, result: Result<StreamResponse, Error>) {
+    /// Why the stream is gone, if it is.
+    fn why_gone(&self) -> Option<Error> {
+        self.gone.as_ref().map(|(_, why)| why.clone())
+    }
+
+    pub(super) fn push(&mut self, result: Result<StreamResponse, Error>) {
+        if let (None, Err(error)) = (&self.gone, &result)
+            && error.is_stream_gone()
+        {
+            self.gone = Some((self.count, error.clone()));
+        }
         let result = match result {
             Ok(response) => StreamResult::Ok { response },
             Err(error) => StreamResult::Error { error: error.into() },
@@ -152,7 +182,7 @@ impl Results {
     }
 
     /// Completes the body, which is a [`proto::PipelineResponse`] with its fields in another order.
-    fn finish(mut self, baton: Option<String>) -> Vec<u8> {
+    fn finish(&mut self, baton: Option<String>) -> Vec<u8> {
         let rest = proto::CursorResponse { baton, base_url: None };
         match self.encoding {
             Encoding::Json => {
@@ -162,7 +192,7 @@ impl Results {
             }
             Encoding::Protobuf => self.bytes.extend_from_slice(&protobuf::encode(rest)),
         }
-        self.bytes
+        std::mem::take(&mut self.bytes)
     }
 }
 
