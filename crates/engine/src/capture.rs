@@ -23,7 +23,6 @@
 //! SQLite's locks are not on it.
 
 use std::{
-    collections::HashMap,
     fs::File,
     io,
     os::unix::fs::FileExt,
@@ -51,6 +50,9 @@ const FRAME_HEADER: usize = 24;
 
 /// Frames are read this many bytes at a time.
 const WINDOW: usize = 4 << 20;
+
+/// Each database keeps a buffer of this many bytes, for the three pages of a small commit.
+const KEPT: usize = 16 << 10;
 
 /// Where the next capture begins.
 #[derive(Debug)]
@@ -97,6 +99,34 @@ pub enum CaptureError<E> {
     /// The sink did not take a record.
     #[error("a record was not taken")]
     Sink(E),
+}
+
+/// The newest frame of each page of a commit, by page. A large load has hundreds of thousands of them.
+struct Newest(Vec<(u32, u32)>);
+
+impl Newest {
+    /// Of pages and frames in any order.
+    fn new(mut frames: Vec<(u32, u32)>) -> Newest {
+        frames.sort_unstable();
+        frames.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1 = later.1;
+            }
+            same
+        });
+        Newest(frames)
+    }
+
+    fn of(&self, page: u32) -> Option<u32> {
+        let place = self.0.binary_search_by_key(&page, |(page, _)| *page).ok()?;
+        Some(self.0[place].1)
+    }
+
+    /// How many pages there are.
+    fn count(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// Takes a page of a commit.
@@ -151,8 +181,8 @@ impl Frames<'_> {
 
     /// The newest frame of each page, and the database's size after the commit. Leaves the frames in `buffer`
     /// when they fit one window.
-    fn index<E>(&self, buffer: &mut Vec<u8>) -> Result<(HashMap<u32, u32>, u32), CaptureError<E>> {
-        let mut newest = HashMap::new();
+    fn index<E>(&self, buffer: &mut Vec<u8>) -> Result<(Newest, u32), CaptureError<E>> {
+        let mut newest = Vec::with_capacity(self.range.len());
         let mut size = 0;
         if self.fits_one_window() {
             self.read(buffer, self.range.start, self.range.end)?;
@@ -167,21 +197,21 @@ impl Frames<'_> {
                 parse_frame(&header, self.salts, frame)
             }
             .map_err(CaptureError::Wal)?;
-            newest.insert(page, frame);
+            newest.push((page, frame));
             size = commit;
         }
         if size == 0 {
             let last = self.range.end - 1;
             return Err(CaptureError::Wal(format!("frame {last} does not end a transaction")));
         }
-        Ok((newest, size))
+        Ok((Newest::new(newest), size))
     }
 
     /// Gives the newest image of each page up to `size` to `take`, in the order of the frames.
     fn each_page<E>(
         &self,
         buffer: &mut Vec<u8>,
-        newest: &HashMap<u32, u32>,
+        newest: &Newest,
         size: u32,
         take: &mut TakePage<'_, E>,
     ) -> Result<(), CaptureError<E>> {
@@ -194,7 +224,7 @@ impl Frames<'_> {
             for (frame, bytes) in (from..to).zip(buffer.chunks_exact(self.stride())) {
                 let page = u32_at(bytes, 0);
                 // A spilled page may lie beyond the end of what the transaction then left.
-                if page <= size && newest.get(&page) == Some(&frame) {
+                if page <= size && newest.of(page) == Some(frame) {
                     take(PageNo(page), &bytes[FRAME_HEADER..]).map_err(CaptureError::Sink)?;
                 }
             }
@@ -284,7 +314,7 @@ impl Database {
         let captured = self.capture_frames(&frames, buffer, (now, follows, mark), sink)?;
         (*next, *salts, *lineage) = (end, current, follows);
         // A large transaction must not leave its buffer behind for good.
-        buffer.shrink_to(64 << 10);
+        buffer.shrink_to(KEPT);
         self.shared.size_in_pages.store(captured.size_in_pages, Relaxed);
         Ok(Some(captured))
     }
@@ -300,11 +330,11 @@ impl Database {
         let before = self.shared.size_in_pages.load(Relaxed);
         let missing = self.grown_without_frames(&newest, before, size);
         let mut draft = TransactionDraft::new(self.id(), self.page_size(), now);
-        let image_bytes = newest.len() * self.page_size().bytes();
+        let image_bytes = newest.count() * self.page_size().bytes();
         let mut commit = self.shared.options.recent.commit(lineage, mark, before, image_bytes);
         let (mut pages, mut bytes) = (0u64, 0u64);
         let map = self.map();
-        let mut hashes = Vec::new();
+        let mut hashes = Vec::with_capacity(newest.count());
         let mut take = |number: PageNo, image: &[u8]| -> Result<(), E> {
             pages += 1;
             if map.is_some() {
@@ -327,6 +357,7 @@ impl Database {
             let state = map.lock();
             let mut changes = Changes::new(&state);
             changes.transaction(&state, &hashes, size, Lsn::ZERO);
+            drop(hashes);
             changes
         });
         let last = draft.finish(size, changes.as_ref().map_or(0, Changes::checksum));
@@ -340,18 +371,13 @@ impl Database {
 
     /// Pages by which the database grew and which have no frame. SQLite writes every new page, so there should be
     /// none; if there are, their content is whatever the file holds, and a mirror's file may hold something else.
-    fn grown_without_frames(
-        &self,
-        newest: &HashMap<u32, u32>,
-        before: u32,
-        size: u32,
-    ) -> Vec<PageNo> {
+    fn grown_without_frames(&self, newest: &Newest, before: u32, size: u32) -> Vec<PageNo> {
         if size <= before {
             return Vec::new();
         }
         let lock_page = self.page_size().lock_page().0;
         (before + 1..=size)
-            .filter(|page| *page != lock_page && !newest.contains_key(page))
+            .filter(|page| *page != lock_page && newest.of(*page).is_none())
             .map(PageNo)
             .collect()
     }

@@ -242,6 +242,7 @@ impl Changes {
         lsn: Lsn,
     ) {
         let before = self.size;
+        self.entries.reserve(hashes.len());
         for &(page, hash) in hashes {
             if page.0 <= size && page != self.page_size.lock_page() {
                 self.xor ^= self.hash_before(state, page.0, before) ^ hash;
@@ -273,14 +274,22 @@ impl Changes {
     }
 
     /// They are visible now, the last of them since `lsn`.
-    pub(crate) fn publish(self, state: &mut State, lsn: Lsn) {
+    pub(crate) fn publish(mut self, state: &mut State, lsn: Lsn) {
         if self.size < state.live_size {
             state.overlay.retain(|page, _| *page <= self.size);
         }
-        state.overlay.extend(self.entries.into_iter().map(|(page, entry)| {
-            let changed = if entry.changed == Lsn::ZERO { lsn } else { entry.changed };
-            (page, Entry { changed, ..entry })
-        }));
+        for entry in self.entries.values_mut().filter(|entry| entry.changed == Lsn::ZERO) {
+            entry.changed = lsn;
+        }
+        // A large load is moved there rather than copied.
+        if state.overlay.len() < self.entries.len() {
+            std::mem::swap(&mut state.overlay, &mut self.entries);
+            for (page, entry) in self.entries {
+                state.overlay.entry(page).or_insert(entry);
+            }
+        } else {
+            state.overlay.extend(self.entries);
+        }
         (state.live_size, state.live_xor) = (self.size, self.xor);
         state.newest = state.newest.max(lsn);
     }
