@@ -3,9 +3,14 @@
 //! Only this process opens the file, so no other needs to see either. SQLite's own shared memory asks the kernel for
 //! each lock, six times for one small commit. It must never block: SQLite asks again by itself.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    ffi::c_void,
+    ptr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use rusqlite::ffi;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// Locks that SQLite knows of.
 const LOCKS: usize = ffi::SQLITE_SHM_NLOCK as usize;
@@ -17,10 +22,39 @@ pub(crate) struct Shm(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     /// Each stays where it is until nobody has it mapped.
-    regions: Vec<Box<[u64]>>,
+    regions: Vec<Region>,
     connections: usize,
     shared: [u32; LOCKS],
     exclusive: [bool; LOCKS],
+}
+
+/// Memory from the system, of which only what was used counts: of the 32 KiB that SQLite asks for, a WAL of a few frames
+/// needs 8, and an empty one 4.
+#[derive(Debug)]
+struct Region {
+    address: *mut c_void,
+    size: usize,
+}
+
+// SAFETY: the memory belongs to the process. What connections do in it they agree upon by SQLite's own rules.
+unsafe impl Send for Region {}
+
+impl Region {
+    /// So many bytes of zeros; `None` if the system has no more.
+    fn new(size: usize) -> Option<Region> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the system chooses a place where nothing is.
+        let made = unsafe { mmap_anonymous(ptr::null_mut(), size, access, MapFlags::PRIVATE) };
+        made.ok().map(|address| Region { address, size })
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with this size, and no connection uses it any more.
+        let unmapped = unsafe { munmap(self.address, self.size) };
+        debug_assert!(unmapped.is_ok(), "what was mapped can be given back");
+    }
 }
 
 /// One connection's locks, a bit for each, and whether it has anything mapped.
@@ -30,6 +64,10 @@ pub(crate) struct Held {
     exclusive: u8,
     mapped: bool,
 }
+
+/// The system has no more memory for a region.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoMemory;
 
 /// The bits of the locks from `first` on, `count` of them.
 fn bits(first: usize, count: usize) -> u8 {
@@ -42,21 +80,24 @@ impl Shm {
     }
 
     /// Where region number `region` of `size` bytes begins; `None` if it does not exist and is not to be made.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
     pub(crate) fn region(
         &self,
         held: &mut Held,
         region: usize,
         size: usize,
         extend: bool,
-    ) -> Option<*mut u64> {
+    ) -> Result<Option<*mut c_void>, NoMemory> {
         let mut state = self.lock();
         if !std::mem::replace(&mut held.mapped, true) {
             state.connections += 1;
         }
         while extend && state.regions.len() <= region {
-            state.regions.push(vec![0; size.div_ceil(8)].into());
+            state.regions.push(Region::new(size).ok_or(NoMemory)?);
         }
-        state.regions.get_mut(region).map(|region| region.as_mut_ptr())
+        Ok(state.regions.get(region).map(|region| region.address))
     }
 
     /// Takes locks for a connection: all of them, or none.
@@ -151,17 +192,21 @@ mod tests {
     fn regions_stay_while_one_connection_has_them_and_begin_anew_after_the_last() {
         let shm = Shm::default();
         let (mut one, mut two) = (Held::default(), Held::default());
-        assert_eq!(shm.region(&mut one, 0, 32768, false), None);
-        let place = shm.region(&mut one, 0, 32768, true).unwrap();
+        assert_eq!(shm.region(&mut one, 0, 32768, false), Ok(None));
+        let place = shm.region(&mut one, 0, 32768, true).unwrap().unwrap().cast::<u64>();
         // SAFETY: the region is mapped and 32,768 bytes long.
         unsafe { *place = 7 };
-        assert_eq!(shm.region(&mut two, 0, 32768, false), Some(place));
-        assert!(shm.region(&mut two, 1, 32768, true).is_some());
-        assert_eq!(shm.region(&mut two, 0, 32768, true), Some(place), "it has not moved");
+        assert_eq!(shm.region(&mut two, 0, 32768, false), Ok(Some(place.cast())));
+        assert!(shm.region(&mut two, 1, 32768, true).unwrap().is_some());
+        assert_eq!(
+            shm.region(&mut two, 0, 32768, true),
+            Ok(Some(place.cast())),
+            "it has not moved"
+        );
         shm.unmap(&mut one);
-        assert_eq!(shm.region(&mut two, 0, 32768, false), Some(place));
+        assert_eq!(shm.region(&mut two, 0, 32768, false), Ok(Some(place.cast())));
         shm.unmap(&mut two);
-        let fresh = shm.region(&mut one, 0, 32768, true).unwrap();
+        let fresh = shm.region(&mut one, 0, 32768, true).unwrap().unwrap().cast::<u64>();
         // SAFETY: as above.
         assert_eq!(unsafe { *fresh }, 0);
     }

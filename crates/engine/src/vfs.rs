@@ -26,7 +26,7 @@ use rusqlite::ffi;
 
 use crate::{
     map::{DatabaseMap, Verdict},
-    shm::{Held, Shm},
+    shm::{Held, NoMemory, Shm},
 };
 
 /// The name that connections open files with.
@@ -354,8 +354,10 @@ unsafe extern "C" fn shm_map(
     // SAFETY: SQLite gives an open file of ours and a place for the address.
     unsafe {
         let (shm, held) = shared(file);
-        let place = shm.region(held, region, size, extend != 0);
-        *address = place.map_or(ptr::null_mut(), |place| place.cast());
+        match shm.region(held, region, size, extend != 0) {
+            Ok(place) => *address = place.unwrap_or(ptr::null_mut()),
+            Err(NoMemory) => return ffi::SQLITE_NOMEM,
+        }
     }
     ffi::SQLITE_OK
 }
