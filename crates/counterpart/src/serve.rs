@@ -57,6 +57,24 @@ fn raise_file_limit() {
     }
 }
 
+/// Files that an open database takes at most: SQLite's own, those of connections that are idle, and what a mirror applies
+/// with; as many databases again may wait for a checkpoint.
+const FILES_PER_DATABASE: u64 = 20;
+
+/// As many of these databases as this process may have open, by the limit of open files.
+fn fitting(databases: u64) -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = (limit / FILES_PER_DATABASE).max(1);
+    if databases > most {
+        tracing::info!(
+            open_databases = most,
+            open_files = limit,
+            "fewer databases stay open than was set: the system limits open files"
+        );
+    }
+    usize::try_from(databases.min(most)).unwrap_or(usize::MAX)
+}
+
 fn start_log(settings: &Settings) {
     // With the log's reader gone (a pipe that was closed, a full disk) lines are lost, and nothing else: the logger's own
     // complaint would go to the same place, and panic there.
@@ -231,6 +249,7 @@ fn node_settings(
         retention_bytes: settings.retention_bytes,
         checkpoint_bytes: settings.checkpoint_bytes,
         delta_cache_bytes: usize::try_from(settings.delta_cache_bytes).unwrap_or(usize::MAX),
+        open_databases: fitting(settings.open_databases),
         reader_max_age: settings.reader_max_age,
         rejoin: settings.rejoin,
         scrub_every: settings.scrub_every,

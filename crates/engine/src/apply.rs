@@ -34,7 +34,7 @@ use counterpart_core::{
 use rusqlite::{OpenFlags, OptionalExtension, ffi};
 
 use crate::{
-    database::{OpenError, configure, overlook_schema_errors},
+    database::{OpenError, configure, overlook_schema_errors, set_lookaside},
     error::SqlError,
     map::{Changes, DatabaseMap},
     recent::{Lineage, RecentImages},
@@ -481,6 +481,7 @@ fn open_copy_as(path: &Path, encoding: u32, encoding_name: &str) -> Result<Attac
     vfs::register();
     // What is attached is opened with the VFS of the connection.
     let db = rusqlite::Connection::open_in_memory_with_flags_and_vfs(flags, vfs::NAME)?;
+    set_lookaside(&db, 0)?;
     let name = path
         .to_str()
         .ok_or_else(|| SqlError::new("SQLITE_CANTOPEN", "the path of a database must be UTF-8"))?;

@@ -389,6 +389,10 @@ impl Database {
     /// What SQLite or the file system says.
     pub fn rebase_capture(&self) -> Result<(), SqlError> {
         let mut state = self.lock_capture();
+        if !self.is_awake() {
+            // Then the WAL is empty, and the size known.
+            return Ok(());
+        }
         let keeper = self.keeper()?;
         let (frames, _) = wal_checkpoint(&keeper, ffi::SQLITE_CHECKPOINT_NOOP)?;
         let pages: u32 = keeper.query_row("PRAGMA page_count", [], |row| row.get(0))?;
@@ -404,7 +408,7 @@ impl Database {
         Ok(())
     }
 
-    fn lock_capture(&self) -> MutexGuard<'_, CaptureState> {
+    pub(crate) fn lock_capture(&self) -> MutexGuard<'_, CaptureState> {
         self.capture.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -28,6 +28,12 @@ use crate::{
     vfs,
 };
 
+/// Bytes of the room for one small allocation; SQLite divides it further.
+const SLOT: i32 = 1_200;
+
+/// A statement that runs needs some; 16 KiB do as well as 48.
+const CLIENT_SLOTS: i32 = 13;
+
 /// How a database is served.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -131,22 +137,52 @@ impl Shared {
         if self.is_shut.load(SeqCst) {
             return Err(shut());
         }
-        let db = open_raw(&self.path, &format!("PRAGMA cache_size=-{}", self.options.cache_kib))?;
+        let db = open_raw(&self.path)?;
+        set_lookaside(&db, CLIENT_SLOTS)?;
+        configure(&db, &format!("PRAGMA cache_size=-{}", self.options.cache_kib))?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, self.options.foreign_keys)?;
         Ok(db)
     }
 }
 
-/// Opens an existing file without creating it and without ever checkpointing by itself.
-fn open_raw(path: &Path, settings: &str) -> Result<rusqlite::Connection, SqlError> {
+/// Opens an existing file without creating it.
+fn open_raw(path: &Path) -> Result<rusqlite::Connection, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     vfs::register();
-    let db = rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::NAME)?;
-    configure(&db, settings)?;
+    Ok(rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::NAME)?)
+}
+
+/// The server's own connection.
+fn open_keeper(path: &Path) -> Result<rusqlite::Connection, SqlError> {
+    let db = open_raw(path)?;
+    set_lookaside(&db, 0)?;
+    configure(&db, "")?;
+    overlook_schema_errors(&db)?;
+    // Checkpoints must not wait for anybody: whoever asks for one holds the write permit.
+    db.busy_timeout(std::time::Duration::ZERO)?;
     Ok(db)
 }
 
-/// The settings that every connection to a served database has, and `more`.
+/// Gives a connection room for so many small allocations of its own, instead of SQLite's 40: 48 KiB for each connection.
+pub(crate) fn set_lookaside(db: &rusqlite::Connection, slots: i32) -> Result<(), SqlError> {
+    let none = std::ptr::null_mut::<std::ffi::c_void>();
+    // SAFETY: the connection is open and has not allocated anything there yet; SQLite allocates the room by itself.
+    let result = unsafe {
+        ffi::sqlite3_db_config(db.handle(), ffi::SQLITE_DBCONFIG_LOOKASIDE, none, SLOT, slots)
+    };
+    match result {
+        ffi::SQLITE_OK => Ok(()),
+        failed => Err(SqlError::sqlite(failed, "lookaside memory cannot be set".to_owned())),
+    }
+}
+
+/// Gives back the pages that a connection has cached.
+pub(crate) fn release_cache(db: &rusqlite::Connection) {
+    // SAFETY: the connection is open and this thread has it. What is in use stays; there is no failure.
+    let _always_ok = unsafe { ffi::sqlite3_db_release_memory(db.handle()) };
+}
+
+/// The settings that every connection to a served database has, and `more`. None of them ever checkpoints by itself.
 pub(crate) fn configure(db: &rusqlite::Connection, more: &str) -> Result<(), SqlError> {
     // The last connection's close would copy the WAL into the file whether or not its events are final.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -175,8 +211,10 @@ pub struct Database {
     id: DatabaseId,
     pub(crate) shared: Arc<Shared>,
     idle: Mutex<Vec<Connection>>,
-    /// For what the server does itself: checkpoints and questions. Never used for clients. `None` once it is shut.
+    /// For what the server does itself: checkpoints and questions. Never used for clients. `None` while it
+    /// [rests](Self::rest), and once it is shut.
     keeper: Mutex<Option<rusqlite::Connection>>,
+    is_awake: AtomicBool,
     pub(crate) capture: Mutex<CaptureState>,
 }
 
@@ -188,8 +226,7 @@ impl Database {
     /// [`OpenError`] when it is missing, is not a database, or cannot be in WAL mode.
     pub fn open(path: &Path, id: DatabaseId, options: Options) -> Result<Database, OpenError> {
         let map = DatabaseMap::of(path);
-        let keeper = open_raw(path, "").map_err(|cause| OpenError::sqlite(path, cause))?;
-        overlook_schema_errors(&keeper).map_err(|cause| OpenError::sqlite(path, cause))?;
+        let keeper = open_keeper(path).map_err(|cause| OpenError::sqlite(path, cause))?;
         let (page_size, size_in_pages) = prepare_file(path, &keeper)?;
         let capture = CaptureState::new(&options.recent, 0, [0; 8]);
         let shared = Arc::new(Shared {
@@ -207,9 +244,11 @@ impl Database {
             shared,
             idle: Mutex::default(),
             keeper: Mutex::new(Some(keeper)),
+            is_awake: AtomicBool::new(true),
             capture: Mutex::new(capture),
         };
         database.rebase_capture().map_err(|cause| OpenError::sqlite(path, cause))?;
+        database.keeper().iter().for_each(|keeper| release_cache(keeper));
         Ok(database)
     }
 
@@ -300,7 +339,13 @@ impl Database {
         let fitting = idle.iter().rposition(|connection| connection.wrote == writing);
         let taken = fitting.map(|place| idle.remove(place)).or_else(|| idle.pop());
         drop(idle);
-        taken.map_or_else(|| Connection::open(&self.shared), Ok)
+        match taken {
+            Some(taken) => Ok(taken),
+            None => {
+                self.wake()?;
+                Connection::open(&self.shared)
+            }
+        }
     }
 
     /// An idle connection on which [a glance](Connection::glance) at `sql` is likely to succeed.
@@ -344,6 +389,7 @@ impl Database {
         self.shared.is_shut.store(true, SeqCst);
         self.close_idle();
         drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.is_awake.store(false, Relaxed);
     }
 
     /// Makes durable what SQLite has written to the database file. Not with another descriptor of it: closing that
@@ -376,15 +422,75 @@ impl Database {
         Ok(())
     }
 
+    /// Whether it does not rest.
+    #[must_use]
+    pub fn is_awake(&self) -> bool {
+        self.is_awake.load(Relaxed)
+    }
+
+    /// Ends its [rest](Self::rest), if it rests. Whoever needs it does so anyway; an [`Applier`](crate::Applier), which does
+    /// not, should find it awake.
+    ///
+    /// # Errors
+    /// What SQLite says, or that the database is shut.
+    pub fn wake(&self) -> Result<(), SqlError> {
+        self.keeper().map(drop)
+    }
+
+    /// Lets SQLite close its files until somebody needs them: then little more than the page map stays in memory. The WAL is
+    /// cut to nothing first, so that nothing has to be recovered from it. `false` if somebody uses the files, if the WAL holds
+    /// what the file does not, or if there is no map, which alone could tell.
+    ///
+    /// The caller holds the write permit, nobody applies, and what the file holds is durable.
+    ///
+    /// # Errors
+    /// What SQLite says; it is as awake as before.
+    pub fn rest(&self) -> Result<bool, SqlError> {
+        self.close_idle();
+        let mut capture = self.lock_capture();
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(db), Some(map)) = (&*keeper, self.map()) else { return Ok(keeper.is_none()) };
+        if map.open_files() > 1 {
+            return Ok(false);
+        }
+        let (frames, copied) = wal_checkpoint(db, ffi::SQLITE_CHECKPOINT_NOOP)?;
+        if frames != copied {
+            return Ok(false);
+        }
+        match wal_checkpoint(db, ffi::SQLITE_CHECKPOINT_TRUNCATE) {
+            Err(error) if error.code.starts_with("SQLITE_BUSY") => return Ok(false),
+            outcome => outcome?,
+        };
+        let pages: u32 = db.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        self.shared.size_in_pages.store(pages, Relaxed);
+        // The WAL that comes next has other salts, and follows nothing that is known of this one.
+        *capture = CaptureState::new(&self.shared.options.recent, 0, [0; 8]);
+        drop(keeper.take());
+        self.is_awake.store(false, Relaxed);
+        Ok(true)
+    }
+
     fn lock_idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The server's own connection; a database that rests wakes.
+    ///
     /// # Errors
-    /// When the database is shut.
+    /// When the database is shut, or what SQLite says when it wakes.
     pub(crate) fn keeper(&self) -> Result<Keeper<'_>, SqlError> {
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        if keeper.is_some() { Ok(Keeper(keeper)) } else { Err(shut()) }
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shared.is_shut.load(SeqCst) {
+            return Err(shut());
+        }
+        if keeper.is_none() {
+            let db = open_keeper(self.path())?;
+            // This opens the WAL, too: a checkpoint of a connection without one would do nothing, and call that success.
+            db.query_row("PRAGMA page_count", [], |_| Ok(()))?;
+            *keeper = Some(db);
+            self.is_awake.store(true, Relaxed);
+        }
+        Ok(Keeper(keeper))
     }
 }
 
@@ -423,8 +529,6 @@ fn prepare_file(path: &Path, keeper: &rusqlite::Connection) -> Result<(PageSize,
     let pages: u32 = keeper.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(sqlite)?;
     // A question about the schema opens the WAL, so that its file is there for the capture.
     keeper.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(sqlite)?;
-    // Checkpoints must not wait for anybody: whoever asks for one holds the write permit.
-    keeper.busy_timeout(std::time::Duration::ZERO).map_err(sqlite)?;
     let page_size = PageSize::from_bytes(page_size).expect("SQLite has no other page sizes");
     Ok((page_size, pages))
 }

@@ -21,6 +21,7 @@ use crate::{
     quarantine::{self, Evidence, Ill, keep_evidence},
     quiet,
     refusal::Refusal,
+    rest::rest,
     shared::Shared,
 };
 
@@ -140,7 +141,7 @@ pub fn close_databases(shared: &Shared, why: Refusal) -> Result<(), BootError> {
 /// Why that is not possible. Trying again is harmless.
 pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
     // A database that is just being healed is put in its place first, or not at all.
-    let _applying = shared.applying.lock().expect("replay does not panic with the lock");
+    let applying = shared.applying.lock().expect("replay does not panic with the lock");
     close_databases(shared, not_seeded())?;
     // The maps live until SQLite has the files open, and with them the maps.
     let redo::Redone { maps, mut ill } = redo::redo(shared, up_to)?;
@@ -153,7 +154,10 @@ pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
         match opened {
             Ok(hosted) => {
                 hosted.engine.set_read_only(true);
-                shared.databases.insert(hosted);
+                shared.databases.insert(Arc::clone(&hosted));
+                if shared.databases.count() > shared.settings.open_databases {
+                    rest(shared, &hosted, &applying);
+                }
             }
             Err(error) => {
                 isolate(shared, entry, error, maps.get(&entry.id).map(Arc::clone), up_to)?;

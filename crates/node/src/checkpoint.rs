@@ -86,12 +86,14 @@ pub async fn keep_checkpointing(shared: Arc<Shared>, stop: Arc<Notify>) {
         let grown = (grown_to().0 - before.0, grown_to().1 - before.1);
         let dirty = shared.databases.all().iter().any(|hosted| hosted.is_dirty());
         let due = is_enough(&shared.settings, grown)
+            || shared.databases.resting.is_crowded()
             || (dirty && clock::uptime().saturating_sub(checked_at) >= AT_LEAST);
         if !due || !shared.admission.is_open() {
             continue;
         }
         (before, checked_at) = (grown_to(), clock::uptime());
         report(&shared, checkpoint(&shared).await);
+        shared.databases.resting.look();
     }
 }
 

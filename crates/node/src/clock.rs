@@ -22,6 +22,12 @@ pub fn uptime() -> Duration {
     START.get_or_init(Instant::now).elapsed()
 }
 
+/// The same in milliseconds.
+#[must_use]
+pub fn uptime_ms() -> u64 {
+    u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The runtime's own clock, for deadlines that its timers shall keep.
 #[must_use]
 pub fn runtime_now() -> tokio::time::Instant {

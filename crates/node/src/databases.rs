@@ -16,8 +16,8 @@ use counterpart_engine as engine;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    control::CatalogEntry, gate::JournalGate, quarantine::Quarantine, refusal::Refusal,
-    stream::Lane, visibility::Visibility,
+    clock, control::CatalogEntry, gate::JournalGate, quarantine::Quarantine, refusal::Refusal,
+    rest::Resting, stream::Lane, visibility::Visibility,
 };
 
 /// One open database.
@@ -38,6 +38,8 @@ pub struct Hosted {
     unchecked: AtomicU64,
     changed: AtomicU64,
     shows: AtomicU64,
+    /// When somebody last asked for it, in ms of uptime.
+    used: AtomicU64,
     dropped: AtomicBool,
     recalled: watch::Sender<bool>,
 }
@@ -72,6 +74,7 @@ impl Hosted {
             unchecked: AtomicU64::new(0),
             changed: AtomicU64::new(0),
             shows: AtomicU64::new(0),
+            used: AtomicU64::new(clock::uptime_ms()),
             dropped: AtomicBool::new(false),
             recalled: watch::Sender::new(false),
         }))
@@ -104,6 +107,17 @@ impl Hosted {
     #[must_use]
     pub fn shows(&self, lsn: Lsn) -> bool {
         lsn.0 <= self.shows.load(Ordering::SeqCst)
+    }
+
+    /// Notes that somebody asks for it now; whether it [rests](crate::rest), and will wake.
+    pub(crate) fn note_use(&self) -> bool {
+        self.used.store(clock::uptime_ms(), Ordering::Relaxed);
+        !self.engine.is_awake()
+    }
+
+    /// When somebody last asked for it, in ms of uptime.
+    pub(crate) fn last_use(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Whether the `-wal` may hold what the file does not.
@@ -161,6 +175,8 @@ pub struct Databases {
     open: RwLock<Open>,
     /// Those that are out of use.
     pub quarantine: Quarantine,
+    /// What is known of those that rest.
+    pub(crate) resting: Resting,
     /// Held by whoever creates or drops a database, so that the list changes in the order of the journal.
     pub changes: tokio::sync::Mutex<()>,
     /// Drops that are in the journal and not in the catalog yet. They stay here if whoever dropped stopped waiting, as
@@ -184,6 +200,7 @@ impl Databases {
         Databases {
             open: RwLock::new(open),
             quarantine: Quarantine::default(),
+            resting: Resting::default(),
             changes: tokio::sync::Mutex::new(()),
             dropped: Mutex::default(),
         }
@@ -246,6 +263,8 @@ impl Databases {
         let mut open = self.write();
         open.by_id.insert(hosted.id, Arc::clone(&hosted));
         open.by_name.insert(hosted.name.clone(), hosted);
+        drop(open);
+        self.resting.look();
     }
 
     /// Takes a database out and ends it for its streams.

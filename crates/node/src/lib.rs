@@ -28,6 +28,7 @@ mod random;
 mod refusal;
 mod repair;
 mod replay;
+mod rest;
 mod runs;
 pub mod scrub;
 mod seed;

@@ -24,7 +24,7 @@ use crate::{
     driver::{Driver, Input, Inputs, now},
     ops, quarantine, random,
     refusal::Refusal,
-    scrub,
+    rest, scrub,
     settings::Settings,
     shared::Shared,
     stream::ClientStream,
@@ -93,6 +93,7 @@ pub struct Node {
     driver: std::sync::Mutex<Option<JoinHandle<()>>>,
     accepting: JoinHandle<()>,
     reaping: JoinHandle<()>,
+    resting: JoinHandle<()>,
     scrubbing: JoinHandle<()>,
     mending: JoinHandle<()>,
     started: std::time::Duration,
@@ -119,6 +120,7 @@ impl Node {
         shared.repairs.listen();
         let accepting = tokio::spawn(accept(partners, inputs));
         let reaping = tokio::spawn(reap::reap(Arc::clone(&shared)));
+        let resting = tokio::spawn(rest::keep_resting(Arc::clone(&shared)));
         let scrubbing = tokio::spawn(scrub::keep_scrubbing(Arc::clone(&shared)));
         let mending = tokio::spawn(quarantine::keep_mending(Arc::clone(&shared)));
         let started = crate::clock::uptime();
@@ -132,6 +134,7 @@ impl Node {
             driver,
             accepting,
             reaping,
+            resting,
             scrubbing,
             mending,
             started,
@@ -152,6 +155,7 @@ impl Node {
     pub async fn stop(&self) {
         self.accepting.abort();
         self.reaping.abort();
+        self.resting.abort();
         self.scrubbing.abort();
         self.mending.abort();
         self.shared.admission.set(Door::Closed(Refusal::stopping()));

@@ -6,7 +6,7 @@
 mod thread;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -19,6 +19,7 @@ use counterpart_core::{
 };
 use counterpart_engine::{Applier, ApplyError, Database, OpenError};
 use counterpart_journal::{ControlError, ReadError, crash_point, free_bytes};
+use lru::LruCache;
 pub use thread::Replayer;
 
 use crate::{
@@ -29,9 +30,6 @@ use crate::{
     quarantine::{Evidence, Ill, keep_evidence},
     shared::Shared,
 };
-
-/// Appliers kept open; each is a connection.
-const OPEN_APPLIERS: usize = 64;
 
 /// Journal bytes read at a time.
 const STEP: usize = 4 << 20;
@@ -121,7 +119,7 @@ impl ReplayError {
 /// - `fresh` are the databases whose creation has begun and not ended; their files belong to nothing yet.
 pub struct Replay {
     shared: Arc<Shared>,
-    appliers: HashMap<DatabaseId, Applier>,
+    appliers: LruCache<DatabaseId, Applier>,
     runs: BTreeMap<DatabaseId, Lsn>,
     /// Whether `runs` and the appliers hold what was begun before the applied position.
     resumed: bool,
@@ -141,7 +139,7 @@ impl Replay {
     pub fn new(shared: Arc<Shared>) -> Replay {
         Replay {
             shared,
-            appliers: HashMap::new(),
+            appliers: LruCache::unbounded(),
             runs: BTreeMap::new(),
             resumed: false,
             fresh: BTreeSet::new(),
@@ -181,9 +179,13 @@ impl Replay {
     /// Part of a batch may be visible already, and a record that is applied twice looks like damage.
     fn note_ahead(&self) {
         for (&id, applier) in &self.appliers {
-            if let Some(hosted) = self.shared.databases.numbered(id) {
-                hosted.note_ahead(applier.applied().lsn);
-            }
+            self.note_ahead_of(id, applier);
+        }
+    }
+
+    fn note_ahead_of(&self, id: DatabaseId, applier: &Applier) {
+        if let Some(hosted) = self.shared.databases.numbered(id) {
+            hosted.note_ahead(applier.applied().lsn);
         }
     }
 
@@ -238,8 +240,8 @@ impl Replay {
                 applier.abort();
             }
         }
-        self.appliers.retain(|database, _| !self.fresh.contains(database));
         for database in std::mem::take(&mut self.fresh) {
+            self.appliers.pop(&database);
             if let Err(error) = remove_files(&self.shared, database) {
                 tracing::warn!(%database, %error, "the remains of an unfinished creation stay until the next start");
             }
@@ -263,6 +265,9 @@ impl Replay {
             }
             Kind::Chunk | Kind::Transaction => {
                 if !self.is_superfluous(record) {
+                    if !self.appliers.contains(&header.database) {
+                        self.close_appliers(touched)?;
+                    }
                     self.push_or_isolate(record, touched)?;
                 }
             }
@@ -270,6 +275,7 @@ impl Replay {
                 self.commit(touched)?;
                 touched.clear();
                 if !self.is_superfluous(record) {
+                    self.close_appliers(touched)?;
                     self.create(record)?;
                 }
             }
@@ -335,7 +341,7 @@ impl Replay {
         error: &ReplayError,
         record: Option<&Record>,
     ) -> Result<(), ReplayError> {
-        self.appliers.remove(&id);
+        self.appliers.pop(&id);
         self.runs.remove(&id);
         let Some(hosted) = self.shared.databases.numbered(id) else {
             // Nothing is known of it yet but this record.
@@ -375,10 +381,25 @@ impl Replay {
                 self.isolate(database, self.shared.applied(), &error, None)?;
             }
         }
-        if self.appliers.len() > OPEN_APPLIERS {
-            self.appliers.retain(|database, _| {
-                touched.contains(database) || self.runs.contains_key(database)
-            });
+        Ok(())
+    }
+
+    /// Closes those appliers that were not used for the longest time, if there are too many. What they were given becomes
+    /// visible; others may still fail, so each database remembers what it shows.
+    fn close_appliers(&mut self, touched: &mut BTreeSet<DatabaseId>) -> Result<(), ReplayError> {
+        let most = self.shared.settings.open_databases.max(1);
+        if self.appliers.len() < most {
+            return Ok(());
+        }
+        self.commit(touched)?;
+        touched.clear();
+        let (runs, fresh) = (&self.runs, &self.fresh);
+        let goes = |id: &&DatabaseId| !runs.contains_key(id) && !fresh.contains(id);
+        let oldest = self.appliers.iter().map(|(id, _)| id).rev().filter(goes);
+        for id in oldest.take(1 + most / 16).copied().collect::<Vec<_>>() {
+            if let Some(applier) = self.appliers.pop(&id) {
+                self.note_ahead_of(id, &applier);
+            }
         }
         Ok(())
     }
@@ -386,7 +407,7 @@ impl Replay {
     fn applier(&mut self, record: &Record) -> Result<&mut Applier, ReplayError> {
         let header = record.header();
         let database = header.database;
-        if !self.appliers.contains_key(&database) {
+        if !self.appliers.contains(&database) {
             let path = file_path(&self.shared.settings.data, database);
             if self.shared.databases.numbered(database).is_none() && self.fresh.insert(database) {
                 // A creation begins: whatever has this name belongs to nothing.
@@ -397,9 +418,22 @@ impl Replay {
             // Before SQLite has the file open, and until the applier has the map.
             let _map = crate::maps::open(&self.shared.settings.data, database, record.lsn())
                 .map_err(|error| OpenError::map(&path, &error))?;
-            self.appliers.insert(database, Applier::open(&path)?.with_recent(&self.shared.recent));
+            self.wake(database)?;
+            self.appliers.put(database, Applier::open(&path)?.with_recent(&self.shared.recent));
         }
         Ok(self.appliers.get_mut(&database).expect("just put there"))
+    }
+
+    /// The server's own connection keeps what an applier's would otherwise leave behind when it is closed: the WAL's index.
+    fn wake(&self, database: DatabaseId) -> Result<(), ReplayError> {
+        let Some(hosted) = self.shared.databases.numbered(database) else { return Ok(()) };
+        if hosted.note_use() {
+            let failed = |cause| ApplyError::Sqlite(cause);
+            let woken = hosted.engine.wake().map_err(failed);
+            woken.map_err(|cause| ReplayError::Apply { database, cause })?;
+            self.shared.databases.resting.look();
+        }
+        Ok(())
     }
 
     fn create(&mut self, record: &Record) -> Result<(), ReplayError> {
@@ -428,7 +462,7 @@ impl Replay {
 
     fn drop_database(&mut self, record: &Record) -> Result<(), ReplayError> {
         let id = record.header().database;
-        self.appliers.remove(&id);
+        self.appliers.pop(&id);
         self.runs.remove(&id);
         if self.shared.databases.quarantine.release(id).is_some() {
             self.shared.inputs.event(Event::Healed { database: id });
@@ -448,12 +482,15 @@ impl Replay {
     pub fn checkpoint(&mut self) -> Result<(), ReplayError> {
         let Some(mark) = self.mark else { return Ok(()) };
         let late = clock::uptime() >= self.checkpoint_at;
-        if !late && !checkpoint::is_enough(&self.shared.settings, self.since_checkpoint) {
+        let enough = checkpoint::is_enough(&self.shared.settings, self.since_checkpoint);
+        if !late && !enough && !self.shared.databases.resting.is_crowded() {
             return Ok(());
         }
         self.checkpoint_at = clock::uptime() + AGAIN;
         let shared = Arc::clone(&self.shared);
-        shared.still.unless(|| self.checkpoint_to(mark)).unwrap_or(Ok(()))
+        let outcome = shared.still.unless(|| self.checkpoint_to(mark)).unwrap_or(Ok(()));
+        shared.databases.resting.look();
+        outcome
     }
 
     fn checkpoint_to(&mut self, mark: Lsn) -> Result<(), ReplayError> {

@@ -35,6 +35,8 @@ pub struct Settings {
     pub checkpoint_bytes: u64,
     /// Bytes of recent images that commits are compared with, of all databases.
     pub delta_cache_bytes: usize,
+    /// Databases that stay open without being used; those that were not used for longer rest.
+    pub open_databases: usize,
     /// A reader that pins the WAL is cut off at this age; `None` never.
     pub reader_max_age: Option<Duration>,
     /// What a deposed principal does with events that only it has.
@@ -64,6 +66,7 @@ impl Settings {
             retention_bytes: 1 << 30,
             checkpoint_bytes: 64 << 20,
             delta_cache_bytes: 64 << 20,
+            open_databases: 1_000,
             reader_max_age: None,
             rejoin: Rejoin::Automatic,
             scrub_every: Some(Duration::from_secs(24 * 3600)),

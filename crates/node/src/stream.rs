@@ -433,7 +433,11 @@ fn work<J: Job>(
     let mut expired = None;
     let era = held.era;
     let outcome = (|| {
+        let rested = slot.hosted.note_use();
         let connection = held.connection(&slot.hosted)?;
+        if rested {
+            shared.databases.resting.look();
+        }
         let _running = slot.stop.enter(connection.interrupter());
         let mut desk = Desk {
             connection,

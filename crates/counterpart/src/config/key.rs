@@ -20,6 +20,7 @@ pub enum Key {
     RetentionBytes,
     CheckpointBytes,
     DeltaCacheBytes,
+    OpenDatabases,
     ReaderMaxAge,
     Rejoin,
     ScrubEvery,
@@ -44,7 +45,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 23] = [
+const TABLE: [Row; 24] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -146,6 +147,13 @@ const TABLE: [Row; 23] = [
         "SIZE",
         Some("64MiB"),
         "Memory for earlier versions of pages, so that only what changed is journaled and sent; 0 = whole pages",
+    ),
+    value(
+        Key::OpenDatabases,
+        "open-databases",
+        "COUNT",
+        Some("1000"),
+        "Databases kept open for whoever comes next; others are opened when somebody asks for them",
     ),
     value(
         Key::ReaderMaxAge,

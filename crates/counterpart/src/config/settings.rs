@@ -55,6 +55,8 @@ pub struct Settings {
     pub checkpoint_bytes: u64,
     /// Memory for previous versions of pages, in bytes.
     pub delta_cache_bytes: u64,
+    /// Databases that stay open while nobody uses them. At least 1.
+    pub open_databases: u64,
     /// A reader that holds a snapshot for this long is cut off; `None`: never.
     pub reader_max_age: Option<Duration>,
     /// What a deposed principal does with events that only it has.
@@ -149,6 +151,7 @@ impl Resolved {
             retention_bytes: self.value(Key::RetentionBytes, units::size)?,
             checkpoint_bytes: self.value(Key::CheckpointBytes, |t| bytes(t, 1 << 20))?,
             delta_cache_bytes: self.value(Key::DeltaCacheBytes, units::size)?,
+            open_databases: self.value(Key::OpenDatabases, count)?,
             reader_max_age: self.value(Key::ReaderMaxAge, limit)?,
             rejoin: self.value(Key::Rejoin, rejoin)?,
             scrub_every: self.value(Key::ScrubEvery, limit)?,
@@ -299,6 +302,11 @@ fn limit(text: &str) -> Result<Option<Duration>, String> {
 fn bytes(text: &str, least: u64) -> Result<u64, String> {
     let size = units::size(text)?;
     if size >= least { Ok(size) } else { Err(format!("{text} is less than {least} bytes")) }
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    let parsed = text.trim().parse().ok().filter(|count| *count > 0);
+    parsed.ok_or_else(|| format!("{text:?} is not a number from 1 on"))
 }
 
 fn rejoin(text: &str) -> Result<Rejoin, String> {

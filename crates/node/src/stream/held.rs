@@ -74,7 +74,7 @@ impl Slot {
 
     /// Notes that a request has ended now.
     pub fn touch(&self) {
-        self.touched.store(now_ms(), Ordering::Relaxed);
+        self.touched.store(clock::uptime_ms(), Ordering::Relaxed);
     }
 
     /// Notes whether a transaction is open after a request.
@@ -82,7 +82,7 @@ impl Slot {
         if !open {
             self.began.store(0, Ordering::Relaxed);
         } else if self.began.load(Ordering::Relaxed) == 0 {
-            self.began.store(now_ms().max(1), Ordering::Relaxed);
+            self.began.store(clock::uptime_ms().max(1), Ordering::Relaxed);
         }
     }
 
@@ -91,19 +91,15 @@ impl Slot {
     pub fn open_ms(&self) -> u64 {
         match self.began.load(Ordering::Relaxed) {
             0 => 0,
-            began => now_ms().saturating_sub(began),
+            began => clock::uptime_ms().saturating_sub(began),
         }
     }
 
     /// For how many ms no request has run.
     #[must_use]
     pub fn idle_ms(&self) -> u64 {
-        now_ms().saturating_sub(self.touched.load(Ordering::Relaxed))
+        clock::uptime_ms().saturating_sub(self.touched.load(Ordering::Relaxed))
     }
-}
-
-fn now_ms() -> u64 {
-    u64::try_from(clock::uptime().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Held {
