@@ -139,7 +139,7 @@ pub struct Applier {
     recent: Option<(Arc<RecentImages>, Lineage)>,
     /// What the transactions that were pushed and are not visible do to the map; `None` before the first.
     changes: Option<Changes>,
-    /// The hashes of the pages of the transaction that is being pushed.
+    /// The hashes of the pages of the record that is being pushed.
     hashes: Vec<(PageNo, u64)>,
 }
 
@@ -287,6 +287,8 @@ impl Applier {
         for page in record.pages() {
             self.take_page(lsn, &page)?;
         }
+        // A page that came in a chunk was changed when its transaction ended, which is not known yet.
+        self.note_hashes(if ends { lsn } else { Lsn::ZERO });
         if ends {
             self.compare(record)?;
             self.end_transaction(lsn, header.size_in_pages)
@@ -333,6 +335,15 @@ impl Applier {
         Ok(read.map(Vec::into_boxed_slice))
     }
 
+    /// Adds the pages of a record to what its transaction changes.
+    fn note_hashes(&mut self, lsn: Lsn) {
+        let Some(map) = &self.database_map else { return };
+        let state = map.lock();
+        let changes = self.changes.get_or_insert_with(|| Changes::new(&state));
+        changes.pages(&state, &self.hashes, lsn);
+        self.hashes.clear();
+    }
+
     /// Compares what the database becomes by this record with what its record says.
     fn compare(&mut self, record: &Record) -> Result<(), ApplyError> {
         let Some(map) = &self.database_map else { return Ok(()) };
@@ -341,9 +352,8 @@ impl Applier {
             return Ok(()); // The end of the transaction refuses it.
         }
         let state = map.lock();
-        let changes = self.changes.get_or_insert_with(|| Changes::new(&state));
-        changes.transaction(&state, &self.hashes, header.size_in_pages, lsn);
-        self.hashes.clear();
+        let changes = self.changes.as_mut().expect("its pages were noted");
+        changes.end(&state, header.size_in_pages, lsn);
         let (expected, found) = (header.database_checksum, changes.checksum());
         if expected != 0 && found != 0 && expected != found {
             return Err(ApplyError::Differs { lsn, expected, found });

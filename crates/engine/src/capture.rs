@@ -48,6 +48,9 @@ use crate::{
 const WAL_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 
+/// Hashes of pages gathered before they are taken down.
+const HASHES: usize = 4096;
+
 /// Frames are read this many bytes at a time.
 const WINDOW: usize = 4 << 20;
 
@@ -334,11 +337,22 @@ impl Database {
         let mut commit = self.shared.options.recent.commit(lineage, mark, before, image_bytes);
         let (mut pages, mut bytes) = (0u64, 0u64);
         let map = self.map();
-        let mut hashes = Vec::with_capacity(newest.count());
+        // Nobody else changes the database while the permit is held, so what is computed from here on holds to the end.
+        let mut changes = map.map(|map| Changes::new(&map.lock()));
+        let mut hashes = Vec::with_capacity(newest.count().min(HASHES));
+        let mut note = |hashes: &mut Vec<(PageNo, u64)>| {
+            if let (Some(map), Some(changes)) = (map, &mut changes) {
+                changes.pages(&map.lock(), hashes, Lsn::ZERO);
+                hashes.clear();
+            }
+        };
         let mut take = |number: PageNo, image: &[u8]| -> Result<(), E> {
             pages += 1;
             if map.is_some() {
                 hashes.push((number, page_hash(number, image)));
+            }
+            if hashes.len() == HASHES {
+                note(&mut hashes);
             }
             if let Some(chunk) = commit.push(&mut draft, number, image) {
                 bytes += chunk.length() as u64;
@@ -352,14 +366,10 @@ impl Database {
             let image = image.map_err(CaptureError::Sqlite)?;
             take(number, &image).map_err(CaptureError::Sink)?;
         }
-        // Nobody else changes the database while the permit is held, so what is computed now still holds below.
-        let changes = map.map(|map| {
-            let state = map.lock();
-            let mut changes = Changes::new(&state);
-            changes.transaction(&state, &hashes, size, Lsn::ZERO);
-            drop(hashes);
-            changes
-        });
+        note(&mut hashes);
+        if let (Some(map), Some(changes)) = (map, &mut changes) {
+            changes.end(&map.lock(), size, Lsn::ZERO);
+        }
         let last = draft.finish(size, changes.as_ref().map_or(0, Changes::checksum));
         bytes += last.length() as u64;
         let lsn = sink(last).map_err(CaptureError::Sink)?;

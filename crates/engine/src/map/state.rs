@@ -211,6 +211,8 @@ pub(crate) struct Changes {
     page_size: PageSize,
     entries: ByPage<Entry>,
     size: u32,
+    /// The highest page of the transaction that is being added.
+    highest: u32,
     xor: u64,
     known: bool,
 }
@@ -222,6 +224,7 @@ impl Changes {
             page_size: state.file.page_size(),
             entries: ByPage::default(),
             size: state.live_size,
+            highest: 0,
             xor: state.live_xor,
             known: state.live_known,
         }
@@ -232,24 +235,22 @@ impl Changes {
         if self.known { known(self.xor) } else { 0 }
     }
 
-    /// Adds the transaction of the record at `lsn`, which wrote pages with these hashes and left the database `size`
-    /// pages long. `Lsn::ZERO` stands for a position that [`publish`](Self::publish) will say.
-    pub(crate) fn transaction(
-        &mut self,
-        state: &State,
-        hashes: &[(PageNo, u64)],
-        size: u32,
-        lsn: Lsn,
-    ) {
-        let before = self.size;
+    /// Adds pages of a transaction, with their hashes. `Lsn::ZERO` stands for a position that [`publish`](Self::publish)
+    /// will say.
+    pub(crate) fn pages(&mut self, state: &State, hashes: &[(PageNo, u64)], lsn: Lsn) {
         self.entries.reserve(hashes.len());
         for &(page, hash) in hashes {
-            if page.0 <= size && page != self.page_size.lock_page() {
-                self.xor ^= self.hash_before(state, page.0, before) ^ hash;
+            if page != self.page_size.lock_page() {
+                self.xor ^= self.hash_before(state, page.0) ^ hash;
                 self.entries.insert(page.0, Entry { hash, changed: lsn });
+                self.highest = self.highest.max(page.0);
             }
         }
-        for page in before + 1..=size {
+    }
+
+    /// Ends a transaction, that of the record at `lsn`: it left the database `size` pages long.
+    pub(crate) fn end(&mut self, state: &State, size: u32, lsn: Lsn) {
+        for page in self.size + 1..=size {
             // No record brought it, so it is a hole in the file.
             if !self.entries.contains_key(&page) && page != self.page_size.lock_page().0 {
                 let hash = page_hash(PageNo(page), &vec![0; self.page_size.bytes()]);
@@ -257,18 +258,18 @@ impl Changes {
                 self.entries.insert(page, Entry { hash, changed: lsn });
             }
         }
-        for page in size + 1..=before {
-            self.xor ^= self.hash_before(state, page, before);
+        for page in size + 1..=self.size.max(self.highest) {
+            self.xor ^= self.hash_before(state, page);
             self.entries.remove(&page);
         }
-        self.size = size;
+        (self.size, self.highest) = (size, 0);
     }
 
     /// A page's hash before this transaction, or, within it, as set so far.
-    fn hash_before(&self, state: &State, page: u32, before: u32) -> u64 {
+    fn hash_before(&self, state: &State, page: u32) -> u64 {
         match self.entries.get(&page) {
             Some(entry) => entry.hash,
-            None if page <= before => state.live_entry(page).hash,
+            None if page <= self.size => state.live_entry(page).hash,
             None => 0,
         }
     }
