@@ -138,6 +138,8 @@ impl Held {
             return None;
         }
         let mut connection = hosted.engine.checkout_ready(&statement.sql)?;
+        // It is awake: it has a connection.
+        let _rested = hosted.note_use();
         connection.begin_scope(self.scope);
         connection.set_now(clock::unix_now());
         let result = connection.glance(statement);
