@@ -2,10 +2,13 @@
 
 mod support;
 
+use serde_json::json;
 use support::{
-    pair::{Pair, assert_equal, start_mirroring, wait_state, wait_synchronized},
+    client::rows_of,
+    pair::{Pair, assert_equal, start_mirroring, wait_role, wait_state, wait_synchronized},
     proxy::{Proxy, Wires},
     server::Server,
+    socket::Socket,
     wait_for,
     workload::{Workload, assert_has_all, create_table},
 };
@@ -87,4 +90,50 @@ fn a_partner_that_hangs_is_called_silent_before_it_is_called_lost() {
     assert!(words.contains("\n  silent      for "), "{words}");
     pair.mirror.signal("CONT");
     wait_for("the mirror to be heard", || now().contains("Fail over now").then_some(()));
+}
+
+/// A stream that holds nothing lives through a change of roles. It once read on while nobody was to read.
+#[test]
+fn a_stream_from_before_shows_nothing_of_what_may_be_taken_back() {
+    let serve = ["--partner-timeout", "1s", "--rejoin", "manual", "--require-mirror"];
+    let mut principal = Server::prepare(&serve);
+    let to_principal = Proxy::before(&principal.partner_address());
+    principal.partner_advertise = Some(to_principal.address());
+    principal.launch();
+    let mut mirror = Server::prepare(&serve);
+    let to_mirror = Proxy::before(&mirror.partner_address());
+    mirror.partner_advertise = Some(to_mirror.address());
+    mirror.launch();
+    start_mirroring(&principal, &mirror, &[]);
+    wait_synchronized(&principal);
+    create_table(&principal);
+    let (mut before, mut writer) =
+        (Socket::with_streams(&principal, 1), Socket::with_streams(&principal, 1));
+    let count = "select count(*) from work";
+    for _ in 0..20 {
+        assert_eq!(rows_of(&before.run(1, count)), [[json!(0)]]);
+    }
+    let last = || principal.status()["journal"]["last"].as_u64().unwrap();
+    let known = last();
+    for proxy in [&to_principal, &to_mirror] {
+        proxy.set(Wires { forth_cut: true, back_cut: true, ..Wires::default() });
+    }
+    let id = writer.send_sql(1, "insert into work values(1, 1, 'never confirmed')");
+    wait_for("the insert to be journaled", || (last() > known).then_some(()));
+    wait_state(&principal, "DISCONNECTED");
+    wait_state(&mirror, "DISCONNECTED");
+    mirror.cli_ok(&["promote", "--yes"]);
+    for proxy in [&to_principal, &to_mirror] {
+        proxy.set(Wires { refused: true, ..Wires::default() });
+        proxy.set(Wires::default());
+    }
+    wait_role(&principal, "mirror");
+    assert_eq!(writer.answer(id).expect_err("it is on no other server").code, "NOT_CONFIRMED");
+    wait_for("reads to be refused", || {
+        let refused = principal.client().execute(count, &[]).expect_err(count);
+        (refused.code == "NOT_FINAL").then_some(())
+    });
+    for _ in 0..20 {
+        assert_eq!(before.code(1, count), "NOT_FINAL");
+    }
 }

@@ -212,10 +212,12 @@ impl ClientStream {
             }
         }
         held.era = era;
-        match &held.expired {
-            Some(why) => Err(why.clone()),
-            None => Ok(held),
+        if let Some(why) = &held.expired {
+            return Err(why.clone());
         }
+        // A stream that holds nothing lives through changes of role, and may have been opened before this one.
+        self.shared.databases.available()?;
+        Ok(held)
     }
 
     /// Does a job and waits until what it reveals is final.
@@ -355,8 +357,8 @@ impl View {
         confirmed: Result<(), Refusal>,
     ) -> Result<(), SqlError> {
         let changed = shared.era() != self.era;
-        if changed && (hosted.is_retired() || !shared.databases.is_available()) {
-            // What the request saw belongs to another era, and is not known to stay.
+        if !shared.databases.is_available() || (changed && hosted.is_retired()) {
+            // What the request saw belongs to another era, or to the end of one, and is not known to stay.
             return Err((&overtaken(self.may_have_committed)).into());
         }
         confirmed.map_err(|refusal| SqlError::from(&refusal))

@@ -312,19 +312,20 @@ async fn step_down(shared: &Arc<Shared>) -> Result<Changed, RoleError> {
     let _poisoned = spawn_blocking(move || flushing.wait_hardened(end)).await?;
     shared.inputs.hardened(shared.journal.hardened());
     let commit = shared.confirmations.commit_lsn();
-    for hosted in shared.databases.all() {
-        hosted.engine.set_read_only(true);
-        hosted.visibility.reset(Lsn::ZERO);
-    }
-    shared.confirmations.begin(commit);
     let (applied, whole) = (shared.applied(), shared.control.read().is_whole());
     // A journal that failed may lack what its databases show, whatever the positions say.
     let unfinal = whole && (applied > commit || shared.journal.poisoned().is_some());
+    // Before the positions are forgotten by which readers know what is final.
     shared.databases.set_unavailable(if !whole {
         Some(boot::not_seeded())
     } else {
         unfinal.then(not_final)
     });
+    for hosted in shared.databases.all() {
+        hosted.engine.set_read_only(true);
+        hosted.visibility.reset(Lsn::ZERO);
+    }
+    shared.confirmations.begin(commit);
     Ok(Changed::Mirror { applied, unfinal })
 }
 

@@ -13,6 +13,7 @@ use counterpart_engine::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
+    View,
     batch::{BatchSink, Ended, Step},
     stop::Stop,
 };
@@ -182,8 +183,7 @@ impl Desk<'_> {
 
     /// Waits until what the connection's snapshot shows is final, before the first of it leaves the server.
     fn wait_readable(&self) -> Result<(), SqlError> {
-        let newest = self.hosted.visibility.newest_blocking(&self.shared.io);
-        self.shared.confirmations.wait_blocking(newest).map_err(|refusal| (&refusal).into())
+        wait_readable(self.shared, self.hosted, self.era)
     }
 
     /// As the connection's.
@@ -205,6 +205,15 @@ impl Desk<'_> {
         let outcome = self.connection.describe(sql);
         self.judged(outcome)
     }
+}
+
+/// Waits until what a snapshot of this moment shows is final.
+fn wait_readable(shared: &Shared, hosted: &Hosted, era: u64) -> Result<(), SqlError> {
+    let newest = hosted.visibility.newest_blocking(&shared.io);
+    // After a change of role the position says nothing.
+    let view = View { era, may_have_committed: false };
+    view.judge(shared, hosted, Ok(()))?;
+    view.judge(shared, hosted, shared.confirmations.wait_blocking(newest))
 }
 
 /// Whether a statement's first word is one of those that only read. A guess: what decides is SQLite's own view.
@@ -400,11 +409,8 @@ fn run_step(
     if desk.judged(class)?.needs_permit() {
         return run_write_streamed(desk, step, statement, sink);
     }
-    let (hosted, shared) = (Arc::clone(desk.hosted), Arc::clone(desk.shared));
-    let wait = move || {
-        let newest = hosted.visibility.newest_blocking(&shared.io);
-        shared.confirmations.wait_blocking(newest).map_err(|refusal| SqlError::from(&refusal))
-    };
+    let (hosted, shared, era) = (Arc::clone(desk.hosted), Arc::clone(desk.shared), desk.era);
+    let wait = move || wait_readable(&shared, &hosted, era);
     let summary = desk.run(statement, &mut StepSink { step, sink, gate: Some(&wait) })?;
     desk.wait_readable()?;
     Ok(summary)
