@@ -113,13 +113,13 @@ impl Connection {
         known.is_some_and(|known| known.class == Class::Read && known.pace.is_quick())
     }
 
-    /// The result of a statement, if it takes no time; see the module's head. For connections from
-    /// [`Database::checkout_ready`](crate::Database::checkout_ready).
-    pub fn glance(&mut self, statement: &Statement) -> Option<StatementResult> {
+    /// The result of a statement, if it takes no time and has no more than `limit` bytes of values; see the module's head.
+    /// For connections from [`Database::checkout_ready`](crate::Database::checkout_ready).
+    pub fn glance(&mut self, statement: &Statement, limit: u64) -> Option<StatementResult> {
         let begun = clock::nanos();
         let hurry = Hurry::begin(self.handle());
         self.set_deadline(Some(LONGEST));
-        let mut sink = CollectingSink::new(MOST_BYTES);
+        let mut sink = CollectingSink::new(limit.min(MOST_BYTES));
         let outcome = self.run(statement, &mut sink);
         drop(hurry);
         self.set_deadline(None);

@@ -156,7 +156,7 @@ fn a_glance_asks_no_partner_and_shows_nothing_damaged() {
     let places = good.windows(last.len()).enumerate().filter(|(_, text)| *text == last.as_bytes());
     places.for_each(|(at, _)| overwrite(&path, at, &[good[at] ^ 0x40]));
     map.set_repairer(Some(partner.clone()));
-    assert_eq!(c.glance(&of(200)), None);
+    assert_eq!(c.glance(&of(200), u64::MAX), None);
     assert_eq!(partner.outcomes(), []);
     assert_eq!(c.execute(&of(200), u64::MAX).unwrap().rows[0][0], Value::Text(last));
     assert_eq!(partner.outcomes().len(), 1);

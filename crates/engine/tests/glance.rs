@@ -33,7 +33,7 @@ fn ready(database: &Database, statement: &Statement) -> Connection {
 fn glance(database: &Database, statement: &Statement) -> Value {
     for _ in 0..ATTEMPTS {
         let mut connection = ready(database, statement);
-        let result = connection.glance(statement);
+        let result = connection.glance(statement, u64::MAX);
         if let Some(result) = result {
             database.give_back(connection);
             return result.rows[0][0].clone();
@@ -75,10 +75,19 @@ fn what_takes_longer_or_gives_more_is_broken_off_and_can_be_run_as_ever() {
     let many = ("SELECT hex(zeroblob(?))", Value::Integer(40 << 10));
     for (sql, argument) in [long, large, many] {
         let mut connection = ready(database, &with(sql, Value::Integer(1)));
-        assert!(connection.glance(&with(sql, argument.clone())).is_none(), "{sql}");
+        assert!(connection.glance(&with(sql, argument.clone()), u64::MAX).is_none(), "{sql}");
         assert!(!connection.in_transaction() && !connection.has_uncaptured());
         let result = connection.execute(&with(sql, argument), u64::MAX).unwrap();
         assert_eq!(result.rows.len(), 1, "{sql}");
         database.give_back(connection);
     }
+}
+
+#[test]
+fn a_result_that_is_too_large_for_the_server_is_too_large_for_a_glance() {
+    let principal = Principal::new();
+    let statement = with("SELECT hex(zeroblob(?))", Value::Integer(100));
+    let mut connection = ready(&principal.database, &statement);
+    assert!(connection.glance(&statement, 199).is_none());
+    assert_eq!(connection.execute(&statement, 199).unwrap_err().code, "RESPONSE_TOO_LARGE");
 }

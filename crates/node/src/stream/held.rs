@@ -142,7 +142,8 @@ impl Held {
         let _rested = hosted.note_use();
         connection.begin_scope(self.scope);
         connection.set_now(clock::unix_now());
-        let result = connection.glance(statement);
+        let limit = shared.settings.max_result_bytes as u64;
+        let result = connection.glance(statement, limit);
         if connection.has_uncaptured() {
             // As for any statement that counted as a read. The connection is lost with what it committed.
             shared.poison(&format!("a statement that reads has written: {}", statement.sql));
