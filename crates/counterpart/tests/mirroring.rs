@@ -12,7 +12,6 @@ use support::{
         Pair, assert_equal, partner, partner_states, start_mirroring, wait_role, wait_state,
         wait_synchronized,
     },
-    proxy::{Proxy, Wires},
     server::{Server, refused_with},
     wait_for,
     workload::{Workload, assert_has_all, create_table, rows_on},
@@ -320,54 +319,6 @@ fn a_deposed_principal_with_events_of_its_own_parks_and_is_seeded_anew_on_the_op
     pair.wait_synchronized();
     pair.assert_equal();
     assert_eq!(rows_on(&pair.mirror).into_iter().map(|(_, n)| n).collect::<Vec<_>>(), [1, 4, 5]);
-}
-
-#[test]
-fn a_principal_cut_off_while_its_mirror_was_promoted_stops_when_it_hears_of_it() {
-    let mut principal = Server::prepare(&QUICK);
-    let to_principal = Proxy::before(&principal.partner_address());
-    principal.partner_advertise = Some(to_principal.address());
-    principal.launch();
-    let mut mirror = Server::prepare(&QUICK);
-    let to_mirror = Proxy::before(&mirror.partner_address());
-    mirror.partner_advertise = Some(to_mirror.address());
-    mirror.launch();
-    start_mirroring(&principal, &mirror, &[]);
-    create_table(&principal);
-    assert_equal(&principal, &mirror);
-
-    for proxy in [&to_principal, &to_mirror] {
-        proxy.set(Wires { refused: true, ..Wires::default() });
-    }
-    wait_state(&principal, "DISCONNECTED");
-    wait_state(&mirror, "DISCONNECTED");
-    let begin = json!([{"type": "execute", "stmt": {"sql": "begin immediate"}},
-        {"type": "execute", "stmt": {"sql": "insert into work values(1, 1, 'open')"}}]);
-    mirror.cli_ok(&["promote", "--yes"]);
-    insert(&mirror.client(), 7);
-    insert(&principal.client(), 8);
-    let (outcomes, baton) = principal.client().pipeline(None, &begin).unwrap();
-    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-    for proxy in [&to_principal, &to_mirror] {
-        proxy.set(Wires::default());
-    }
-    wait_role(&principal, "mirror");
-    let commit = json!([{"type": "execute", "stmt": {"sql": "commit"}}]);
-    let committed = principal.client().pipeline(baton.as_deref(), &commit);
-    assert!(
-        !matches!(&committed, Ok((outcomes, _)) if outcomes[0].is_ok()),
-        "a deposed principal confirmed a commit: {committed:?}"
-    );
-    wait_state(&principal, "SUSPENDED");
-    // A commit of that very moment may be an orphan, never confirmed: only a restart shows the rest.
-    if let Err(refused) = principal.client().execute("select 1", &[]) {
-        assert_eq!(refused.code, "NOT_FINAL");
-        principal.terminate();
-        principal.launch();
-        wait_state(&principal, "SUSPENDED");
-    }
-    assert!(rows_on(&principal).contains(&(1000, 8)), "what it confirmed alone is still there");
-    assert_eq!(rows_on(&mirror), BTreeSet::from([(1000, 7)]));
 }
 
 #[test]
