@@ -1,16 +1,18 @@
 //! The VFS "counterpart": SQLite's unix VFS, with each page of a mapped database file verified before SQLite sees it.
 //!
-//! Only the main file of a database that has a [`DatabaseMap`] is looked at; every other file is the unix VFS's own.
-//! Such a file is an object of ours with the unix VFS's object behind it:
+//! Only the main file of a database that has a [`DatabaseMap`] is looked at, and its [WAL](wal) is written with half the
+//! calls; every other file is the unix VFS's own. Such a file is an object of ours with the unix VFS's object behind it:
 //!
 //! ```text
 //! sqlite3_file as SQLite holds it
-//!     ShimFile { methods, map, held }  24 bytes
+//!     ShimFile { methods, map, held }  24 bytes; of a WAL: WalFile { methods, frame }
 //!     unixFile                         the unix VFS's szOsFile bytes
 //! ```
 //!
 //! A page that is not what it should be is repaired, or the read fails with `SQLITE_IOERR_DATA`; it is never given to
 //! SQLite. Memory mapping would go round all this, so it is not offered.
+
+mod wal;
 
 use std::{
     ffi::{CStr, OsStr, c_char, c_int, c_void},
@@ -32,7 +34,7 @@ use crate::{
 /// The name that connections open files with.
 pub(crate) const NAME: &CStr = c"counterpart";
 
-/// What SQLite has as an open file. The unix VFS's object lies right behind it.
+/// What SQLite has as an open database. The unix VFS's object lies right behind it.
 #[repr(C)]
 struct ShimFile {
     base: ffi::sqlite3_file,
@@ -76,24 +78,40 @@ unsafe extern "C" fn open(
     unsafe {
         let unix = (*vfs).pAppData.cast::<ffi::sqlite3_vfs>();
         let open = (*unix).xOpen.expect("the unix VFS opens files");
-        let Some(map) = map_of(name, flags) else {
+        let map = map_of(name, flags);
+        let is_wal = flags & ffi::SQLITE_OPEN_WAL != 0;
+        if map.is_none() && !is_wal {
             return open(unix, name, file, flags, out_flags);
-        };
+        }
         let inner = inner(file);
         (*file).pMethods = ptr::null();
         (*inner).pMethods = ptr::null();
         let result = open(unix, name, inner, flags, out_flags);
         if result == ffi::SQLITE_OK {
-            map.file_opened();
-            let shim = file.cast::<ShimFile>();
-            (*shim).map = Arc::into_raw(map);
-            ptr::write(&raw mut (*shim).held, Held::default());
-            (*file).pMethods = &METHODS;
+            match map {
+                Some(map) => adopt(file, map),
+                None => wal::adopt(file),
+            }
         } else if !(*inner).pMethods.is_null() {
             // SQLite closes what failed to open if it has methods, but it sees only ours, which has none.
             (*(*inner).pMethods).xClose.expect("a file can be closed")(inner);
         }
         result
+    }
+}
+
+/// Makes an opened file of the unix VFS a database of ours.
+///
+/// # Safety
+/// `file` has room for our objects, and [`inner`] of it was opened.
+unsafe fn adopt(file: *mut ffi::sqlite3_file, map: Arc<DatabaseMap>) {
+    map.file_opened();
+    // SAFETY: as promised; it is ended by `close`.
+    unsafe {
+        let shim = file.cast::<ShimFile>();
+        (*shim).map = Arc::into_raw(map);
+        ptr::write(&raw mut (*shim).held, Held::default());
+        (*file).pMethods = &METHODS;
     }
 }
 
@@ -119,17 +137,31 @@ unsafe fn inner(file: *mut ffi::sqlite3_file) -> *mut ffi::sqlite3_file {
     unsafe { file.cast::<u8>().add(size_of::<ShimFile>()).cast() }
 }
 
-/// The map, the unix VFS's object and its methods.
+/// The unix VFS's object and its methods.
 ///
 /// # Safety
 /// `file` was opened by [`open`] as one of ours, and is not closed while the result is used.
+unsafe fn behind<'a>(
+    file: *mut ffi::sqlite3_file,
+) -> (*mut ffi::sqlite3_file, &'a ffi::sqlite3_io_methods) {
+    // SAFETY: `open` has set both, and they stay until `close`.
+    unsafe {
+        let inner = inner(file);
+        (inner, &*(*inner).pMethods)
+    }
+}
+
+/// The map, the unix VFS's object and its methods.
+///
+/// # Safety
+/// As for [`behind`], and `file` is a database.
 unsafe fn parts<'a>(
     file: *mut ffi::sqlite3_file,
 ) -> (&'a DatabaseMap, *mut ffi::sqlite3_file, &'a ffi::sqlite3_io_methods) {
     // SAFETY: `open` has set all three, and they stay until `close`.
     unsafe {
-        let inner = inner(file);
-        (&*(*file.cast::<ShimFile>()).map, inner, &*(*inner).pMethods)
+        let (inner, unix) = behind(file);
+        (&*(*file.cast::<ShimFile>()).map, inner, unix)
     }
 }
 
@@ -272,7 +304,7 @@ unsafe extern "C" fn file_control(
     }
     // SAFETY: SQLite gives an open file of ours; the argument is the unix VFS's to understand.
     unsafe {
-        let (_, inner, unix) = parts(file);
+        let (inner, unix) = behind(file);
         unix.xFileControl.expect("a unix file has controls")(inner, op, argument)
     }
 }
@@ -282,7 +314,7 @@ unsafe extern "C" fn file_control(
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: SQLite gives an open file of ours; so do all that follow.
     unsafe {
-        let (_, inner, unix) = parts(file);
+        let (inner, unix) = behind(file);
         unix.xSync.expect("a file can be synced")(inner, flags)
     }
 }
@@ -290,7 +322,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
 unsafe extern "C" fn lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let (_, inner, unix) = parts(file);
+        let (inner, unix) = behind(file);
         unix.xLock.expect("a file can be locked")(inner, level)
     }
 }
@@ -298,7 +330,7 @@ unsafe extern "C" fn lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
 unsafe extern "C" fn unlock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let (_, inner, unix) = parts(file);
+        let (inner, unix) = behind(file);
         unix.xUnlock.expect("a file can be unlocked")(inner, level)
     }
 }
@@ -306,7 +338,7 @@ unsafe extern "C" fn unlock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int
 unsafe extern "C" fn check_reserved(file: *mut ffi::sqlite3_file, result: *mut c_int) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let (_, inner, unix) = parts(file);
+        let (inner, unix) = behind(file);
         unix.xCheckReservedLock.expect("a file's lock can be asked")(inner, result)
     }
 }
@@ -314,7 +346,7 @@ unsafe extern "C" fn check_reserved(file: *mut ffi::sqlite3_file, result: *mut c
 unsafe extern "C" fn sector_size(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let (_, inner, unix) = parts(file);
+        let (inner, unix) = behind(file);
         unix.xSectorSize.expect("a unix file has sectors")(inner)
     }
 }
@@ -322,7 +354,7 @@ unsafe extern "C" fn sector_size(file: *mut ffi::sqlite3_file) -> c_int {
 unsafe extern "C" fn characteristics(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: as above.
     unsafe {
-        let (_, inner, unix) = parts(file);
+        let (inner, unix) = behind(file);
         unix.xDeviceCharacteristics.expect("a unix file has a device")(inner)
     }
 }
