@@ -182,14 +182,20 @@ impl Frames<'_> {
         self.range.end - self.range.start <= self.per_window()
     }
 
-    /// The newest frame of each page, and the database's size after the commit. Leaves the frames in `buffer`
-    /// when they fit one window.
-    fn index<E>(&self, buffer: &mut Vec<u8>) -> Result<(Newest, u32), CaptureError<E>> {
+    /// Reads the first frames, all if they fit one window; whether they are of this WAL. Those of a WAL that was
+    /// restarted have other salts.
+    fn begin(&self, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        let to = self.range.end.min(self.range.start.saturating_add(self.per_window()));
+        match self.read(buffer, self.range.start, to) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            outcome => outcome.map(|()| buffer[8..16] == self.salts),
+        }
+    }
+
+    /// The newest frame of each page, and the database's size after the commit, of what was [begun](Self::begin).
+    fn index<E>(&self, buffer: &[u8]) -> Result<(Newest, u32), CaptureError<E>> {
         let mut newest = Vec::with_capacity(self.range.len());
         let mut size = 0;
-        if self.fits_one_window() {
-            self.read(buffer, self.range.start, self.range.end)?;
-        }
         let mut header = [0; FRAME_HEADER];
         for frame in self.range.clone() {
             let (page, commit) = if self.fits_one_window() {
@@ -302,20 +308,23 @@ impl Database {
             None => wal.insert(File::open(beside(self.path(), "-wal"))?),
         };
         let page_size = self.page_size();
-        let current = read_salts(file, page_size).map_err(without_sink)?;
-        let start = if current == *salts { *next } else { 0 };
-        if start >= end {
-            return Err(CaptureError::Wal(format!(
-                "{start} frames were captured, {end} are there"
-            )));
+        let mut frames =
+            Frames { file, page_size: page_size.bytes(), salts: *salts, range: *next..end };
+        if *next >= end || !frames.begin(buffer)? {
+            frames.salts = read_salts(file, page_size).map_err(without_sink)?;
+            if frames.salts != *salts {
+                frames.range.start = 0;
+            }
+            if frames.range.is_empty() || !frames.begin(buffer)? {
+                let what = format!("{next} frames were captured, {end} are there");
+                return Err(CaptureError::Wal(what));
+            }
         }
-        let frames =
-            Frames { file, page_size: page_size.bytes(), salts: current, range: start..end };
         let recent = &self.shared.options.recent;
         // Whatever fails on the way: what was taken for journaled is not.
         let follows = std::mem::replace(lineage, recent.lineage());
         let captured = self.capture_frames(&frames, buffer, (now, follows, mark), sink)?;
-        (*next, *salts, *lineage) = (end, current, follows);
+        (*next, *salts, *lineage) = (end, frames.salts, follows);
         // A large transaction must not leave its buffer behind for good.
         buffer.shrink_to(KEPT);
         self.shared.size_in_pages.store(captured.size_in_pages, Relaxed);

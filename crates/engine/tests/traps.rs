@@ -220,6 +220,17 @@ fn a_restarted_wal_is_captured_from_its_beginning() {
     }
 }
 
+/// The frames at the place where the last capture ended are of the new WAL, too: only their salts tell.
+#[test]
+fn a_commit_longer_than_the_wal_was_before_its_restart_is_captured_from_its_beginning() {
+    let mut principal = Principal::new();
+    principal.sql("CREATE TABLE t(v); INSERT INTO t VALUES (1)");
+    assert!(principal.database.checkpoint().unwrap().complete);
+    principal.sql("INSERT INTO t VALUES (randomblob(40000))");
+    let last = principal.records.last().unwrap();
+    assert!(last.header().page_count > 10, "{}", last.header().page_count);
+}
+
 #[test]
 fn a_mirror_that_becomes_the_principal_captures_only_its_own_commits() {
     let (_principal, applier, mirror) = grown();
