@@ -1,7 +1,9 @@
 //! Checkpoint: WAL pages go into the database file, and the file to the disk.
 //!
-//! Whoever calls this holds the write permit and has waited until every event in the WAL is final: SQLite copies
-//! whatever is committed. The file is synced through SQLite's own handle, never through another descriptor.
+//! SQLite copies whatever is committed when it begins to, and only that, while others write on. So whoever calls this
+//! holds the write permit until it begins, and has waited until every event that is in the WAL then is final; for the
+//! last pages, after which the WAL begins anew, the permit is held to the end. The file is synced through SQLite's own
+//! handle, never through another descriptor.
 
 use rusqlite::ffi;
 
@@ -9,6 +11,7 @@ use crate::{
     database::{Database, wal_checkpoint},
     error::{SqlError, code},
     map::FoldError,
+    vfs,
 };
 
 /// Why a checkpoint failed.
@@ -35,28 +38,56 @@ impl From<CheckpointError> for SqlError {
 /// What a checkpoint did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Frames in the WAL.
+    /// Frames in the WAL when it began.
     pub wal_frames: u32,
-    /// Frames of these that are in the database file and durable.
+    /// Frames of these that are in the database file.
     pub copied_frames: u32,
-    /// Whether these are all, so that the next write restarts the WAL. If not, a reader pins it.
+    /// Whether these are all. If not, a reader pins the WAL.
     pub complete: bool,
 }
 
 impl Database {
-    /// Copies what readers allow from the WAL into the file, and makes it durable.
+    /// Copies what readers allow from the WAL into the file, and makes it durable. Nobody may write meanwhile.
     ///
     /// # Errors
     /// [`CheckpointError`].
     pub fn checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
+        let checkpoint = self.copy_rest()?;
+        self.sync()?;
+        Ok(checkpoint)
+    }
+
+    /// Copies what readers allow from the WAL into the file, as of when it begins, and others may write on from then: just
+    /// before the first page is written, `begun` is called on this thread, and no page is written before it returns, nor
+    /// if it returns `false`. It is not called if there is nothing to copy. Not durable before [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// What SQLite says: `SQLITE_INTERRUPT` if it was not to go on.
+    pub fn copy_beside_writers(
+        &self,
+        begun: impl FnOnce() -> bool + 'static,
+    ) -> Result<Checkpoint, SqlError> {
         let keeper = self.keeper()?;
-        let (wal_frames, copied_frames) = wal_checkpoint(&keeper, ffi::SQLITE_CHECKPOINT_PASSIVE)?;
-        sync_file(&keeper)?;
-        let complete = wal_frames == copied_frames;
-        if complete {
+        let interrupt = keeper.get_interrupt_handle();
+        let begun = move || {
+            if !begun() {
+                interrupt.interrupt();
+            }
+        };
+        vfs::when_copying(begun, || passive(&keeper))
+    }
+
+    /// Copies what readers allow from the WAL into the file. Nobody may write meanwhile; once it is complete, the next
+    /// write begins the WAL anew. Not durable before [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// [`CheckpointError`].
+    pub fn copy_rest(&self) -> Result<Checkpoint, CheckpointError> {
+        let checkpoint = passive(&*self.keeper()?)?;
+        if checkpoint.complete {
             self.fold_map()?;
         }
-        Ok(Checkpoint { wal_frames, copied_frames, complete })
+        Ok(checkpoint)
     }
 
     fn fold_map(&self) -> Result<(), FoldError> {
@@ -75,6 +106,12 @@ impl Database {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Copies from the WAL into the file without waiting for anybody.
+fn passive(keeper: &rusqlite::Connection) -> Result<Checkpoint, SqlError> {
+    let (wal_frames, copied_frames) = wal_checkpoint(keeper, ffi::SQLITE_CHECKPOINT_PASSIVE)?;
+    Ok(Checkpoint { wal_frames, copied_frames, complete: wal_frames == copied_frames })
 }
 
 /// Syncs the main database file through SQLite's own descriptor.

@@ -434,7 +434,8 @@ impl Database {
     /// # Errors
     /// What SQLite says, or that the database is shut.
     pub fn wake(&self) -> Result<(), SqlError> {
-        self.keeper().map(drop)
+        // A checkpoint may have the keeper, for as long as it takes.
+        if self.is_awake() { Ok(()) } else { self.keeper().map(drop) }
     }
 
     /// Lets SQLite close its files until somebody needs them: then little more than the page map stays in memory. The WAL is

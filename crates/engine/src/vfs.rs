@@ -15,6 +15,7 @@
 mod wal;
 
 use std::{
+    cell::Cell,
     ffi::{CStr, OsStr, c_char, c_int, c_void},
     mem::size_of,
     os::unix::ffi::OsStrExt,
@@ -42,6 +43,20 @@ struct ShimFile {
     map: *const DatabaseMap,
     /// What its connection holds of the [shared memory](crate::shm).
     held: Held,
+}
+
+thread_local! {
+    /// Called when a checkpoint on this thread begins to copy.
+    static COPYING: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+}
+
+/// Runs a checkpoint. Once SQLite knows what it will copy, and before it does, `begun` is called.
+pub(crate) fn when_copying<R>(begun: impl FnOnce() + 'static, checkpoint: impl FnOnce() -> R) -> R {
+    COPYING.set(Some(Box::new(begun)));
+    let outcome = checkpoint();
+    // Nothing was to be copied, or it failed before.
+    drop(COPYING.take());
+    outcome
 }
 
 /// Registers the VFS, once in a process.
@@ -301,6 +316,11 @@ unsafe extern "C" fn file_control(
 ) -> c_int {
     if op == ffi::SQLITE_FCNTL_MMAP_SIZE {
         return ffi::SQLITE_NOTFOUND;
+    }
+    if op == ffi::SQLITE_FCNTL_CKPT_START
+        && let Some(begun) = COPYING.take()
+    {
+        begun();
     }
     // SAFETY: SQLite gives an open file of ours; the argument is the unix VFS's to understand.
     unsafe {

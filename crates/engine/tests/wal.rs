@@ -1,10 +1,12 @@
-//! The WAL's file: what reaches it and when.
+//! The WAL's file: what reaches it and when, and checkpoints beside writers.
 
 mod common;
 
+use std::sync::{Arc, Mutex, mpsc};
+
 use common::*;
 use counterpart_core::PageSize;
-use counterpart_engine::Options;
+use counterpart_engine::{Database, Options};
 
 /// Calls of this thread that wrote to a file.
 fn writes() -> u64 {
@@ -55,4 +57,64 @@ fn frames_that_are_overwritten_within_a_transaction_can_be_recovered() {
     principal.sql(&format!("BEGIN; {many}; {again} ROLLBACK"));
     principal.sql(&format!("BEGIN; {many}; {again} COMMIT; UPDATE t SET v = v + 1 WHERE id = 7"));
     assert_eq!(recovered_sum(principal), 6001);
+}
+
+#[test]
+fn a_checkpoint_copies_what_was_committed_when_it_began_while_others_write_on() {
+    let mut principal = Principal::new();
+    principal.sql("CREATE TABLE t(v INT); INSERT INTO t VALUES (1)");
+    let database = Arc::new(principal.database);
+    let (began, writing) = mpsc::channel();
+    let (wrote, written) = mpsc::channel();
+    let copying = Arc::clone(&database);
+    let checkpoint = std::thread::spawn(move || {
+        copying.copy_beside_writers(move || {
+            began.send(()).unwrap();
+            written.recv().unwrap();
+            true
+        })
+    });
+    writing.recv().unwrap();
+    let mut c = database.checkout().unwrap();
+    query(&mut c, "INSERT INTO t VALUES (2)");
+    database
+        .capture(&c, counterpart_core::UnixMicros(7), principal.mark, &mut |_| {
+            Ok::<_, std::convert::Infallible>(counterpart_core::Lsn(9))
+        })
+        .unwrap();
+    wrote.send(()).unwrap();
+    let copied = checkpoint.join().unwrap().unwrap();
+    assert!(copied.complete, "{copied:?}");
+    assert_map_is_true(&database);
+    // What was written meanwhile is in the WAL alone.
+    let rest = database.copy_rest().unwrap();
+    assert_eq!((rest.complete, rest.wal_frames), (true, copied.wal_frames + 1));
+    assert_map_is_true(&database);
+    assert_eq!(integer(&mut c, "SELECT sum(v) FROM t"), 3);
+    let path = database.path().to_owned();
+    drop(c);
+    let expected = pages(&database);
+    drop(Arc::into_inner(database).expect("nobody else has it"));
+    Database::discard_wal(&path).unwrap();
+    assert_same(&expected, &file_pages(&path, PageSize::DEFAULT));
+}
+
+#[test]
+fn a_checkpoint_that_is_not_to_go_on_writes_nothing_and_the_next_one_does() {
+    let mut principal = Principal::new();
+    principal.sql("CREATE TABLE t(v INT); INSERT INTO t VALUES (1)");
+    let before = std::fs::read(principal.database.path()).unwrap();
+    let refused = principal.database.copy_beside_writers(|| false).unwrap_err();
+    assert_eq!(refused.code, "SQLITE_INTERRUPT");
+    assert_eq!(std::fs::read(principal.database.path()).unwrap(), before);
+    let asked = Arc::new(Mutex::new(0));
+    let asking = Arc::clone(&asked);
+    let go = move || {
+        *asking.lock().unwrap() += 1;
+        true
+    };
+    assert!(principal.database.copy_beside_writers(go.clone()).unwrap().complete);
+    // There is nothing left to ask for.
+    assert!(principal.database.copy_beside_writers(go).unwrap().complete);
+    assert_eq!(*asked.lock().unwrap(), 1);
 }

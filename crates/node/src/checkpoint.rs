@@ -1,11 +1,13 @@
 //! Checkpoints of an acting principal: WAL pages go into the database files, redo starts later, the journal shrinks.
 //!
-//! A page of an event that can still be taken back must never reach a file. So each database's permit is held, and
-//! its newest event awaited, before its WAL is copied. A mirror checkpoints in [`crate::replay`], where everything
-//! that is applied is final already.
+//! A page of an event that can still be taken back must never reach a file. So [its newest event is awaited](beside) before
+//! a WAL is copied. A mirror checkpoints in [`crate::replay`], where everything that is applied is final already.
+
+mod beside;
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
+pub(crate) use beside::still;
 use counterpart_core::{DatabaseId, Lsn, record::Draft};
 use counterpart_engine::{FoldError, RepairOutcome, SqlError};
 use counterpart_journal::{AppendError, ControlError, crash_point};
@@ -126,6 +128,10 @@ fn report(shared: &Shared, outcome: Result<Option<Lsn>, CheckpointError>) {
 }
 
 impl CheckpointError {
+    fn sqlite(hosted: &Hosted, cause: SqlError) -> CheckpointError {
+        CheckpointError::Sqlite { database: hosted.name.to_string(), cause }
+    }
+
     /// Whether it failed for want of space, before anything was synced: the WAL still has everything, and the next
     /// checkpoint copies it again.
     #[must_use]
@@ -153,7 +159,7 @@ pub async fn checkpoint(shared: &Arc<Shared>) -> Result<Option<Lsn>, CheckpointE
     let mut complete = true;
     for hosted in &all {
         if hosted.is_dirty() {
-            complete &= checkpoint_database(shared, hosted).await?;
+            complete &= beside::copy(shared, hosted).await?;
         }
     }
     // Redo must not begin after events that a damaged database lacks.
@@ -186,55 +192,47 @@ pub async fn write_mark(shared: &Arc<Shared>) -> Result<Lsn, MarkError> {
     marked.await.expect("appending does not panic")
 }
 
-async fn checkpoint_database(
-    shared: &Arc<Shared>,
-    hosted: &Arc<Hosted>,
-) -> Result<bool, CheckpointError> {
-    let Ok(permit) = Arc::clone(&hosted.permit).acquire_owned().await else {
-        return Ok(false);
-    };
-    let newest = hosted.visibility.last();
-    shared.confirmations.wait(newest).await.map_err(CheckpointError::NotFinal)?;
-    let (copying, knowing) = (Arc::clone(hosted), Arc::clone(shared));
-    let copied = spawn_blocking(move || {
-        // The thread's own: it copies on whatever becomes of the task that waits for it.
-        let _permit = permit;
-        note_final(&knowing, newest)?;
-        copy_wal(&copying, newest)
-    });
-    copied.await.expect("SQLite does not panic")
-}
-
-/// Copies a database's WAL into its file, and saves the map of that. Whether all was copied.
+/// Copies a database's WAL into its file, beside which nobody writes, and saves the map of that. Whether all was copied.
 ///
 /// # Errors
 /// Why not. After an error of a sync nothing is known about the files: never try again, recover.
 pub fn copy_wal(hosted: &Hosted, newest: Lsn) -> Result<bool, CheckpointError> {
-    let database = || hosted.name.to_string();
-    let complete = match hosted.engine.checkpoint() {
-        Ok(checkpoint) => checkpoint.complete,
+    let complete = copy_all(hosted)?;
+    if complete {
+        harden(hosted, newest)?;
+        hosted.note_clean();
+    }
+    Ok(complete)
+}
+
+/// Copies what is in the WAL into the file; whether that was all. Nobody may write meanwhile.
+fn copy_all(hosted: &Hosted) -> Result<bool, CheckpointError> {
+    match hosted.engine.copy_rest() {
+        Ok(checkpoint) => Ok(checkpoint.complete),
         Err(counterpart_engine::CheckpointError::Differs(cause)) => {
             tracing::error!(database = %hosted.name, %cause, "pages were damaged on their way through the WAL");
-            if !repair(hosted, &cause) {
-                return Err(CheckpointError::Differs { database: database(), cause });
+            if repair(hosted, &cause) {
+                return Ok(true);
             }
-            true
+            Err(CheckpointError::Differs { database: hosted.name.to_string(), cause })
         }
         Err(counterpart_engine::CheckpointError::Sqlite(cause)) => {
-            return Err(CheckpointError::Sqlite { database: database(), cause });
+            Err(CheckpointError::sqlite(hosted, cause))
         }
-    };
-    if !complete {
-        return Ok(false);
     }
+}
+
+/// Makes durable what was copied, and that the file holds everything up to `newest`.
+fn harden(hosted: &Hosted, newest: Lsn) -> Result<(), CheckpointError> {
+    hosted.engine.sync().map_err(|cause| CheckpointError::sqlite(hosted, cause))?;
     crash_point("checkpoint.wal_copied");
     if let Some(map) = hosted.engine.map() {
+        let database = || hosted.name.to_string();
         maps::save(map, newest)
             .map_err(|cause| CheckpointError::Map { database: database(), cause })?;
     }
     crash_point("checkpoint.map_saved");
-    hosted.note_clean();
-    Ok(true)
+    Ok(())
 }
 
 /// Repairs the pages that a checkpoint wrote wrongly, from a partner; whether all are good again. If not, a restart

@@ -30,6 +30,8 @@ pub struct Hosted {
     pub engine: engine::Database,
     /// Whoever writes holds this, one at a time, in the order of asking.
     pub permit: Arc<Semaphore>,
+    /// Whoever copies the `-wal` into the file beside writers holds this.
+    pub copying: Arc<Semaphore>,
     /// Writes that wait for their turn.
     pub lane: Lane,
     /// What readers can have seen.
@@ -69,6 +71,7 @@ impl Hosted {
             name: entry.name.clone(),
             engine,
             permit: Arc::new(Semaphore::new(1)),
+            copying: Arc::new(Semaphore::new(1)),
             lane: Lane::default(),
             visibility,
             unchecked: AtomicU64::new(0),
@@ -126,7 +129,7 @@ impl Hosted {
         self.unchecked.load(Ordering::SeqCst) != 0
     }
 
-    /// Notes that the file holds everything. Only the holder of the permit (or the only writer) may say so.
+    /// Notes that the file holds everything, or will before redo begins any later. Only the holder of the permit (or the only writer) may say so.
     pub fn note_clean(&self) {
         self.unchecked.store(0, Ordering::SeqCst);
     }

@@ -66,6 +66,8 @@ pub(crate) fn relieve(shared: &Shared, applying: &MutexGuard<'_, ()>) {
 /// Lets a database rest, if it can. Nobody applies meanwhile.
 pub(crate) fn rest(shared: &Shared, hosted: &Arc<Hosted>, _applying: &MutexGuard<'_, ()>) -> bool {
     hosted.engine.close_idle();
+    // Whoever copies has said that the file holds everything, and makes it durable now.
+    let Ok(_copying) = hosted.copying.try_acquire() else { return false };
     let Ok(_permit) = hosted.permit.try_acquire() else { return false };
     if hosted.is_dirty() || shared.databases.quarantine.get(hosted.id).is_some() {
         return false;

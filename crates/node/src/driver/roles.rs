@@ -297,6 +297,7 @@ async fn step_down(shared: &Arc<Shared>) -> Result<Changed, RoleError> {
         ));
         shared.begin_era();
         still_writers(shared, clock::runtime_now()).await;
+        checkpoint::still(shared).await;
     }
     // Not before: a commit that was under way has been journaled until here, and shows in its database.
     let end = shared.journal.last();
