@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -68,6 +68,8 @@ pub struct DatabaseMap {
     repairer: RwLock<Option<Arc<dyn Repairer>>>,
     /// How many times SQLite has the database file open.
     open_files: AtomicUsize,
+    /// Bytes that checkpoints wrote since the system was last told to write them to the disk.
+    on_its_way: AtomicU64,
     shm: Shm,
 }
 
@@ -134,6 +136,7 @@ impl DatabaseMap {
             saved: Mutex::default(),
             repairer: RwLock::default(),
             open_files: AtomicUsize::new(0),
+            on_its_way: AtomicU64::new(0),
             shm: Shm::default(),
         });
         registry().insert(map.path.clone(), Arc::downgrade(&map));

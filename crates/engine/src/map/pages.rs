@@ -2,7 +2,11 @@
 //!
 //! Nothing here may hold the map's lock while it waits for a partner.
 
-use std::{io, os::unix::fs::FileExt, sync::Arc};
+use std::{
+    io,
+    os::{fd::AsRawFd, unix::fs::FileExt},
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use counterpart_core::{
@@ -13,6 +17,10 @@ use rustix::fs::{Advice, fadvise};
 
 use super::{DatabaseMap, PoisonError};
 use crate::glance::in_a_hurry;
+
+/// Bytes of a checkpoint that are on their way to the disk at a time. With all of it on the way at once, the journal's next
+/// sync would wait behind it.
+const UNDER_WAY: u64 = 1 << 20;
 
 /// How often a page that changes under the reader's eyes is looked at again.
 const ATTEMPTS: usize = 3;
@@ -338,7 +346,27 @@ impl DatabaseMap {
             };
             state.written(page, hash);
         }
+        drop(state);
+        self.send_to_disk(length as u64);
         outcome
+    }
+
+    /// Has the system begin to write what was written to the file, in steps: it is made durable soon after, and less is left
+    /// to do then. Waits for the step before.
+    fn send_to_disk(&self, more: u64) {
+        let waiting = self.on_its_way.fetch_add(more, Ordering::Relaxed) + more;
+        if waiting < UNDER_WAY {
+            return;
+        }
+        self.on_its_way.store(0, Ordering::Relaxed);
+        let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE;
+        // SAFETY: the descriptor is open, and nothing of this process's memory is touched.
+        let result = unsafe { libc::sync_file_range(self.raw.as_raw_fd(), 0, 0, flags) };
+        if result != 0 {
+            // What fails here fails the sync that counts, too, which is another descriptor's.
+            let error = io::Error::last_os_error();
+            tracing::debug!(database = %self.id, %error, "writing a checkpoint's pages early");
+        }
     }
 
     /// Runs a truncation of SQLite's and takes down the size that it leaves.
