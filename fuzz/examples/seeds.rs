@@ -36,6 +36,7 @@ fn main() -> std::io::Result<()> {
     }
     write("record", "transaction", &records[1])?;
     write("record", "delta", &records[2])?;
+    write("record", "delta-lz4", &records[5])?;
     write("segment", "torn", &records.concat()[..records[0].len() + 100])?;
     write("frames", "records", &framed(FrameType::Records, &records.concat()))?;
     let message = message();
@@ -72,12 +73,16 @@ fn records() -> Vec<Vec<u8>> {
     let mut delta = TransactionDraft::new(DatabaseId(1), size, NOW);
     let mut encoder = PageEncoder::default();
     assert!(delta.push_change(PageNo(2), Some(&noise), &next, &mut encoder).is_none(), "one page");
+    let mut moved = TransactionDraft::new(DatabaseId(1), size, NOW);
+    next.rotate_left(200);
+    assert!(moved.push_change(PageNo(2), Some(&noise), &next, &mut encoder).is_none(), "one page");
     let drafts = [
         create.finish_create(&name, 1, 11),
         change.finish(2, 22),
         delta.finish(2, 33),
         Draft::mark(NOW),
         Draft::drop_database(DatabaseId(1), NOW),
+        moved.finish(2, 44),
     ];
     let epoch = Epoch { server: ServerId(1), term: 1, start: 1 };
     let seal = |(i, draft): (usize, Draft)| {

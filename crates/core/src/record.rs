@@ -22,8 +22,9 @@
 //!    80     n  note: the database's name (create), else empty
 //!              pages, one after the other:
 //!     0     4    page number
-//!     4     1    encoding: 0 image-raw, 1 image-lz4, 2 delta (an LZ4 block whose dictionary is the
-//!                page's previous version; never page 1, whose counters differ from server to server)
+//!     4     1    encoding: 0 image-raw, 1 image-lz4, 2 delta (what changed since the page's previous version, as
+//!                `delta.rs` draws it), 3 delta-lz4 (an LZ4 block whose dictionary is that version); page 1 is
+//!                never a delta, because its counters differ from server to server
 //!     5     3    length of the bytes that follow
 //!     8     m    bytes
 //! ```

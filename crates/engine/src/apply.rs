@@ -29,7 +29,7 @@ use std::{
 use counterpart_core::{
     Lsn, PageNo, PageSize,
     map::page_hash,
-    record::{Kind, PageEncoding, PageError, PageView, Record},
+    record::{Kind, PageError, PageView, Record},
 };
 use rusqlite::{OpenFlags, OptionalExtension, ffi};
 
@@ -312,12 +312,10 @@ impl Applier {
             .recent
             .as_ref()
             .and_then(|(recent, lineage)| recent.take_bytes(*lineage, page.number));
-        let from_copy = match page.encoding {
-            PageEncoding::Delta if !self.map.contains_key(&page.number.0) => match known {
-                Some(known) => Some(known),
-                None => self.read_page(page.number)?,
-            },
-            _ => None,
+        let wants = page.encoding.is_delta() && !self.map.contains_key(&page.number.0);
+        let from_copy = match known.filter(|_| wants) {
+            None if wants => self.read_page(page.number)?,
+            known => known,
         };
         let size = self.page_size;
         decode_into(&mut self.map, size, page, from_copy.as_deref())
@@ -531,8 +529,8 @@ pub(crate) fn decode_into(
     page: &PageView<'_>,
     from_copy: Option<&[u8]>,
 ) -> Result<(), PageError> {
-    let mut image = match (page.encoding, map.remove(&page.number.0)) {
-        (PageEncoding::Delta, previous) => {
+    let mut image = match (page.encoding.is_delta(), map.remove(&page.number.0)) {
+        (true, previous) => {
             let mut image = vec![0; size.bytes()].into_boxed_slice();
             page.decode(size, previous.as_deref().or(from_copy), &mut image)?;
             image

@@ -19,7 +19,7 @@ use std::{
 
 use counterpart_core::{
     Epoch, Lsn, PageNo, PageSize,
-    record::{Kind, PageEncoding, Record},
+    record::{Kind, Record},
 };
 
 use crate::{
@@ -154,7 +154,7 @@ impl RedoFile {
                 continue;
             }
             let mut previous = None;
-            if page.encoding == PageEncoding::Delta {
+            if page.encoding.is_delta() {
                 // Within one transaction a page comes once, so its base is older than the whole run.
                 previous = match self.map.get(&page.number.0) {
                     Some(image) if self.chunks.is_some() => Some(image.to_vec()),

@@ -10,7 +10,7 @@ use std::sync::{
 use common::*;
 use counterpart_core::{
     DatabaseId, Epoch, Lsn, PageNo, PageSize, ServerId, UnixMicros,
-    record::{Draft, Record, Stamp, TransactionDraft},
+    record::{Draft, PageEncoding, Record, Stamp, TransactionDraft},
 };
 use counterpart_engine::{Applier, ApplyError, Database, Options, RedoFile, Value};
 
@@ -28,7 +28,7 @@ fn record(lsn: u64, images: &[(u32, &[u8])], size: u32) -> Record {
     seal(lsn, draft.finish(size, 0))
 }
 
-/// A record with one delta, which nothing in this version writes yet, byte by byte.
+/// A record with one delta, byte by byte.
 fn delta_record(lsn: u64, page: u32, base: &[u8], image: &[u8], size: u32) -> Record {
     let block = lz4_flex::block::compress_with_dict(image, base);
     let mut bytes = vec![0u8; 80];
@@ -39,7 +39,7 @@ fn delta_record(lsn: u64, page: u32, base: &[u8], image: &[u8], size: u32) -> Re
     bytes[52..56].copy_from_slice(&size.to_le_bytes());
     bytes[56..60].copy_from_slice(&1u32.to_le_bytes());
     bytes.extend(page.to_le_bytes());
-    bytes.push(2);
+    bytes.push(PageEncoding::DeltaLz4 as u8);
     bytes.extend(&(block.len() as u32).to_le_bytes()[..3]);
     bytes.extend(block);
     let seed = u64::from_le_bytes(bytes[0..8].try_into().unwrap());

@@ -1,51 +1,119 @@
-//! What changed in a page where it stands, as an LZ4 block whose dictionary is the page's previous version.
+//! What changed in a page, as instructions that make it from its previous version.
 //!
 //! ```text
-//! an LZ4 block is a run of sequences:
-//!     1  token: length of the literals (upper half), length of the match less 4 (lower half); 15: more follows
-//!     n  the rest of the first length, 255 at a time
-//!     m  literals
-//!     2  distance of the match: here always one page, that is the same place in the dictionary
-//!     n  the rest of the second length
-//! the last one ends after its literals, at least 5; no match begins in the last 12 bytes
+//! an instruction begins with a number: 7 bits in each byte, the lowest first; the highest bit says that more follow
+//!     its lowest 2 bits: what to do; the others: a length n, at least 1
+//!         0  n bytes as they stand in the previous version
+//!         1  the n bytes that follow
+//!         2  n bytes of the previous version that stood further on, or before: one more byte says how far, signed
+//! after the last one, all is as in the previous version
 //! ```
+//!
+//! Bytes that moved a little are what deleting or inserting a row makes of the numbers that lead to the rows behind it.
 
-/// Fewer equal bytes than this cost as much as literals as they do as a match.
-const WORTH_IT: usize = 8;
+/// Fewer equal bytes than this cost as much when they are said again.
+const WORTH_IT: usize = 4;
 
-/// As LZ4 wants it: the last match begins so far before the end, and ends so far before it.
-const LAST_BEGIN: usize = 12;
-const LAST_LITERALS: usize = 5;
+/// The same for bytes that moved.
+const WORTH_MOVING: usize = 8;
 
-/// The shortest match that LZ4 has.
-const LEAST_MATCH: usize = 4;
+/// How far numbers move when up to eight rows came or went.
+const DISTANCES: [i8; 16] = [2, -2, 4, -4, 6, -6, 8, -8, 10, -10, 12, -12, 14, -14, 16, -16];
 
-/// Writes the block into `out`; its length. `None` if it does not fit, or a page is further away than a match reaches.
-pub(super) fn in_place(previous: &[u8], image: &[u8], out: &mut [u8]) -> Option<usize> {
-    let page = image.len();
-    let distance = u16::try_from(page).ok()?.to_le_bytes();
-    if previous.len() != page || page <= LAST_BEGIN {
+const SAME: usize = 0;
+const NEW: usize = 1;
+const MOVED: usize = 2;
+
+/// Writes the instructions into `out`; their length. `None` if they do not fit.
+pub(super) fn encode(previous: &[u8], image: &[u8], out: &mut [u8]) -> Option<usize> {
+    if previous.len() != image.len() {
         return None;
     }
     let mut out = Output { bytes: out, length: 0 };
     let mut written = 0;
     loop {
-        // More than there is room for need not be looked at.
-        let begin = next_equal(previous, image, written, out.room());
-        if begin > page - LAST_BEGIN {
-            out.sequence(&image[written..], None)?;
+        let begin = next_difference(previous, image, written);
+        if begin == image.len() {
             return Some(out.length);
         }
-        let end = next_difference(previous, image, begin).min(page - LAST_LITERALS);
-        out.sequence(&image[written..begin], Some((distance, end - begin)))?;
+        if begin > written {
+            out.instruction(SAME, begin - written)?;
+        }
+        // More than there is room for need not be looked at.
+        let most = image.len().min(begin + out.room() + 1);
+        let end = (begin..most).find(|&at| next(previous, image, at).is_some()).unwrap_or(most);
+        if end > begin {
+            out.instruction(NEW, end - begin)?;
+            out.push(&image[begin..end])?;
+        }
         written = end;
+        if let Some(Some((distance, length))) =
+            (end < most).then(|| next(previous, image, end)).flatten()
+        {
+            out.instruction(MOVED, length)?;
+            out.push(&distance.to_le_bytes())?;
+            written += length;
+        }
     }
 }
 
-/// Where the pages are equal for long enough, from `at` on; the end of the page if nowhere within `most` bytes.
-fn next_equal(previous: &[u8], image: &[u8], at: usize, most: usize) -> usize {
-    let windows = previous[at..].windows(WORTH_IT).zip(image[at..].windows(WORTH_IT));
-    windows.take(most + 1).position(|(a, b)| a == b).map_or(image.len(), |skip| at + skip)
+/// Makes the page in `out`, which is as long as `previous`. `None` if the instructions do not make one.
+pub(super) fn decode(previous: &[u8], bytes: &[u8], out: &mut [u8]) -> Option<()> {
+    if previous.len() != out.len() {
+        return None;
+    }
+    out.copy_from_slice(previous);
+    let (mut bytes, mut at) = (bytes, 0_usize);
+    while !bytes.is_empty() {
+        let number = take_number(&mut bytes)?;
+        let length = number >> 2;
+        let place = out.get_mut(at..at.checked_add(length)?)?;
+        match number & 3 {
+            SAME => {}
+            NEW => place.copy_from_slice(bytes.split_off(..length)?),
+            MOVED => {
+                let distance = i8::from_le_bytes([*bytes.split_off_first()?]);
+                let from = at.checked_add_signed(isize::from(distance))?;
+                place.copy_from_slice(previous.get(from..from + length)?);
+            }
+            _ => return None,
+        }
+        at += length;
+    }
+    Some(())
+}
+
+fn take_number(bytes: &mut &[u8]) -> Option<usize> {
+    let mut number = 0;
+    // Three bytes say more than the longest page.
+    for shift in [0, 7, 14] {
+        let byte = *bytes.split_off_first()?;
+        number |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// What is worth an instruction of its own from `at` on: bytes as they were (`None` inside), or how far some have moved, and how
+/// many.
+fn next(previous: &[u8], image: &[u8], at: usize) -> Option<Option<(i8, usize)>> {
+    let here = &image[at..];
+    let worth = WORTH_IT.min(here.len());
+    if here[..worth] == previous[at..at + worth] {
+        return Some(None);
+    }
+    let begin = here.get(..WORTH_MOVING)?;
+    DISTANCES.into_iter().find_map(|distance| {
+        let from = at.checked_add_signed(isize::from(distance))?;
+        let there = previous.get(from..)?;
+        if there.get(..WORTH_MOVING)? != begin {
+            return None;
+        }
+        let length = here.iter().zip(there).take_while(|(a, b)| a == b).count();
+        Some(Some((distance, length)))
+    })
 }
 
 /// The first byte that differs, from `at` on, or the end of the page.
@@ -57,7 +125,7 @@ fn next_difference(previous: &[u8], image: &[u8], at: usize) -> usize {
     at + bytes.take_while(|(a, b)| a == b).count()
 }
 
-/// A block that must not become longer than its room.
+/// Instructions that must not become longer than their room.
 struct Output<'a> {
     bytes: &'a mut [u8],
     length: usize,
@@ -75,33 +143,18 @@ impl Output<'_> {
         Some(())
     }
 
-    /// What of a length does not fit the token's half.
-    fn rest(&mut self, length: usize) -> Option<()> {
-        let Some(mut rest) = length.checked_sub(15) else { return Some(()) };
-        while rest >= 255 {
-            self.push(&[255])?;
-            rest -= 255;
+    fn instruction(&mut self, what: usize, length: usize) -> Option<()> {
+        let mut number = length << 2 | what;
+        while number > 0x7f {
+            self.push(&[(number & 0x7f) as u8 | 0x80])?;
+            number >>= 7;
         }
-        self.push(&[u8::try_from(rest).expect("below 255")])
-    }
-
-    fn sequence(&mut self, literals: &[u8], equal: Option<([u8; 2], usize)>) -> Option<()> {
-        let matched = equal.map_or(0, |(_, length)| length - LEAST_MATCH);
-        let half = |length: usize| u8::try_from(length.min(15)).expect("four bits");
-        self.push(&[half(literals.len()) << 4 | half(matched)])?;
-        self.rest(literals.len())?;
-        self.push(literals)?;
-        if let Some((distance, _)) = equal {
-            self.push(&distance)?;
-            self.rest(matched)?;
-        }
-        Some(())
+        self.push(&[number as u8])
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use lz4_flex::block;
     use proptest::prelude::*;
 
     use super::*;
@@ -112,32 +165,45 @@ mod tests {
 
     fn check(previous: &[u8], image: &[u8]) -> Option<usize> {
         let mut out = vec![0; previous.len()];
-        let length = in_place(previous, image, &mut out)?;
-        let mut back = vec![0; image.len()];
-        let decoded = block::decompress_into_with_dict(&out[..length], &mut back, previous);
-        assert_eq!((decoded.unwrap(), &back[..]), (image.len(), image));
+        let length = encode(previous, image, &mut out)?;
+        let mut back = vec![0xee; image.len()];
+        assert_eq!(decode(previous, &out[..length], &mut back), Some(()));
+        assert_eq!(back, image);
         Some(length)
     }
 
     #[test]
-    fn a_few_bytes_that_changed_where_they_stand_take_a_few_bytes() {
-        for length in [512, 4096, 32_768] {
+    fn a_few_bytes_that_changed_where_they_stand_take_little_more() {
+        for length in [512, 4096, 65_536] {
             let previous = page(length);
-            assert!(check(&previous, &previous).unwrap() < 12 + length / 250, "nothing changed");
+            assert_eq!(check(&previous, &previous), Some(0), "nothing changed");
             for at in (0..length - 8).step_by(13) {
                 let mut image = previous.clone();
                 image[at..at + 8].iter_mut().for_each(|byte| *byte ^= 0x55);
-                assert!(check(&previous, &image).unwrap() < 30 + length / 250, "{at} of {length}");
+                assert!(check(&previous, &image).unwrap() <= 12, "{at} of {length}");
             }
         }
     }
 
     #[test]
-    fn what_takes_too_much_room_or_lies_too_far_away_is_left_to_the_compressor() {
+    fn numbers_that_moved_up_or_down_take_few_bytes() {
+        let previous: Vec<u8> =
+            (0..1024u32).flat_map(|n| ((n * 40_503) as u16).to_be_bytes()).collect();
+        for rows in 1..=8 {
+            let mut image = previous.clone();
+            image.copy_within(100 + 2 * rows..300, 100);
+            assert!(check(&previous, &image).unwrap() < 30, "{rows} went");
+            let mut image = previous.clone();
+            image.copy_within(100..300, 100 + 2 * rows);
+            assert!(check(&previous, &image).unwrap() < 30, "{rows} came");
+        }
+    }
+
+    #[test]
+    fn what_takes_too_much_room_is_left_to_the_compressor() {
         let (previous, image) = (page(4096), vec![0x5a; 4096]);
-        assert_eq!(in_place(&previous, &image, &mut [0; 256]), None);
-        let previous = page(65_536);
-        assert_eq!(in_place(&previous, &previous, &mut vec![0; 65_536]), None);
+        assert_eq!(encode(&previous, &image, &mut [0; 256]), None);
+        assert_eq!(encode(&previous[1..], &image, &mut [0; 256]), None, "pages of one size");
     }
 
     proptest! {
@@ -145,15 +211,31 @@ mod tests {
         fn any_changes_come_back(
             length in 13usize..5000,
             changes in proptest::collection::vec((0usize..5000, 1usize..200, any::<u8>()), 0..20),
+            moves in proptest::collection::vec((0usize..5000, 1usize..200, -40isize..40), 0..4),
         ) {
             let previous = page(length);
             let mut image = previous.clone();
+            for (at, run, distance) in moves {
+                let at = at % length;
+                let run = run.min(length - at);
+                let to = at.saturating_add_signed(distance).min(length - run);
+                image.copy_within(at..at + run, to);
+            }
             for (at, run, with) in changes {
                 for byte in image.iter_mut().skip(at % length).take(run) {
                     *byte ^= with;
                 }
             }
             check(&previous, &image);
+        }
+
+        #[test]
+        fn arbitrary_instructions_stay_within_the_page(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let previous = page(512);
+            let mut out = vec![0; 512];
+            // Either it makes a page or it does not; nothing else is touched, and nothing panics.
+            let made = decode(&previous, &bytes, &mut out);
+            prop_assert!(made.is_none() || out.len() == 512);
         }
     }
 }

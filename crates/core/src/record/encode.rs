@@ -1,7 +1,7 @@
 //! Encoding a page: as what changed since its previous version where that is known, else as an image.
 //!
-//! Not everything is tried. Most commits change a few bytes where they stand, which comparing finds in a fraction of
-//! the time that a compressor takes; only where it finds too much, LZ4 looks for what was moved.
+//! Not everything is tried. Most commits change few bytes, which comparing finds in a fraction of the time that a
+//! compressor takes, and says in fewer; only where it finds too much, LZ4 looks for what was moved.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl PageEncoder {
         image: &[u8],
     ) {
         let (encoding, bytes) = match previous {
-            Some(previous) => (PageEncoding::Delta, self.delta(previous, image)),
+            Some(previous) => self.delta(previous, image),
             None => (PageEncoding::ImageLz4, self.compressed(image)),
         };
         let (encoding, bytes) = match bytes {
@@ -61,14 +61,14 @@ impl PageEncoder {
         written.ok().map(|length| &self.out[..length])
     }
 
-    fn delta(&mut self, previous: &[u8], image: &[u8]) -> Option<&[u8]> {
+    fn delta(&mut self, previous: &[u8], image: &[u8]) -> (PageEncoding, Option<&[u8]>) {
         self.room(image.len());
-        // Beyond that something has moved, as the numbers after a row that was deleted: LZ4 finds where it was.
-        let most = (image.len() / 64).max(64);
-        let length = match delta::in_place(previous, image, &mut self.out[..most]) {
-            Some(length) => length,
-            None => block::compress_into_with_dict(image, &mut self.out, previous).ok()?,
-        };
-        Some(&self.out[..length])
+        // A row of usual length fits. Beyond that it is likely that rows have moved: LZ4 finds where they were.
+        let most = (image.len() / 16).max(64);
+        if let Some(length) = delta::encode(previous, image, &mut self.out[..most]) {
+            return (PageEncoding::Delta, Some(&self.out[..length]));
+        }
+        let written = block::compress_into_with_dict(image, &mut self.out, previous);
+        (PageEncoding::DeltaLz4, written.ok().map(|length| &self.out[..length]))
     }
 }

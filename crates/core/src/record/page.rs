@@ -2,6 +2,7 @@
 
 use lz4_flex::block;
 
+use super::delta;
 use crate::ids::{PageNo, PageSize};
 
 /// Bytes before a page's content.
@@ -15,8 +16,10 @@ pub enum PageEncoding {
     ImageRaw = 0,
     /// The page as one LZ4 block.
     ImageLz4 = 1,
-    /// An LZ4 block whose dictionary is the page's previous version.
+    /// [What changed](super::delta) since the page's previous version.
     Delta = 2,
+    /// The same as an LZ4 block whose dictionary is that version.
+    DeltaLz4 = 3,
 }
 
 impl PageEncoding {
@@ -25,8 +28,15 @@ impl PageEncoding {
             0 => PageEncoding::ImageRaw,
             1 => PageEncoding::ImageLz4,
             2 => PageEncoding::Delta,
+            3 => PageEncoding::DeltaLz4,
             _ => return None,
         })
+    }
+
+    /// Whether it needs the page's previous version.
+    #[must_use]
+    pub fn is_delta(self) -> bool {
+        matches!(self, PageEncoding::Delta | PageEncoding::DeltaLz4)
     }
 }
 
@@ -69,6 +79,9 @@ impl PageView<'_> {
     ) -> Result<(), PageError> {
         assert_eq!(out.len(), page_size.bytes(), "the caller gives room for one page");
         let damaged = || PageError::Damaged(self.number, out.len());
+        // The counters of page 1 are each server's own.
+        let base = base.filter(|_| self.number != PageNo(1));
+        let base = || base.ok_or(PageError::NoBase(self.number));
         let written = match self.encoding {
             PageEncoding::ImageRaw if self.bytes.len() == page_size.bytes() => {
                 out.copy_from_slice(self.bytes);
@@ -76,11 +89,9 @@ impl PageView<'_> {
             }
             PageEncoding::ImageRaw => return Err(damaged()),
             PageEncoding::ImageLz4 => block::decompress_into(self.bytes, out).ok(),
-            PageEncoding::Delta => {
-                // Its counters are each server's own.
-                let base = base.filter(|_| self.number != PageNo(1));
-                let base = base.ok_or(PageError::NoBase(self.number))?;
-                block::decompress_into_with_dict(self.bytes, out, base).ok()
+            PageEncoding::Delta => delta::decode(base()?, self.bytes, out).map(|()| out.len()),
+            PageEncoding::DeltaLz4 => {
+                block::decompress_into_with_dict(self.bytes, out, base()?).ok()
             }
         };
         if written == Some(page_size.bytes()) {

@@ -184,8 +184,11 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..300),
         base in proptest::collection::vec(any::<u8>(), 0..600),
     ) {
-        let page = PageView { number: PageNo(2), encoding: PageEncoding::Delta, bytes: &bytes };
-        let _outcome = page.decode(PageSize::from_log2(9).unwrap(), Some(&base), &mut [0; 512]);
+        for encoding in [PageEncoding::Delta, PageEncoding::DeltaLz4] {
+            let page = PageView { number: PageNo(2), encoding, bytes: &bytes };
+            let size = PageSize::from_log2(9).unwrap();
+            let _outcome = page.decode(size, Some(&base), &mut [0; 512]);
+        }
     }
 
     /// A page's history, with an encoder that is used again and again.
