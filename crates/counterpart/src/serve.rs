@@ -251,6 +251,7 @@ fn node_settings(
         delta_cache_bytes: usize::try_from(settings.delta_cache_bytes).unwrap_or(usize::MAX),
         open_databases: fitting(settings.open_databases),
         reader_max_age: settings.reader_max_age,
+        reader_max_wal: Some(settings.reader_max_wal).filter(|most| *most > 0),
         rejoin: settings.rejoin,
         scrub_every: settings.scrub_every,
         scrub_rate: settings.scrub_rate,

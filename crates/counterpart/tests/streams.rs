@@ -231,6 +231,25 @@ fn an_idle_transaction_is_rolled_back_and_its_stream_expires() {
 }
 
 #[test]
+fn a_reader_is_cut_off_when_the_wal_that_it_pins_has_grown_to_its_bound() {
+    let server = Server::start_with(&["--stream-idle", "10m", "--reader-max-wal", "1MiB"]);
+    let client = server.client();
+    client.run("create table t(x)");
+    let mut reader = Stream::on(&client);
+    reader.run("begin");
+    assert_eq!(reader.value("select count(*) from t"), json!(0));
+    for _ in 0..8 {
+        client.run("insert into t values(randomblob(300000))");
+    }
+    let failure = support::wait_for("the reader to be cut off", || {
+        reader.execute("select count(*) from t", &[]).err()
+    });
+    assert_eq!(failure.code, "STREAM_EXPIRED", "{}", failure.message);
+    assert!(failure.message.contains("so that the WAL can shrink"), "{}", failure.message);
+    assert_eq!(client.value("select count(*) from t"), json!(8));
+}
+
+#[test]
 fn a_stream_in_use_does_not_expire_however_long_its_transaction() {
     let server = Server::start_with(&["--stream-idle", "2s"]);
     let client = server.client();

@@ -402,6 +402,13 @@ impl Database {
         crate::checkpoint::sync_file(&keeper)
     }
 
+    /// Bytes of the `-wal` file that are in use. 0 without a page map.
+    #[must_use]
+    pub fn wal_bytes(&self) -> u64 {
+        let frames = self.map().map_or(0, |map| map.shm().wal_frames());
+        u64::from(frames) * self.page_size().bytes() as u64
+    }
+
     /// The connections with an open transaction, oldest first.
     #[must_use]
     pub fn readers(&self) -> Vec<Reader> {

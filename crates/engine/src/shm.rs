@@ -100,6 +100,17 @@ impl Shm {
         Ok(state.regions.get(region).map(|region| region.address))
     }
 
+    /// Frames in the WAL, as its index says.
+    pub(crate) fn wal_frames(&self) -> u32 {
+        /// Where SQLite's `WalIndexHdr` has them, in 32-bit words.
+        const MX_FRAME: usize = 4;
+        let state = self.lock();
+        let Some(first) = state.regions.first() else { return 0 };
+        // SAFETY: the region is larger, it stays while the lock is held, and its words are aligned. SQLite writes this one
+        // as a whole, and reads it in the same way while another connection may be writing.
+        unsafe { first.address.cast::<u32>().add(MX_FRAME).read_volatile() }
+    }
+
     /// Takes locks for a connection: all of them, or none.
     pub(crate) fn take(
         &self,

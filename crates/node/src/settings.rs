@@ -39,6 +39,8 @@ pub struct Settings {
     pub open_databases: usize,
     /// A reader that pins the WAL is cut off at this age; `None` never.
     pub reader_max_age: Option<Duration>,
+    /// Readers that pin a WAL of so many bytes are cut off; `None` never.
+    pub reader_max_wal: Option<u64>,
     /// What a deposed principal does with events that only it has.
     pub rejoin: Rejoin,
     /// Every page and record is read back from the disk this often; `None` never by itself.
@@ -68,6 +70,7 @@ impl Settings {
             delta_cache_bytes: 64 << 20,
             open_databases: 1_000,
             reader_max_age: None,
+            reader_max_wal: Some(4 << 30),
             rejoin: Rejoin::Automatic,
             scrub_every: Some(Duration::from_secs(24 * 3600)),
             scrub_rate: 32 << 20,

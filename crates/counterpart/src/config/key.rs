@@ -22,6 +22,7 @@ pub enum Key {
     DeltaCacheBytes,
     OpenDatabases,
     ReaderMaxAge,
+    ReaderMaxWal,
     Rejoin,
     ScrubEvery,
     ScrubRate,
@@ -45,7 +46,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 24] = [
+const TABLE: [Row; 25] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -161,6 +162,13 @@ const TABLE: [Row; 24] = [
         "TIME",
         Some("0"),
         "A reader that holds a snapshot for this long is cut off; 0 = never",
+    ),
+    value(
+        Key::ReaderMaxWal,
+        "reader-max-wal",
+        "SIZE",
+        Some("4GiB"),
+        "Readers that hold a snapshot are cut off when the WAL has grown to this; 0 = never",
     ),
     value(
         Key::Rejoin,

@@ -59,6 +59,8 @@ pub struct Settings {
     pub open_databases: u64,
     /// A reader that holds a snapshot for this long is cut off; `None`: never.
     pub reader_max_age: Option<Duration>,
+    /// Readers that hold a snapshot are cut off when the WAL has so many bytes; 0: never.
+    pub reader_max_wal: u64,
     /// What a deposed principal does with events that only it has.
     pub rejoin: Rejoin,
     /// Every page and record is read back from the disk this often; `None`: never by itself.
@@ -153,6 +155,7 @@ impl Resolved {
             delta_cache_bytes: self.value(Key::DeltaCacheBytes, units::size)?,
             open_databases: self.value(Key::OpenDatabases, count)?,
             reader_max_age: self.value(Key::ReaderMaxAge, limit)?,
+            reader_max_wal: self.value(Key::ReaderMaxWal, units::size)?,
             rejoin: self.value(Key::Rejoin, rejoin)?,
             scrub_every: self.value(Key::ScrubEvery, limit)?,
             scrub_rate: self.value(Key::ScrubRate, |t| bytes(t, 64 << 10))?,

@@ -38,6 +38,7 @@ fn a_flag_outranks_the_environment_that_the_file_that_the_default() {
     assert!(settings.require_mirror);
     assert_eq!(settings.partner_timeout.as_secs(), 10);
     assert_eq!(settings.reader_max_age, None);
+    assert_eq!(settings.reader_max_wal, 4 << 30);
 }
 
 #[test]

@@ -1,15 +1,20 @@
 //! Transactions and readers that hold on for too long are ended, so that others can go on and the WAL can shrink.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::task::spawn_blocking;
 
-use crate::{refusal::Refusal, shared::Shared, stream::Slot};
+use crate::{
+    databases::Hosted, refusal::Refusal, settings::Settings, shared::Shared, stream::Slot,
+};
+
+/// A reader that began later is not why a WAL has grown too large.
+const PINS: Duration = Duration::from_secs(5);
 
 /// Ends transactions that lie idle for too long, and readers that pin the WAL for too long.
 pub(super) async fn reap(shared: Arc<Shared>) {
     let limit = u64::try_from(shared.settings.transaction_idle.as_millis()).unwrap_or(u64::MAX);
-    let pause = std::time::Duration::from_millis((limit / 10).clamp(10, 250));
+    let pause = Duration::from_millis((limit / 10).clamp(10, 250));
     loop {
         tokio::time::sleep(pause).await;
         interrupt_old_readers(&shared);
@@ -33,9 +38,7 @@ fn too_long(shared: &Shared, slot: &Slot) -> Option<String> {
             "the transaction was idle for more than {limit} s and was rolled back"
         ));
     }
-    let most = shared
-        .settings
-        .reader_max_age
+    let most = reader_most(&shared.settings, &slot.hosted)
         .filter(|most| u128::from(slot.open_ms()) >= most.as_millis())?;
     let limit = most.as_secs_f32();
     Some(format!(
@@ -43,11 +46,17 @@ fn too_long(shared: &Shared, slot: &Slot) -> Option<String> {
     ))
 }
 
+/// The age at which a reader of this database is cut off now.
+fn reader_most(settings: &Settings, hosted: &Hosted) -> Option<Duration> {
+    let grown = settings.reader_max_wal.is_some_and(|most| hosted.engine.wal_bytes() >= most);
+    settings.reader_max_age.into_iter().chain(grown.then_some(PINS)).min()
+}
+
 /// Interrupts statements whose snapshot is older than it may be.
 fn interrupt_old_readers(shared: &Shared) {
-    let Some(most) = shared.settings.reader_max_age else { return };
     let now = crate::clock::unix_now();
     for hosted in shared.databases.all() {
+        let Some(most) = reader_most(&shared.settings, &hosted) else { continue };
         for reader in hosted.engine.readers() {
             if u128::from(now.0.saturating_sub(reader.since.0)) >= most.as_micros() {
                 tracing::warn!(database = %hosted.name, "a reader held its snapshot for too long and was interrupted");
