@@ -118,6 +118,18 @@ fn a_short_message_cannot_ask_for_much_memory() {
     assert!(decode::<CursorRequest>(&body).is_err());
 }
 
+/// Whoever reads comes to the steps first and to what is wrong last.
+#[test]
+fn a_short_message_that_is_wrong_at_its_end_cannot_ask_for_much_memory_either() {
+    let mut body = vec![0x12];
+    let steps = [0x0a, 0x00].repeat(1_000_000);
+    prost::encoding::encode_varint(steps.len() as u64, &mut body);
+    body.extend(steps);
+    assert!(matches!(decode::<CursorRequest>(&body), Err(Invalid::TooMany(_))));
+    body.push(0xff);
+    assert!(matches!(decode::<CursorRequest>(&body), Err(Invalid::TooMany(_))));
+}
+
 /// The steps that a batch skipped at its end leave no trace in protobuf.
 fn trimmed(mut result: StreamResult) -> StreamResult {
     if let StreamResult::Ok { response: StreamResponse::Batch { result } } = &mut result {

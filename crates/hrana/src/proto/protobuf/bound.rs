@@ -32,22 +32,23 @@ pub(super) fn check(bytes: &[u8], shape: &Shape) -> Result<(), Invalid> {
 /// Counts down; none when there is nothing left to count down from. How deep messages lie inside each other is bounded
 /// as well: each takes one from `left`, and prost refuses more than a hundred.
 fn count(mut bytes: &[u8], shape: &Shape, left: &mut usize) -> Option<()> {
+    // What is wrong ends only the message that it is in: whoever reads has come to the ones before by then.
     // A list of its own instead of recursion: the depth is not checked yet.
     let mut waiting: Vec<(&[u8], &Shape)> = Vec::new();
     let mut shape = shape;
     loop {
         while bytes.has_remaining() {
-            let Ok((tag, wire)) = decode_key(&mut bytes) else { return Some(()) };
+            let Ok((tag, wire)) = decode_key(&mut bytes) else { break };
             let inner = shape.0.iter().find(|(number, _)| *number == tag);
             let (WireType::LengthDelimited, Some((_, inner))) = (wire, inner) else {
                 if skip_field(wire, tag, &mut bytes, DecodeContext::default()).is_err() {
-                    return Some(());
+                    break;
                 }
                 continue;
             };
-            let Ok(length) = decode_varint(&mut bytes) else { return Some(()) };
+            let Ok(length) = decode_varint(&mut bytes) else { break };
             let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let Some((message, rest)) = bytes.split_at_checked(length) else { return Some(()) };
+            let Some((message, rest)) = bytes.split_at_checked(length) else { break };
             *left = left.checked_sub(1)?;
             if !inner.0.is_empty() {
                 waiting.push((message, inner));
