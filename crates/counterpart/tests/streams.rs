@@ -103,6 +103,21 @@ fn a_stream_whose_temporary_tables_have_another_encoding_than_the_database_expir
     assert_eq!(fresh.rows("select x, hex(x) from t"), [[json!("ü"), json!("FC00")]]);
 }
 
+/// Messages quote what the client wrote.
+#[test]
+fn a_message_that_only_speaks_of_text_encodings_ends_no_transaction() {
+    let server = Server::start();
+    let client = server.client();
+    client.script("create table t(x)");
+    let mut stream = Stream::on(&client);
+    stream.run("begin");
+    stream.run("insert into t values (1)");
+    let failing = "select json_extract('{}', 'they must use the same text encoding')";
+    assert_eq!(stream.code(failing), "SQLITE_ERROR");
+    stream.run("commit");
+    assert_eq!(client.value("select count(*) from t"), json!(1));
+}
+
 #[test]
 fn connection_pragmas_stay_with_their_stream() {
     let server = Server::start();

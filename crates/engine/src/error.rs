@@ -24,6 +24,10 @@ pub mod code {
     pub const RESPONSE_TOO_LARGE: &str = "RESPONSE_TOO_LARGE";
 }
 
+/// All that SQLite says when two databases of one connection have different text encodings. Compared as a whole: other
+/// messages quote what the client wrote, and that may be these words.
+const OTHER_ENCODING: &str = "attached databases must use the same text encoding as main database";
+
 /// Why a statement failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message} ({code})")]
@@ -58,7 +62,7 @@ impl SqlError {
     /// Whether it says that two databases of one connection have different text encodings, which SQLite does not have.
     #[must_use]
     pub fn is_other_encoding(&self) -> bool {
-        self.code == "SQLITE_ERROR" && self.message.contains("must use the same text encoding")
+        self.code == "SQLITE_ERROR" && self.message == OTHER_ENCODING
     }
 
     /// The result has more bytes than one may have.
