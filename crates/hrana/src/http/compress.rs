@@ -1,7 +1,8 @@
 //! Compression: of large results, for clients that ask for it, and of requests, when they come compressed.
 //!
 //! Small answers, which are most, are only asked for their length. What is compressed whole is compressed on a thread of
-//! its own: the thread of all sockets must not be busy for as long as that takes.
+//! its own, and a cursor's entries where they are serialized: the thread of all sockets must not be busy for as long as that
+//! takes.
 
 use std::io::{self, Read as _, Write as _};
 
@@ -21,7 +22,7 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// A way to compress that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     Gzip,
     Zstd,
 }
@@ -50,8 +51,9 @@ impl Coding {
         let names = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
         let accepted = names.filter_map(|item| {
             let (name, weight) = item.split_once(';').unwrap_or((item, ""));
-            let weight = weight.trim().strip_prefix("q=");
-            let is_refused = weight.is_some_and(|weight| weight.parse() == Ok(0.0));
+            let is_refused = weight.split_once('=').is_some_and(|(name, weight)| {
+                name.trim().eq_ignore_ascii_case("q") && weight.trim().parse() == Ok(0.0)
+            });
             Self::of_name(name.trim()).filter(|_| !is_refused)
         });
         accepted.max_by_key(|coding| *coding == Self::Zstd)
@@ -196,6 +198,7 @@ mod tests {
             (&["gzip, deflate, br"], Some(Coding::Gzip)),
             (&["gzip;q=0, deflate"], None),
             (&["gzip;q=0.000"], None),
+            (&["gzip; Q=0"], None),
             (&["GZIP;q=0.5"], Some(Coding::Gzip)),
             (&["zstd, gzip"], Some(Coding::Zstd)),
             (&["gzip, zstd"], Some(Coding::Zstd)),

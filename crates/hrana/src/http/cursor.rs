@@ -1,4 +1,4 @@
-//! `POST v3/cursor` and `v3-protobuf/cursor`: a batch whose entries are streamed as they arise.
+//! `POST v3/cursor` and `v3-protobuf/cursor`: a batch whose entries are streamed.
 //!
 //! The database produces in a task of its own and waits while the client reads slowly; the body
 //! passes chunks on. The baton in the first line is good at once, but a request that comes with it
@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -15,16 +16,19 @@ use axum::http::header::CONTENT_ENCODING;
 use axum::response::Response;
 use bytes::Bytes;
 use http_body::Frame;
-use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-use super::compress::Compressor;
+use super::packing::Packing;
 use super::{App, Call, Dialect, body, reply};
 use crate::encoding::Encoding;
 use crate::proto::{CursorRequest, CursorResponse};
 use crate::registry::Lease;
 use crate::resolve::Program;
-use crate::sink::{Chunk, CursorSink, error_chunk};
+use crate::sink::{Chunk, Chunks, CursorSink, error_chunk};
 use crate::{Error, Server, Stream};
+
+/// How long the first bytes wait for others that would make compressing worth while.
+const GRACE: Duration = Duration::from_millis(10);
 
 pub(super) async fn run<S: Server>(
     app: Arc<App<S>>,
@@ -41,14 +45,30 @@ pub(super) async fn run<S: Server>(
     let mut head = Chunk::new();
     encoding.append_item(&mut head, CursorResponse { baton: lease.reserve(), base_url: None });
 
-    let (sink, chunks) = CursorSink::new(encoding, app.limits.stream_idle);
+    let steps = program.as_ref().map_or(0, |program| program.steps.len());
+    let (mut sink, mut chunks) = CursorSink::new(encoding, steps, app.limits.stream_idle);
     let ended = Arc::new(AtomicBool::new(false));
+    let Some(coding) = call.accepted else {
+        tokio::spawn(produce(lease, program, sink, encoding, Arc::clone(&ended)));
+        let body = ChunkBody { first: Some(head), chunks, ended };
+        return Ok(reply::response(StatusCode::OK, encoding, Body::new(body)));
+    };
+    let packing = Arc::new(Packing::new(coding, head));
+    sink.pack(Arc::clone(&packing));
     tokio::spawn(produce(lease, program, sink, encoding, Arc::clone(&ended)));
-    // How much will come is not known yet, but cursors are for much.
-    let compressor = call.accepted.map(Compressor::new);
-    let body = ChunkBody { head: Some(head), chunks, ended, compressor };
-    let mut response = reply::response(StatusCode::OK, encoding, Body::new(body));
-    if let Some(coding) = call.accepted {
+    let first = loop {
+        match timeout(GRACE, chunks.recv()).await {
+            Ok(first) => break first,
+            Err(_elapsed) => {
+                if let Some(first) = packing.begin() {
+                    break Some(first);
+                }
+            }
+        }
+    };
+    let body = Body::new(ChunkBody { first, chunks, ended });
+    let mut response = reply::response(StatusCode::OK, encoding, body);
+    if packing.is_packed() {
         response.headers_mut().insert(CONTENT_ENCODING, coding.header());
     }
     Ok(response)
@@ -80,11 +100,11 @@ async fn produce<T: Stream>(
         if error.is_stream_gone() {
             lease.close().await;
         }
-        // A client that no longer reads does not want the error either.
-        drop(rest.send(error_chunk(encoding, error)).await);
+        rest.send(error_chunk(encoding, error));
     }
     // Parked before the channel closes: whoever has read the end of the body may go on at once.
     lease.park().await;
+    rest.finish();
     ended.store(true, Ordering::Release);
     drop(rest);
 }
@@ -94,24 +114,12 @@ async fn produce<T: Stream>(
 #[error("a cursor's stream failed in the server")]
 struct Incomplete;
 
-/// A response body that yields the head and then the chunks. It must not end like a complete one
+/// A response body that yields the first chunk and then the others. It must not end like a complete one
 /// when the producer failed: then it is an error, and the client sees the response cut off.
 struct ChunkBody {
-    head: Option<Chunk>,
-    chunks: mpsc::Receiver<Chunk>,
+    first: Option<Chunk>,
+    chunks: Chunks,
     ended: Arc<AtomicBool>,
-    /// Taken at the end.
-    compressor: Option<Compressor>,
-}
-
-impl ChunkBody {
-    fn frame(&mut self, chunk: Chunk) -> Frame<Bytes> {
-        let chunk = match &mut self.compressor {
-            None => chunk,
-            Some(compressor) => compressor.push(&chunk),
-        };
-        Frame::data(chunk.into())
-    }
 }
 
 impl axum::body::HttpBody for ChunkBody {
@@ -122,17 +130,13 @@ impl axum::body::HttpBody for ChunkBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Some(head) = self.head.take() {
-            return Poll::Ready(Some(Ok(self.frame(head))));
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first.into()))));
         }
-        match self.chunks.poll_recv(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(chunk)) => Poll::Ready(Some(Ok(self.frame(chunk)))),
-            Poll::Ready(None) if self.ended.load(Ordering::Acquire) => {
-                let last = self.compressor.take().map(|compressor| compressor.finish());
-                Poll::Ready(last.map(|last| Ok(Frame::data(last.into()))))
-            }
-            Poll::Ready(None) => Poll::Ready(Some(Err(Incomplete))),
-        }
+        self.chunks.poll_recv(context).map(|chunk| match chunk {
+            Some(chunk) => Some(Ok(Frame::data(chunk.into()))),
+            None if self.ended.load(Ordering::Acquire) => None,
+            None => Some(Err(Incomplete)),
+        })
     }
 }

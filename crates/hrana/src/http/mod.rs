@@ -17,6 +17,7 @@ mod body;
 mod compress;
 mod cursor;
 mod line;
+mod packing;
 mod pipeline;
 mod reply;
 mod single;
@@ -31,11 +32,12 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
-use self::compress::Coding;
 use crate::encoding::Encoding;
 use crate::registry::{Lease, Registry};
 use crate::{Error, ErrorKind, Limits, Server, Target, Version, codes, origin, ws};
 
+pub(crate) use compress::Coding;
+pub(crate) use packing::Packing;
 pub(crate) use reply::error_response;
 
 /// What `GET version` answers; other servers say their own names there.

@@ -2,16 +2,16 @@
 //!
 //! The entries are written already, so a response is put together from their bytes.
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::encoding::Encoding;
 use crate::proto::protobuf::ENTRIES;
-use crate::sink::Chunk;
+use crate::sink::{Chunk, Chunks};
 
 /// The reading end of a cursor.
 pub(super) struct CursorReader {
     encoding: Encoding,
-    chunks: mpsc::Receiver<Chunk>,
+    chunks: Chunks,
     chunk: Chunk,
     /// Bytes of `chunk` that were handed out.
     read: usize,
@@ -27,7 +27,7 @@ pub(super) struct Entries {
 }
 
 impl CursorReader {
-    pub(super) fn new(encoding: Encoding, chunks: mpsc::Receiver<Chunk>) -> Self {
+    pub(super) fn new(encoding: Encoding, chunks: Chunks) -> Self {
         Self { encoding, chunks, chunk: Chunk::new(), read: 0 }
     }
 
@@ -43,8 +43,8 @@ impl CursorReader {
                 } else {
                     match self.chunks.try_recv() {
                         Ok(chunk) => Some(chunk),
-                        Err(mpsc::error::TryRecvError::Disconnected) => None,
-                        Err(mpsc::error::TryRecvError::Empty) => break,
+                        Err(TryRecvError::Disconnected) => None,
+                        Err(TryRecvError::Empty) => break,
                     }
                 };
                 let Some(chunk) = next else {
@@ -64,6 +64,8 @@ impl CursorReader {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::proto::{CursorEntry, Response, ServerMessage, Value, protobuf};
 
@@ -72,7 +74,7 @@ mod tests {
         for chunk in chunks {
             sender.try_send(chunk.as_bytes().to_vec()).unwrap();
         }
-        CursorReader::new(Encoding::Json, receiver)
+        CursorReader::new(Encoding::Json, receiver.into())
     }
 
     async fn fetch(reader: &mut CursorReader, max_count: u32, max_bytes: usize) -> (String, bool) {
@@ -100,7 +102,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_there_is_not_held_back_for_what_is_not() {
         let (sender, receiver) = mpsc::channel(8);
-        let mut reader = CursorReader::new(Encoding::Json, receiver);
+        let mut reader = CursorReader::new(Encoding::Json, receiver.into());
         sender.try_send(b"1\n".to_vec()).unwrap();
         assert_eq!(fetch(&mut reader, 9, 100).await, ("1".into(), false));
         drop(sender);
@@ -117,7 +119,7 @@ mod tests {
         }
         sender.try_send(chunk).unwrap();
         drop(sender);
-        let mut reader = CursorReader::new(Encoding::Protobuf, receiver);
+        let mut reader = CursorReader::new(Encoding::Protobuf, receiver.into());
         for (max_count, expected, is_done) in
             [(2, vec![entry(0), entry(1)], false), (9, vec![entry(300)], true)]
         {

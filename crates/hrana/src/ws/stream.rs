@@ -211,12 +211,12 @@ impl<S: Server> StreamTask<S> {
         program: Program,
     ) -> CursorEnd {
         let encoding = self.replies.encoding;
-        let (sink, chunks) = CursorSink::new(encoding, self.cursor_idle);
+        let (sink, chunks) = CursorSink::new(encoding, program.steps.len(), self.cursor_idle);
         let rest = sink.sender();
         let mut producer = pin!(async move {
             if let Err(error) = stream.cursor(program, sink).await {
                 // If the cursor was closed meanwhile, nobody wants the error.
-                drop(rest.send(error_chunk(encoding, error)).await);
+                rest.send(error_chunk(encoding, error));
             }
         });
         let mut produced = false;
