@@ -12,7 +12,7 @@ use crate::{Error, Limits, codes};
 /// A version of the protocol. Each knows all that the one before knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
-    /// Only over WebSocket.
+    /// Over WebSocket, and without streams over HTTP.
     V1,
     /// Adds stored SQL, `sequence` and `describe`.
     V2,

@@ -2,7 +2,7 @@
 
 mod common;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use common::http::TestServer;
 use counterpart_hrana::Limits;
 use serde_json::{Value as Json, json};
@@ -78,7 +78,15 @@ async fn a_failure_is_the_whole_answer_and_ends_its_stream() {
         assert_eq!(answer.body["code"], code, "{path}: {answer:?}");
         assert!(!answer.body["message"].as_str().unwrap().is_empty());
     }
+    // All of the request was read, so its connection goes on.
+    let body = r#"{"stmt":{"sql":"LARGE"}}"#;
+    let large = server.send(Method::POST, "/v1/execute", &[], body).await;
+    assert_eq!(large.headers().get("connection"), None);
+    assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
     let missing = server.post("/db/missing/v1/execute", json!({"stmt": {"sql": "ROWS 1"}})).await;
     assert_eq!(missing.status, StatusCode::NOT_FOUND);
-    assert_eq!(server.fake.noted(), ["open", "FAIL", "close", "open", "GONE", "close"]);
+    assert_eq!(
+        server.fake.noted(),
+        ["open", "FAIL", "close", "open", "GONE", "close", "open", "LARGE", "close"]
+    );
 }

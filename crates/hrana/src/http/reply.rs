@@ -10,7 +10,7 @@ use axum::response::Response;
 
 use super::compress::{self, Coding};
 use crate::encoding::Encoding;
-use crate::{Error, ErrorKind, proto};
+use crate::{Error, codes, proto};
 
 /// A response of results, compressed if they are many and the client accepts it.
 pub(super) async fn results(
@@ -43,7 +43,7 @@ pub(crate) fn error_response(error: &Error) -> Response {
     }
     let body = serde_json::to_vec(&proto::Error::from(error.clone()));
     let mut response = self::response(status, Encoding::Json, body.expect("an error is JSON"));
-    if matches!(error.kind, ErrorKind::TooLarge | ErrorKind::Timeout) {
+    if [codes::REQUEST_TOO_LARGE, codes::REQUEST_TIMEOUT].contains(&&*error.code) {
         // The rest of the request is not read, so the connection ends; a client that is not told
         // would send its next request on it.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -3,7 +3,9 @@
 //! ```text
 //! ECHO     one row: the positional arguments, then the named ones (as columns)
 //! ROWS n   n rows
+//! WIDE n   n rows of 1 MiB
 //! FAIL     fails with SQLITE_ERROR
+//! LARGE    fails, as its result is too large
 //! GONE     answers that the stream is gone
 //! BEGIN, COMMIT   leave and enter autocommit
 //! GATE     waits until the test opens the gate
@@ -120,7 +122,15 @@ impl FakeStream {
                 result.rows = (0..count).map(|n| vec![Value::Integer(n)]).collect();
                 result.last_insert_rowid = Some(count);
             }
+            ("WIDE", count) => {
+                let count: usize = count.parse().expect("WIDE has a number");
+                result.rows = vec![vec![Value::Text("x".repeat(1 << 20))]; count];
+            }
             ("FAIL", _) => return Err(Error::request("SQLITE_ERROR", "It fails, as asked.")),
+            ("LARGE", _) => {
+                let message = "The result is too large, as asked.";
+                return Err(Error::new(ErrorKind::TooLarge, "RESPONSE_TOO_LARGE", message));
+            }
             ("GONE", _) => return Err(Error::stream_gone("the test says so")),
             ("BEGIN", _) => self.in_transaction = true,
             ("COMMIT", _) => self.in_transaction = false,
