@@ -544,3 +544,28 @@ async fn streams_execute_nothing_more_while_a_client_has_too_much_to_read() {
         assert!(executed < received + 30, "{executed} executed, {received} received");
     }
 }
+
+#[tokio::test]
+async fn a_cursor_is_fetched_no_further_while_a_client_has_too_much_to_read() {
+    const ROWS: usize = 60;
+    let limits = Limits { response_bytes: 1000, ..Limits::default() };
+    let server = TestServer::start(limits).await;
+    let mut client = with_stream(&server).await;
+    client.ask(open_cursor(1, 7, &format!("WIDE {ROWS}"))).await.unwrap();
+    for _ in 0..=ROWS {
+        client.start(fetch_cursor(7, 1)).await;
+    }
+    let produced = || server.fake.produced.load(Ordering::SeqCst);
+    let mut seen = 0;
+    while seen == 0 || seen != produced() {
+        seen = produced();
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+    }
+    // Sockets hold a dozen of them.
+    assert!(seen < ROWS / 2, "{seen} rows were fetched although none was read");
+    for _ in 0..=ROWS {
+        assert_eq!(client.receive().await["type"], "response_ok");
+    }
+}

@@ -1,14 +1,30 @@
 // @libsql/hrana-client, on which @libsql/client is built, unchanged and asked for version 3: it speaks protobuf then, over
 // http as well as over ws, and has what @libsql/client does not use: cursors, descriptions, stored SQL.
 
-import { BatchCond, openHttp, openWs } from "@libsql/hrana-client";
+import { BatchCond, openHttp, openWs, WebSocket } from "@libsql/hrana-client";
 import { equal, eventually, refused, Report } from "./report.mjs";
 
 const VALUES = [null, 9007199254740993n, -9223372036854775808n, 0.1, 1.7976931348623157e308, "žluťoučký 🐎", "", new Uint8Array([0, 255])];
 const plain = (value) => (value instanceof ArrayBuffer ? new Uint8Array(value) : value);
 
+// What answers come in, and what sockets send in. Version 3 alone says nothing: it exists in JSON, too.
+const spoken = { http: new Set(), ws: new Set() };
+const PROTOBUF = { http: ["application/x-protobuf"], ws: ["hrana3-protobuf"] };
+
+async function listening(request) {
+  const response = await fetch(request);
+  if (request.method === "POST") spoken.http.add(response.headers.get("content-type"));
+  return response;
+}
+
+const { send } = WebSocket.prototype;
+WebSocket.prototype.send = function (...message) {
+  spoken.ws.add(this.protocol);
+  return send.apply(this, message);
+};
+
 function connect(transport, url) {
-  const client = transport === "ws" ? openWs(url, undefined, 3) : openHttp(url, undefined, undefined, undefined, 3);
+  const client = transport === "ws" ? openWs(url, undefined, 3) : openHttp(url, undefined, listening, undefined, 3);
   client.intMode = "bigint";
   return client;
 }
@@ -22,6 +38,7 @@ export async function checkHrana(transport, principal, mirror) {
   await statements(report, stream, table);
   await batches(report, client, stream, table);
   if (mirror !== undefined) await onMirror(report, connect(transport, mirror), table);
+  await report.check("speaks protobuf", async () => equal([...spoken[transport]], PROTOBUF[transport], "spoken"));
   client.close();
   return report.failed;
 }
