@@ -1,7 +1,5 @@
 """Why a goal is missed, and what it would take, by the key of its line; the page shows it as long as the goal is missed."""
 
-PAGES = "a page that changed is sent whole, compressed; differences from its previous version would be smaller"
-
 WRITER = (
     "the thread that executes is the bound: of its time half is SQLite's, most of that the write into the WAL and the reading of pages; "
     "a third goes into the record, from reading the WAL back to the deltas. All that belongs to the stream and the protocol is a tenth"
@@ -15,7 +13,4 @@ WHY = {
         "in and out, and most of the rest the HTTP stack's, which the empty handler has too. It would take pages that are verified once and not "
         "at each read beyond a connection's cache, and answers written without types in between"
     ),
-    "bytes-update": PAGES,
-    "bytes-append": PAGES,
-    "bytes-delete": PAGES,
 }

@@ -46,6 +46,16 @@ def wait(condition, what, seconds=120, process=None):
     return time.monotonic() - begun
 
 
+def wrk_saw(done):
+    """Rate per second and median latency in ms; a request that failed in any way fails the measurement."""
+    text = done.stdout
+    if done.returncode or "failed:" in done.stderr or "Non-2xx" in text or "Socket errors" in text:
+        raise Failed(f"wrk: {done.stderr.strip()} {text.strip()}")
+    number, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", text).groups()
+    milliseconds = float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]), milliseconds
+
+
 class Bench:
     """One run: where it is, with which programs, for how long."""
 
@@ -99,11 +109,13 @@ class Bench:
     @contextlib.contextmanager
     def writing(self, principal, rate):
         """Commits at that rate, as long as the block runs."""
-        load = self.begin("load", url=principal.url, work="update", clients=32, rate=rate, seconds=1e6)
+        load = self.begin("load", url=principal.url, work="update", clients=32, rate=rate, until_told=True)
         try:
             yield
             if load.poll() is not None:
                 raise Failed(f"the load beside a measurement ended with {load.returncode}")
+            # Its input ends, and with it the load. What it saw fail fails the measurement beside it.
+            self.finish(load)
         finally:
             load.kill()
             load.wait()
@@ -150,13 +162,7 @@ class Bench:
     def wrk(self, url, work, clients):
         """Rate per second and median latency in ms, of one wrk thread."""
         command = self.wrk_command(url, work, clients, self.seconds)
-        done = subprocess.run(command, capture_output=True, text=True)
-        text = done.stdout
-        if done.returncode or "failed:" in done.stderr or "Non-2xx" in text:
-            raise Failed(f"wrk at {url}: {done.stderr.strip() or text.strip()}")
-        number, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", text).groups()
-        milliseconds = float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
-        return float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]), milliseconds
+        return wrk_saw(subprocess.run(command, capture_output=True, text=True))
 
     def server(self, name, *options):
         return Server(self, self.fresh(name), options)

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::Failure;
 
 /// What a read of one row is answered with.
-const ANSWER: &str = r#"{"baton":null,"base_url":null,"results":[{"type":"ok","response":{"type":"execute","result":{"cols":[{"name":"bal","decltype":"INT"},{"name":"filler","decltype":"TEXT"}],"rows":[[{"type":"integer","value":"0"},{"type":"text","value":"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234"}]],"affected_row_count":0,"last_insert_rowid":null,"rows_read":1,"rows_written":0,"query_duration_ms":0.012}}},{"type":"ok","response":{"type":"close"}}]}"#;
+const ANSWER: &str = r#"{"results":[{"type":"ok","response":{"type":"execute","result":{"cols":[{"name":"bal","decltype":"INT"},{"name":"filler","decltype":"TEXT"}],"rows":[[{"type":"integer","value":"0"},{"type":"text","value":"012345678901234567890123456789012345678901234567890123456789012345678901234567890123"}]],"affected_row_count":0,"last_insert_rowid":"0"}}},{"type":"ok","response":{"type":"close"}}],"baton":null,"base_url":null}"#;
 
 /// What it takes.
 #[derive(Args)]

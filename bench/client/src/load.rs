@@ -5,9 +5,10 @@
 
 use std::{
     collections::BTreeMap,
+    io::{Read as _, stdin},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
@@ -39,6 +40,9 @@ pub struct LoadArgs {
     clients: u64,
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Go on until the input ends, however long that takes
+    #[arg(long)]
+    until_told: bool,
     /// Requests per second, of all clients together; a closed loop without
     #[arg(long)]
     rate: Option<f64>,
@@ -76,11 +80,20 @@ pub fn run(args: &LoadArgs) -> Result<Value, Failure> {
     let connections: Vec<Connection> =
         (0..args.clients).map(|_| Connection::open(&args.url)).collect::<Result<_, _>>()?;
     let (begun, begun_unix) = (clock::now(), clock::unix_seconds());
+    let told = Arc::new(AtomicBool::new(false));
+    if args.until_told {
+        let told = Arc::clone(&told);
+        thread::spawn(move || {
+            // An input that can't be read has ended as well.
+            let _ended = stdin().lock().read_to_end(&mut Vec::new());
+            told.store(true, Relaxed);
+        });
+    }
     let clients: Vec<_> = (0u64..)
         .zip(connections)
         .map(|(n, connection)| {
-            let (args, ticket) = (args.clone(), Arc::clone(&ticket));
-            thread::spawn(move || Client { args, n, begun, ticket, connection }.run())
+            let (args, ticket, told) = (args.clone(), Arc::clone(&ticket), Arc::clone(&told));
+            thread::spawn(move || Client { args, n, begun, ticket, told, connection }.run())
         })
         .collect();
     let mut all = Seen::default();
@@ -120,6 +133,8 @@ struct Client {
     begun: Instant,
     /// The next place in the timetable that nobody has taken.
     ticket: Arc<AtomicU64>,
+    /// Whether the input has ended.
+    told: Arc<AtomicBool>,
     connection: Connection,
 }
 
@@ -130,7 +145,8 @@ impl Client {
         let end = self.begun + Duration::from_secs_f64(self.args.seconds);
         loop {
             let due = self.due();
-            if due >= end {
+            let is_over = if self.args.until_told { self.told.load(Relaxed) } else { due >= end };
+            if is_over {
                 return seen;
             }
             let body = self.args.work.body(&mut dice, self.args.rows, self.args.bytes);

@@ -3,8 +3,10 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
     path::Path,
-    process::{Child, Command, Output},
+    process::{Child, Command, Output, Stdio},
 };
 
 use serde_json::Value;
@@ -81,6 +83,33 @@ fn a_request_that_fails_is_counted_with_its_reason() {
     assert_eq!(seen["failed"], 5, "{seen}");
     assert_eq!(seen["count"], 0, "{seen}");
     assert!(seen["failure"].as_str().unwrap().starts_with("status 404"), "{seen}");
+}
+
+#[test]
+fn a_load_goes_on_until_its_input_ends_and_tells_what_failed() {
+    const REQUESTS: u64 = 10;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut command = Command::new(CLIENT);
+    command.args(["load", "--work", "update", "--clients", "1", "--until-told", "--url", &url]);
+    command.args(["--seconds", "0"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut load = command.spawn().unwrap();
+    let (mut socket, _) = listener.accept().unwrap();
+    let (mut request, mut asked) = ([0; 4096], 0);
+    while socket.read(&mut request).unwrap() > 0 {
+        asked += 1;
+        if asked == REQUESTS {
+            drop(load.stdin.take());
+        }
+        let status = if asked == 1 { 200 } else { 500 };
+        let answer =
+            format!("HTTP/1.1 {status} x\r\ncontent-length: 13\r\n\r\n{{\"type\":\"ok\"}}");
+        socket.write_all(answer.as_bytes()).unwrap();
+    }
+    let seen = load.wait_with_output().unwrap().stdout;
+    let seen: Value = serde_json::from_slice(&seen).unwrap();
+    assert!(asked >= REQUESTS, "{asked} requests");
+    assert_eq!((&seen["count"], &seen["failed"]), (&1.into(), &(asked - 1).into()), "{seen}");
 }
 
 #[test]

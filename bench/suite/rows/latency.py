@@ -45,6 +45,6 @@ def stalls(bench):
     unpin = pin(principal)
     pinned = [load()]
     unpin()
-    note = f"open loop at {rate:,.0f}/s for a minute, a checkpoint every 16 MiB of journal"
+    note = f"open loop at {rate:,.0f}/s for a minute, a checkpoint every 64 MiB of changed pages"
     yield Line("stalls", "latency of a mirrored commit at half load with checkpoints, p99.9", "ms", free, goal=at_most(10), note=note)
     yield Line("stalls-pinned", "the same while one reader holds a snapshot for that minute", "ms", pinned, goal=at_most(10), note=note)

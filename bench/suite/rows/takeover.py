@@ -6,10 +6,25 @@ import threading
 import time
 
 from ..result import Line, at_most
-from ..servers import wait
+from ..servers import Failed, wait
 
 WRITERS = 4
 FAILOVERS = 10
+
+
+def failure(connection, body):
+    """Why this write failed, if it did: a statement's code, or whatever else is no answer to it."""
+    try:
+        connection.request("POST", "/v2/pipeline", body, {"content-type": "application/json"})
+        response = connection.getresponse()
+        text = response.read().decode()
+        if response.status != 200:
+            return f"status {response.status}: {text}"
+        result = json.loads(text)["results"][0]
+        return None if result["type"] == "ok" else result["error"].get("code") or text
+    except Exception as reason:  # Whatever it is, no client would call it an answer.
+        connection.close()  # The next request connects again.
+        return repr(reason)
 
 
 class Writers:
@@ -34,19 +49,22 @@ class Writers:
         connections, turn = [server.connect() for server in self.servers], 0
         body = json.dumps({"requests": [{"type": "execute", "stmt": {"sql": "update acc set bal=bal+1 where id=1"}}, {"type": "close"}]})
         while not self.stop.is_set():
-            connections[turn].request("POST", "/v2/pipeline", body, {"content-type": "application/json"})
-            result = json.loads(connections[turn].getresponse().read())["results"][0]
-            if result["type"] == "ok":
+            why = failure(connections[turn], body)
+            if why is None:
                 self.confirmed.append(time.monotonic())
-            elif result["error"].get("code") == "READ_ONLY_MIRROR":
+            elif why == "READ_ONLY_MIRROR":
                 self.sent_on += 1
                 turn = 1 - turn
             else:
-                self.failed.append(result["error"])
+                self.failed.append(why)
+        for connection in connections:
+            connection.close()
 
     def gap_ms(self):
         """The longest time without a confirmed write."""
         times = sorted(self.confirmed)
+        if len(times) < 2:
+            raise Failed(f"nothing was written around a failover: {self.failed[:1]}")
         return max(later - earlier for earlier, later in zip(times, times[1:])) * 1e3
 
 

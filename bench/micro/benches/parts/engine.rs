@@ -75,6 +75,10 @@ impl Principal {
                 Ok::<_, Infallible>(Lsn(*lsn))
             })
             .unwrap();
+    }
+
+    /// A checkpoint, if one is due.
+    fn checkpoint(&mut self) {
         if self.lsn.is_multiple_of(CHECKPOINT) {
             self.mark = Lsn(self.lsn);
             self.database.checkpoint().unwrap();
@@ -129,6 +133,7 @@ pub fn all(criterion: &mut Criterion) {
     for _ in 0..COMMITS {
         principal.update();
         principal.capture();
+        principal.checkpoint();
     }
     let records = std::mem::take(&mut principal.records);
 
@@ -137,6 +142,7 @@ pub fn all(criterion: &mut Criterion) {
         b.iter(|| {
             principal.update();
             principal.capture();
+            principal.checkpoint();
             principal.records.clear();
         });
     });
@@ -146,6 +152,7 @@ pub fn all(criterion: &mut Criterion) {
                 .map(|_| {
                     principal.update();
                     let spent = clock::time(|| principal.capture());
+                    principal.checkpoint();
                     principal.records.clear();
                     spent
                 })
