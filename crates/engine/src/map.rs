@@ -184,27 +184,33 @@ impl DatabaseMap {
         Ok(PageSize::from_bytes(bytes))
     }
 
-    /// The map of the database file at `path`, if anybody has one open.
+    /// The map of the database file at `path`, if anybody has one open. Where the system can't tell whether that is still
+    /// the same file, it is taken for the same: nobody may write to a mapped file beside its map.
     #[must_use]
     pub fn of(path: &Path) -> Option<Arc<DatabaseMap>> {
-        let path = std::fs::canonicalize(path).ok()?;
-        DatabaseMap::registered(&path)
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let map = registry().get(&path)?.upgrade()?;
+        map.is_of(&path).unwrap_or(true).then_some(map)
     }
 
-    /// The same for a path that is canonical already.
-    pub(crate) fn registered(path: &Path) -> Option<Arc<DatabaseMap>> {
-        let map = registry().get(path)?.upgrade()?;
-        // Somebody may still hold the map of a file that was deleted; another one has its name now.
-        map.is_of(path).then_some(map)
+    /// The same for a path that is canonical already, and for somebody who must know.
+    ///
+    /// # Errors
+    /// What the file system says, if there is a map and it can't be told whether the file is the one that it is of.
+    pub(crate) fn registered(path: &Path) -> io::Result<Option<Arc<DatabaseMap>>> {
+        let Some(map) = registry().get(path).and_then(Weak::upgrade) else { return Ok(None) };
+        Ok(map.is_of(path)?.then_some(map))
     }
 
-    /// Whether this path leads to the very file that this is the map of.
-    fn is_of(&self, path: &Path) -> bool {
+    /// Whether this path leads to the very file that this is the map of. Somebody may still hold the map of a file that
+    /// was deleted; another one may have its name now.
+    fn is_of(&self, path: &Path) -> io::Result<bool> {
         let identity = |file: std::fs::Metadata| (file.dev(), file.ino());
-        match (std::fs::metadata(path), self.raw.metadata()) {
-            (Ok(there), Ok(here)) => identity(there) == identity(here),
-            _ => false,
-        }
+        let there = match std::fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            found => found?,
+        };
+        Ok(identity(there) == identity(self.raw.metadata()?))
     }
 
     /// How many times SQLite has the database file open: once for each connection.

@@ -17,6 +17,7 @@ mod wal;
 use std::{
     cell::Cell,
     ffi::{CStr, OsStr, c_char, c_int, c_void},
+    io,
     mem::size_of,
     os::unix::ffi::OsStrExt,
     path::Path,
@@ -93,7 +94,15 @@ unsafe extern "C" fn open(
     unsafe {
         let unix = (*vfs).pAppData.cast::<ffi::sqlite3_vfs>();
         let open = (*unix).xOpen.expect("the unix VFS opens files");
-        let map = map_of(name, flags);
+        let map = match map_of(name, flags) {
+            Ok(map) => map,
+            Err(error) => {
+                // Opened beside its map, it would have another WAL index than the connections that have the map.
+                tracing::error!(%error, "it can't be told whether a database file is the one that its map is of");
+                (*file).pMethods = ptr::null();
+                return ffi::SQLITE_CANTOPEN;
+            }
+        };
         let is_wal = flags & ffi::SQLITE_OPEN_WAL != 0;
         if map.is_none() && !is_wal {
             return open(unix, name, file, flags, out_flags);
@@ -132,11 +141,14 @@ unsafe fn adopt(file: *mut ffi::sqlite3_file, map: Arc<DatabaseMap>) {
 
 /// The map of the file that is being opened, if it is a database that has one.
 ///
+/// # Errors
+/// If that can't be told.
+///
 /// # Safety
 /// `name` is null or a C string.
-unsafe fn map_of(name: *const c_char, flags: c_int) -> Option<Arc<DatabaseMap>> {
+unsafe fn map_of(name: *const c_char, flags: c_int) -> io::Result<Option<Arc<DatabaseMap>>> {
     if name.is_null() || flags & ffi::SQLITE_OPEN_MAIN_DB == 0 {
-        return None;
+        return Ok(None);
     }
     // SAFETY: as promised. SQLite gives the full path, with links resolved.
     let name = unsafe { CStr::from_ptr(name) };
@@ -470,3 +482,34 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xFetch: None,
     xUnfetch: None,
 };
+
+#[cfg(test)]
+mod tests {
+    use counterpart_core::{DatabaseId, PageSize};
+
+    use super::*;
+
+    /// Its connections would have two WAL indexes, and each overwrite what the others commit.
+    #[test]
+    fn a_file_that_may_be_the_mapped_one_is_not_opened_beside_its_map() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap().join("1.db");
+        std::fs::write(&path, [0; 4096]).unwrap();
+        let map_path = directory.path().join("1.map");
+        let (map, _) =
+            DatabaseMap::open(&path, &map_path, DatabaseId(1), PageSize::DEFAULT).unwrap();
+        let name = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: a C string.
+        let found = || unsafe { map_of(name.as_ptr(), ffi::SQLITE_OPEN_MAIN_DB) };
+        assert!(Arc::ptr_eq(&found().unwrap().unwrap(), &map));
+
+        std::fs::remove_file(&path).unwrap();
+        assert!(found().unwrap().is_none(), "there is no such file");
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        assert!(found().is_err(), "the path leads round in a circle");
+        assert!(DatabaseMap::of(&path).is_some());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, [0; 4096]).unwrap();
+        assert!(found().unwrap().is_none(), "it is another file");
+    }
+}
