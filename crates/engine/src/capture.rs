@@ -144,6 +144,11 @@ struct Frames<'a> {
     range: std::ops::Range<u32>,
 }
 
+/// How many frames of `stride` bytes are read at a time.
+fn per_window(stride: usize) -> u32 {
+    u32::try_from(WINDOW / stride).expect("a window is small").max(1)
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
@@ -169,7 +174,7 @@ impl Frames<'_> {
     }
 
     fn per_window(&self) -> u32 {
-        u32::try_from(WINDOW / self.stride()).expect("a window is small").max(1)
+        per_window(self.stride())
     }
 
     /// Reads frames `[from, to)` into `buffer`.
@@ -280,6 +285,15 @@ impl Connection {
 }
 
 impl Database {
+    /// Whether the commit that `connection` has just made is so large that capturing it takes long. The first commit of
+    /// a WAL that has begun anew may be larger than it seems, never smaller: what tells so is read at the capture only.
+    #[must_use]
+    pub fn is_large(&self, connection: &Connection) -> bool {
+        let end = connection.hooks.frames.load(Relaxed);
+        let frames = end.checked_sub(self.lock_capture().next).unwrap_or(end);
+        frames > per_window(FRAME_HEADER + self.page_size().bytes())
+    }
+
     /// Gives the commit that `connection` has just made to `sink`: full chunks as they fill, then the transaction
     /// itself. `None` if there was no commit, or one that changed no page. To be called after every statement
     /// that may have committed, before the write permit is released. The sink returns each record's LSN.

@@ -251,6 +251,23 @@ fn a_mirror_that_becomes_the_principal_captures_only_its_own_commits() {
     assert!(taken.header().page_count < 5, "{}", taken.header().page_count);
 }
 
+/// Who waits for it must know before it is read, which takes long.
+#[test]
+fn a_large_commit_is_known_for_one_before_it_is_captured() {
+    let mut principal = Principal::new();
+    let mut c = principal.database.checkout().unwrap();
+    principal.run(&mut c, "CREATE TABLE t(v)").unwrap();
+    for (bytes, is_large) in [(100_000, false), (5_000_000, true), (100_000, false)] {
+        query(&mut c, &format!("INSERT INTO t VALUES (zeroblob({bytes}))"));
+        assert_eq!(principal.database.is_large(&c), is_large, "{bytes} bytes");
+        principal.capture(&c);
+        assert!(!principal.database.is_large(&c), "there is none any more");
+    }
+    principal.database.checkpoint().unwrap();
+    query(&mut c, "INSERT INTO t VALUES (zeroblob(4900000))");
+    assert!(principal.database.is_large(&c), "the WAL has begun anew");
+}
+
 #[test]
 fn a_failed_capture_says_so_and_keeps_the_sinks_reason() {
     let principal = Principal::new();

@@ -299,6 +299,10 @@ impl Shared {
             hosted.note_dirty();
         }
         let mut commit = self.runs.begin();
+        // Even before its first chunk: a mark that waits for it keeps everybody else's commits back meanwhile.
+        if hosted.engine.is_large(connection) {
+            commit.is_run();
+        }
         let mark = commit.mark();
         let captured = hosted.engine.capture(connection, clock::unix_now(), mark, &mut |draft| {
             if draft.is_chunk() {
