@@ -93,13 +93,13 @@ fn take(
                     .map_err(kept)
             })
         }
-        Item::Tail(records) => records.iter().try_for_each(|record| redo(to, all, record)),
+        Item::Tail(records) => records.iter().try_for_each(|record| redo(to.name, all, record)),
         _ => Ok(()),
     }
 }
 
 fn redo(
-    to: &Spooling<'_>,
+    backup: &str,
     all: &mut BTreeMap<DatabaseId, Rolled>,
     record: &Record,
 ) -> Result<(), Refusal> {
@@ -117,7 +117,7 @@ fn redo(
             rolled.redo.insert(opened)
         }
     };
-    redo.push(record).map_err(|error| damaged(to.name, &error.to_string()))
+    redo.push(record).map_err(|error| damaged(backup, &error.to_string()))
 }
 
 fn spool(to: &mut Spooling<'_>, rolled: Rolled) -> Result<(), Refusal> {
@@ -136,4 +136,47 @@ fn spool(to: &mut Spooling<'_>, rolled: Rolled) -> Result<(), Refusal> {
     to.append(&Item::Offer(offer))?;
     let pages = spool_file(to, database, &path, page_size, size)?;
     to.append(&Item::Whole(Whole { database, pages }))
+}
+
+#[cfg(test)]
+mod tests {
+    use counterpart_core::{
+        Epoch, Lsn, PageSize, ServerId, UnixMicros,
+        record::{Draft, Stamp, TransactionDraft},
+    };
+
+    use super::*;
+
+    /// A backup that a mirror makes within a large transaction shows none of it, although part of it is below where the
+    /// pages are as of.
+    #[test]
+    fn a_transaction_in_chunks_that_began_before_what_the_pages_show_is_redone_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, database) = (directory.path().join("1.db"), DatabaseId(1));
+        std::fs::write(&path, [0; 4096]).unwrap();
+        let file = File::open(&path).unwrap();
+        let offer = Offer {
+            database,
+            name: "it".parse().unwrap(),
+            page_size: PageSize::DEFAULT,
+            size_in_pages: 1,
+            at: Lsn(7),
+            checksum: 0,
+            ranges: Vec::new(),
+        };
+        let mut all =
+            BTreeMap::from([(database, Rolled { offer, path: path.clone(), file, redo: None })]);
+        let mut draft = TransactionDraft::new(database, PageSize::DEFAULT, UnixMicros(1));
+        assert!(draft.push_page(PageNo(2), &[2; 4096]).is_none());
+        let chunk = draft.cut_early().expect("it has a page");
+        assert!(draft.push_page(PageNo(3), &[3; 4096]).is_none());
+        let epoch = Epoch { term: 1, start: 1, server: ServerId(1) };
+        let at = |lsn, draft: Draft| draft.seal(Stamp { lsn, commit_lsn: Lsn(7), epoch });
+        for record in [at(Lsn(7), chunk), at(Lsn(8), draft.finish(3, 0))] {
+            redo("it", &mut all, &record).unwrap();
+        }
+        all.remove(&database).unwrap().redo.expect("it was begun").finish().unwrap();
+        let pages = std::fs::read(&path).unwrap();
+        assert_eq!((pages[4096], pages[8192], pages.len()), (2, 3, 3 * 4096));
+    }
 }
