@@ -116,6 +116,42 @@ fn a_mended_database_of_a_principal_has_what_was_confirmed_last() {
     assert!(!pair.mirror.data().join("damage").exists(), "the mirror never differed");
 }
 
+/// An attempt brought the file to the end and failed after that: the next one must not build on what it finds there.
+#[test]
+fn a_mending_that_broke_off_is_begun_again_from_a_mark() {
+    let mut pair = filled("full");
+    let client = pair.principal.client();
+    client.run(
+        "with recursive n(i) as (select 2 union all select i + 1 from n where i < 100)
+         insert into newest select i, i from n",
+    );
+    // What is kept behind a row that goes moves up: a second time is not like the first.
+    for id in 41..=60 {
+        client.run(&format!("delete from newest where id = {id}"));
+    }
+    pair.principal.kill();
+    pair.mirror.terminate();
+    flip_page(&main_file(&pair.principal), 1);
+    pair.principal.launch();
+    assert_eq!(totals(&pair.principal), Err("DATA_DAMAGED".to_owned()));
+    let map = pair.principal.data().join("1.map");
+    let away = map.with_extension("away");
+    std::fs::hard_link(&map, &away).unwrap();
+    std::fs::remove_file(&map).unwrap();
+    // It leads nowhere, so that the map can't be made durable.
+    std::os::unix::fs::symlink(&map, &map).unwrap();
+    pair.mirror.launch();
+    wait_for("an attempt to fail", || {
+        pair.principal.log().contains("can't be brought to the newest position").then_some(())
+    });
+    std::fs::remove_file(&map).unwrap();
+    std::fs::hard_link(&away, &map).unwrap();
+    wait_for("the database to be mended", || totals(&pair.principal).ok());
+    assert_eq!(pair.principal.client().value("select count(*) from newest"), 80);
+    pair.assert_equal();
+    assert!(!pair.mirror.data().join("damage").exists(), "the mirror never differed");
+}
+
 /// A server without a partner did not start at all when one of its databases was damaged.
 #[test]
 fn a_server_alone_refuses_the_database_that_is_damaged_and_serves_the_others() {
