@@ -1,13 +1,12 @@
-//! Recent images: what pages were before, so that capture can say what changed in them.
+//! Recent images: the previous versions of pages, which capture makes deltas from, and apply pages from deltas.
 //!
-//! One per server, bounded in bytes; whatever was not captured for the longest time goes first. A page that is not in it
-//! is journaled as an image, which is never wrong. What must never happen is that it holds something else than the page as
-//! its last captured commit left it: a delta upon that fits no copy. Hence:
+//! One per server, bounded in bytes; what was not put in for the longest time goes first. A page that is not in it is
+//! journaled as an image, or its previous version is read from the copy, neither of which is ever wrong. What must never
+//! happen is that it holds something else than the page as the last commit left it: a delta upon that fits no copy. Hence:
 //!
-//! - images belong to a lineage: an unbroken row of captured commits of one opened database. Whatever breaks the row
-//!   begins another one, and the images of the old one are never asked for again;
-//! - capture takes an image out and puts the new one in, or none; so does apply, whose copies have the same pages: it need
-//!   not ask SQLite for what it has just written.
+//! - images belong to a lineage: an unbroken row of commits that were captured, or applied, of one opened database.
+//!   Whatever breaks the row begins another one, and the images of the old one are never asked for again;
+//! - whoever takes an image out puts in what the page has become, or nothing.
 
 use std::{
     fmt,
@@ -90,7 +89,10 @@ impl RecentImages {
 
     /// Takes out what a page was, to make of it what it becomes. It is not known here before it is given back.
     pub(crate) fn take_bytes(&self, lineage: Lineage, page: PageNo) -> Option<Box<[u8]>> {
-        self.take(lineage, page).map(|image| image.bytes)
+        let mut state = self.lock();
+        let image = state.images.pop(&(lineage, page))?;
+        state.bytes -= image.bytes.len();
+        Some(image.bytes)
     }
 
     /// Puts in what the pages of a batch have become for everybody, unless they are so many that they would push out
@@ -101,19 +103,13 @@ impl RecentImages {
             return;
         }
         let mut state = self.lock();
-        while state.bytes + size > self.limit {
-            let Some((_, oldest)) = state.images.pop_lru() else { break };
-            state.bytes -= oldest.bytes.len();
-        }
+        state.make_room(self.limit, size, drop);
         for (number, bytes) in pages {
-            state.bytes += bytes.len();
-            let image = RecentImage { mark: Lsn::ZERO, bytes };
-            let before = state.images.put((lineage, PageNo(number)), image);
-            state.bytes -= before.map_or(0, |before| before.bytes.len());
+            state.insert((lineage, PageNo(number)), RecentImage { mark: Lsn::ZERO, bytes });
         }
     }
 
-    /// Takes an image out. Only its place stays.
+    /// Takes an image out. Its place stays, for what is put in at once.
     fn take(&self, lineage: Lineage, page: PageNo) -> Option<RecentImage> {
         let mut state = self.lock();
         let there =
@@ -131,20 +127,37 @@ impl RecentImages {
         };
         let mut bytes = room.map(fill);
         let mut state = self.lock();
-        while state.bytes + image.len() > self.limit {
-            let Some((_, oldest)) = state.images.pop_lru() else { return };
-            state.bytes -= oldest.bytes.len();
-            if bytes.is_none() && oldest.bytes.len() == image.len() {
-                bytes = Some(fill(oldest.bytes));
+        let there_is_room = state.make_room(self.limit, image.len(), |gone| {
+            if bytes.is_none() && gone.len() == image.len() {
+                bytes = Some(fill(gone));
             }
+        });
+        if there_is_room {
+            let bytes = bytes.unwrap_or_else(|| image.into());
+            state.insert(key, RecentImage { mark, bytes });
         }
-        let bytes = bytes.unwrap_or_else(|| image.into());
-        state.bytes += bytes.len();
-        state.images.put(key, RecentImage { mark, bytes });
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Lets images go until there is room for so many bytes within the limit; `false` if there is not even then.
+    fn make_room(&mut self, limit: usize, bytes: usize, mut gone: impl FnMut(Box<[u8]>)) -> bool {
+        while self.bytes + bytes > limit {
+            let Some((_, oldest)) = self.images.pop_lru() else { return false };
+            self.bytes -= oldest.bytes.len();
+            gone(oldest.bytes);
+        }
+        true
+    }
+
+    fn insert(&mut self, key: (Lineage, PageNo), image: RecentImage) {
+        self.bytes += image.bytes.len();
+        let before = self.images.put(key, image);
+        self.bytes -= before.map_or(0, |before| before.bytes.len());
     }
 }
 
@@ -170,12 +183,12 @@ impl Commit<'_> {
         if page == PageNo(1) {
             return draft.push_change(page, None, image, &mut self.encoder);
         }
-        let known = self.images.take(self.lineage, page);
-        let fits = |known: &&RecentImage| known.mark == self.mark && page.0 <= self.before;
-        let previous = known.as_ref().filter(fits).map(|known| &known.bytes[..]);
-        let full = draft.push_change(page, previous, image, &mut self.encoder);
-        if known.is_some() || self.welcome {
-            let room = known.map(|known| known.bytes);
+        let previous = self.images.take(self.lineage, page);
+        let fits = |previous: &&RecentImage| previous.mark == self.mark && page.0 <= self.before;
+        let base = previous.as_ref().filter(fits).map(|previous| &previous.bytes[..]);
+        let full = draft.push_change(page, base, image, &mut self.encoder);
+        if previous.is_some() || self.welcome {
+            let room = previous.map(|previous| previous.bytes);
             self.images.put((self.lineage, page), self.mark, image, room);
         }
         full
@@ -185,5 +198,31 @@ impl Commit<'_> {
 impl Drop for Commit<'_> {
     fn drop(&mut self) {
         self.images.lock().encoders.push(std::mem::take(&mut self.encoder));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a mirror took out for a batch that was too large to be given back left a place for each page, for good.
+    #[test]
+    fn places_of_images_that_are_gone_are_bounded_too() {
+        let recent = RecentImages::new(1 << 20);
+        let lineage = recent.lineage();
+        for round in 0..200u32 {
+            let numbers = round * 240..(round + 1) * 240;
+            for some in numbers.clone().collect::<Vec<_>>().chunks(60) {
+                let pages = some.iter().map(|number| (number + 2, vec![1; 4096].into())).collect();
+                recent.give(lineage, pages);
+            }
+            // As an applier does for a batch of 240 pages, which are more than a quarter of the room.
+            for number in numbers {
+                assert!(recent.take_bytes(lineage, PageNo(number + 2)).is_some());
+            }
+            assert_eq!(recent.bytes(), 0);
+        }
+        let places = recent.lock().images.len();
+        assert!(places <= (1 << 20) / 4096, "{places} places, and not one image");
     }
 }
