@@ -72,10 +72,10 @@ fn records() -> Vec<Vec<u8>> {
     next[40..48].fill(9);
     let mut delta = TransactionDraft::new(DatabaseId(1), size, NOW);
     let mut encoder = PageEncoder::default();
-    assert!(delta.push_change(PageNo(2), Some(&noise), &next, &mut encoder).is_none(), "one page");
+    assert!(delta.push_version(PageNo(2), Some(&noise), &next, &mut encoder).is_none(), "one page");
     let mut moved = TransactionDraft::new(DatabaseId(1), size, NOW);
     next.rotate_left(200);
-    assert!(moved.push_change(PageNo(2), Some(&noise), &next, &mut encoder).is_none(), "one page");
+    assert!(moved.push_version(PageNo(2), Some(&noise), &next, &mut encoder).is_none(), "one page");
     let drafts = [
         create.finish_create(&name, 1, 11),
         change.finish(2, 22),

@@ -126,7 +126,7 @@ fn read_whole(record: &Record) {
 /// Any page as a delta upon any other.
 fn encode_again(page_size: PageSize, base: &[u8], image: &[u8]) {
     let mut draft = TransactionDraft::new(DatabaseId(1), page_size, UnixMicros(0));
-    let full = draft.push_change(PageNo(2), Some(base), image, &mut PageEncoder::default());
+    let full = draft.push_version(PageNo(2), Some(base), image, &mut PageEncoder::default());
     assert!(full.is_none(), "one page is no chunk");
     let epoch = Epoch { server: ServerId(1), term: 1, start: 1 };
     let stamp = Stamp { lsn: Lsn(1), epoch, commit_lsn: Lsn(0) };

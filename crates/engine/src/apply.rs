@@ -193,7 +193,7 @@ impl Applier {
         self
     }
 
-    /// Takes what a change builds on from `recent`, if it is there, instead of reading it from the copy.
+    /// Takes what a delta builds on from `recent`, if it is there, instead of reading it from the copy.
     #[must_use]
     pub fn with_recent(mut self, recent: &Arc<RecentImages>) -> Applier {
         self.recent = Some((Arc::clone(recent), recent.lineage()));
@@ -308,14 +308,14 @@ impl Applier {
             return Ok(());
         }
         // Out of there whatever the encoding: from here on it is something else.
-        let known = self
+        let recent = self
             .recent
             .as_ref()
             .and_then(|(recent, lineage)| recent.take_bytes(*lineage, page.number));
         let wants = page.encoding.is_delta() && !self.map.contains_key(&page.number.0);
-        let from_copy = match known.filter(|_| wants) {
+        let from_copy = match recent.filter(|_| wants) {
             None if wants => self.read_page(page.number)?,
-            known => known,
+            previous => previous,
         };
         let size = self.page_size;
         decode_into(&mut self.map, size, page, from_copy.as_deref())

@@ -181,12 +181,12 @@ impl Commit<'_> {
         image: &[u8],
     ) -> Option<Draft> {
         if page == PageNo(1) {
-            return draft.push_change(page, None, image, &mut self.encoder);
+            return draft.push_version(page, None, image, &mut self.encoder);
         }
         let previous = self.images.take(self.lineage, page);
         let fits = |previous: &&RecentImage| previous.mark == self.mark && page.0 <= self.before;
         let base = previous.as_ref().filter(fits).map(|previous| &previous.bytes[..]);
-        let full = draft.push_change(page, base, image, &mut self.encoder);
+        let full = draft.push_version(page, base, image, &mut self.encoder);
         if previous.is_some() || self.welcome {
             let room = previous.map(|previous| previous.bytes);
             self.images.put((self.lineage, page), self.mark, image, room);

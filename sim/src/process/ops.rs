@@ -58,7 +58,7 @@ impl Big {
         for &page in &self.numbers[self.written..upto] {
             let image = self.pages.get(page).expect("within the size");
             let base = before.and_then(|before| before.base(page));
-            let cut = self.draft.push_change(page, base, image, &mut encoder);
+            let cut = self.draft.push_version(page, base, image, &mut encoder);
             assert!(cut.is_none(), "a few small pages are one record");
         }
         self.written = upto;

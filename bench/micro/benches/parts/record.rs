@@ -74,7 +74,7 @@ fn deltas(criterion: &mut Criterion, page: &[u8]) {
     for (what, next) in [("a number changed", &number), ("a row came in between", &row)] {
         let mut draft = || {
             let mut draft = TransactionDraft::new(DatabaseId(1), size, UnixMicros(1));
-            let full = draft.push_change(PageNo(7), Some(page), black_box(next), &mut encoder);
+            let full = draft.push_version(PageNo(7), Some(page), black_box(next), &mut encoder);
             assert!(full.is_none(), "one page is no chunk");
             draft.finish(100, 1)
         };

@@ -116,12 +116,13 @@ impl TransactionDraft {
         TransactionDraft { draft, pages: 0, database, page_size, now }
     }
 
-    /// Adds a page's image; returns a full chunk when this page began a new one.
+    /// Adds a page's image; returns a full chunk when this page began a new one. Whoever adds many keeps an encoder, and
+    /// calls [`push_version`](Self::push_version).
     ///
     /// # Panics
     /// If `image` is not one page long.
     pub fn push_page(&mut self, number: PageNo, image: &[u8]) -> Option<Draft> {
-        self.push_change(number, None, image, &mut PageEncoder::default())
+        self.push_version(number, None, image, &mut PageEncoder::default())
     }
 
     /// Adds what a page has become, as a delta if its `previous` version is given: what every reader of this record
@@ -129,7 +130,7 @@ impl TransactionDraft {
     ///
     /// # Panics
     /// If `image` is not one page long, or page 1 comes with a previous version: that is not the same on two servers.
-    pub fn push_change(
+    pub fn push_version(
         &mut self,
         number: PageNo,
         previous: Option<&[u8]>,

@@ -94,7 +94,7 @@ fn a_delta_decodes_against_its_base_only() {
     next[100..110].fill(0);
     let mut draft = TransactionDraft::new(DatabaseId(1), size, UnixMicros(0));
     let mut encoder = PageEncoder::default();
-    assert!(draft.push_change(PageNo(4), Some(&base), &next, &mut encoder).is_none());
+    assert!(draft.push_version(PageNo(4), Some(&base), &next, &mut encoder).is_none());
     let record = draft.finish(4, 0).seal(stamp(1));
     let page = record.pages().next().unwrap();
     assert_eq!(page.encoding, PageEncoding::Delta);
@@ -112,7 +112,7 @@ fn a_delta_decodes_against_its_base_only() {
 fn page_one_is_never_a_delta() {
     let (size, page) = (PageSize::DEFAULT, vec![0; PageSize::DEFAULT.bytes()]);
     let mut draft = TransactionDraft::new(DatabaseId(1), size, UnixMicros(0));
-    let _full = draft.push_change(PageNo(1), Some(&page), &page, &mut PageEncoder::default());
+    let _full = draft.push_version(PageNo(1), Some(&page), &page, &mut PageEncoder::default());
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn what_moved_within_a_page_is_found_in_its_previous_version() {
     let mut next = base.clone();
     next.copy_within(..3000, 1000);
     let mut draft = TransactionDraft::new(DatabaseId(1), size, UnixMicros(0));
-    let _none = draft.push_change(PageNo(4), Some(&base), &next, &mut PageEncoder::default());
+    let _none = draft.push_version(PageNo(4), Some(&base), &next, &mut PageEncoder::default());
     assert!(draft.finish(4, 0).length() < HEADER_LEN + 150);
 }
 
@@ -206,7 +206,7 @@ proptest! {
             next[at..end].copy_from_slice(&noise(seed, end - at));
             next.rotate_right(if seed % 3 == 0 { 40 } else { 0 });
             let mut draft = TransactionDraft::new(DatabaseId(1), size, UnixMicros(1));
-            prop_assert!(draft.push_change(PageNo(2), Some(&page), &next, &mut encoder).is_none());
+            prop_assert!(draft.push_version(PageNo(2), Some(&page), &next, &mut encoder).is_none());
             let record = draft.finish(2, 0).seal(stamp(7));
             prop_assert!(record.bytes().len() <= HEADER_LEN + 8 + size.bytes());
             let mut out = vec![0; size.bytes()];

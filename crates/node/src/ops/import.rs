@@ -10,7 +10,7 @@ use std::{
 use counterpart_core::{
     DatabaseId, DatabaseName, Lsn, PageNo,
     map::{known, page_hash},
-    record::{Draft, TransactionDraft},
+    record::{Draft, PageEncoder, TransactionDraft},
 };
 use counterpart_engine::{ImportInfo, import_check};
 use counterpart_journal::{
@@ -199,13 +199,14 @@ fn journal_pages(
         std::io::BufReader::with_capacity(1 << 20, File::open(path).map_err(unreadable)?);
     let mut draft = TransactionDraft::new(id, info.page_size, clock::unix_now());
     let (mut image, mut checksum) = (vec![0; info.page_size.bytes()], 0);
+    let mut encoder = PageEncoder::default();
     for number in 1..=info.size_in_pages {
         file.read_exact(&mut image).map_err(unreadable)?;
         if PageNo(number) == info.page_size.lock_page() {
             continue;
         }
         checksum ^= page_hash(PageNo(number), &image);
-        if let Some(chunk) = draft.push_page(PageNo(number), &image) {
+        if let Some(chunk) = draft.push_version(PageNo(number), None, &image, &mut encoder) {
             shared.append(chunk).map_err(|e| failed("the file can't be journaled", e))?;
         }
     }
