@@ -295,8 +295,8 @@ impl Core {
                  last contact."
             ),
             Loss::Unknown if waited_for => format!(
-                "0 lost only if the principal ended before this mirror did, which has been started anew since it last \
-                 heard from it: what the principal confirmed alone after {position} is not here."
+                "0 lost if the principal confirmed nothing after this mirror ended, which has been started anew since \
+                 it last heard from it. What the principal confirmed alone after {position} is not here."
             ),
             Loss::Unknown => format!(
                 "What the principal confirmed after {position} may be lost; how much is not known, because commits \
