@@ -122,7 +122,7 @@ pub(crate) struct Shared {
     pub(crate) read_only: AtomicBool,
     /// No connection is opened any more.
     pub(crate) is_shut: AtomicBool,
-    /// The size after the last captured commit, or at opening; for estimates.
+    /// The size after the last captured commit, or at opening. Capture builds no delta upon a page beyond it.
     pub(crate) size_in_pages: AtomicU32,
 }
 
@@ -301,7 +301,8 @@ impl Database {
         self.shared.page_size
     }
 
-    /// Its size in pages after the last captured commit, or when it was opened or rebased: for estimates.
+    /// Its size in pages after the last captured commit, or when it was opened or rebased. While a commit is being
+    /// captured, it is not the database's.
     #[must_use]
     pub fn size_in_pages(&self) -> u32 {
         self.shared.size_in_pages.load(Relaxed)

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A line about catching up is logged each time this many events went by. They come in batches of up to half a MiB,
-/// not five thousand even of the smallest: so there is a line at least every 10,000 events.
+/// which holds 6,553 of the smallest: so there is a line at least every 12,000 events.
 const LOG_EVERY: u64 = 5_000;
 
 /// Where this mirror stands with its principal.

@@ -70,9 +70,9 @@ pub(crate) fn is_within_run(
     Ok(run.open)
 }
 
-/// Redoes the records of a database after `after`, which its file shows exactly or which is a mark below what it shows, up
-/// to `to`, which must be final. File and map
-/// are durable afterwards. A transaction that has not ended by then is left out.
+/// Redoes the records of a database after `after`, which its file shows exactly or which is a mark below what it shows,
+/// up to `to`, which must be final. File and map are durable afterwards. A transaction that has not ended by then is
+/// left out.
 ///
 /// # Errors
 /// [`CatchUpError`].
