@@ -106,6 +106,8 @@ impl Process {
         for model in self.databases.values_mut() {
             model.visible = end;
             model.permit = None;
+            // What it changed when it acted before may be older than a mark that its successor has written. No seed of 150
+            // notices when this is left out: it takes two failovers, a checkpoint by that mark, half another, and a crash.
             model.recent.clear();
         }
         self.set_epoch(around, epoch);
