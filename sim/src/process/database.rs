@@ -191,7 +191,7 @@ impl Model {
         }
     }
 
-    /// What a page may be journaled as a change of.
+    /// What a delta of a page may build on.
     #[must_use]
     pub fn base(&self, number: PageNo) -> Option<&[u8]> {
         let known = number != PageNo(1) && self.recent.contains(&number);
