@@ -314,6 +314,38 @@ fn readers_beside_a_writer_and_checkpoints_never_meet_damage() {
 }
 
 #[test]
+fn a_run_of_pages_is_the_same_from_the_file_and_through_sqlite_and_damage_is_met_in_both() {
+    let (mut principal, _map, _) = checkpointed(PageSize::DEFAULT);
+    let runs = |principal: &Principal| -> Result<Vec<Vec<u8>>, String> {
+        let (mut reader, mut all) = (principal.database.page_reader().unwrap(), Vec::new());
+        loop {
+            let from = PageNo(all.len() as u32 + 1);
+            let run = reader.read(from, 7 * 4096).map_err(|error| error.code)?;
+            if run.bytes.is_empty() {
+                return Ok(all);
+            }
+            all.extend(run.iter(PageSize::DEFAULT).map(|(_, image)| image.to_vec()));
+        }
+    };
+    let same = |principal: &Principal, state: &str| {
+        let mut found = runs(principal).unwrap();
+        for at in (18..20).chain(24..28).chain(92..100) {
+            found[0][at] = 0;
+        }
+        assert!(found == principal.pages(), "{state}");
+    };
+    same(&principal, "all in the file");
+    principal.sql("INSERT INTO t VALUES (99999, randomblob(3000))");
+    same(&principal, "some in the WAL");
+    principal.sql("DELETE FROM t; INSERT INTO t VALUES (1, randomblob(50000)); VACUUM");
+    same(&principal, "a smaller one, all in the WAL");
+    assert!(principal.database.checkpoint().unwrap().complete);
+    same(&principal, "a smaller one");
+    overwrite(principal.database.path(), 5 * 4096, b"what nobody wrote");
+    assert_eq!(runs(&principal).unwrap_err(), "DATA_DAMAGED");
+}
+
+#[test]
 fn an_unmapped_database_is_served_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = new_file(directory.path(), "plain.db", PageSize::DEFAULT);

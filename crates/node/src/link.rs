@@ -46,6 +46,8 @@ pub(crate) enum Outgoing {
 pub(crate) enum SeedOut {
     /// A frame.
     Frame(FrameType, Bytes),
+    /// A frame in parts: its header, and what makes up the payload.
+    Parts([Bytes; 3]),
     /// Everything before this has been given to the network.
     Flushed(oneshot::Sender<()>),
 }

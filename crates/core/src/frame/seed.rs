@@ -7,6 +7,10 @@ use crate::ids::{DatabaseId, Lsn, PageNo, PageSize};
 
 const HEAD_LEN: usize = 24;
 
+/// Places of a run that are looked at before it is compressed, and bytes of each.
+const SAMPLES: usize = 8;
+const SAMPLE_LEN: usize = 4 << 10;
+
 /// A run of consecutive pages of one database.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SeedPages {
@@ -37,30 +41,49 @@ impl SeedPages {
     /// The frame's type and payload; compressed if that makes it shorter.
     ///
     /// # Panics
-    /// If the bytes are no whole number of pages, none at all, or too many for a frame.
+    /// As [`parts`](Self::parts).
     #[must_use]
     pub fn encode(&self, compress: bool) -> (FrameType, Vec<u8>) {
+        let (kind, parts) = self.parts(compress);
+        (kind, parts.concat())
+    }
+
+    /// The same in parts that make up the payload: pages that are not compressed need not be copied into it.
+    ///
+    /// # Panics
+    /// If the bytes are no whole number of pages, none at all, or too many for a frame.
+    #[must_use]
+    pub fn parts(&self, compress: bool) -> (FrameType, [Bytes; 2]) {
         let size = self.page_size.bytes();
         assert!(
             !self.bytes.is_empty() && self.bytes.len().is_multiple_of(size),
             "whole pages only, and at least one"
         );
         assert!(self.bytes.len() + HEAD_LEN <= MAX_PAYLOAD_LEN, "the sender splits runs");
-        let mut out = Vec::with_capacity(HEAD_LEN + self.bytes.len());
-        out.extend_from_slice(&self.database.0.to_le_bytes());
-        out.extend_from_slice(&self.first.0.to_le_bytes());
-        out.extend_from_slice(&self.count().to_le_bytes());
-        out.extend_from_slice(&[self.page_size.log2(), 0, 0, 0]);
-        out.extend_from_slice(&self.shown.0.to_le_bytes());
-        if compress {
+        let mut head = Vec::with_capacity(HEAD_LEN);
+        head.extend_from_slice(&self.database.0.to_le_bytes());
+        head.extend_from_slice(&self.first.0.to_le_bytes());
+        head.extend_from_slice(&self.count().to_le_bytes());
+        head.extend_from_slice(&[self.page_size.log2(), 0, 0, 0]);
+        head.extend_from_slice(&self.shown.0.to_le_bytes());
+        let head = Bytes::from(head);
+        if compress && self.seems_to_shrink() {
             let packed = lz4_flex::block::compress_prepend_size(&self.bytes);
             if packed.len() < self.bytes.len() {
-                out.extend_from_slice(&packed);
-                return (FrameType::SeedPagesLz4, out);
+                return (FrameType::SeedPagesLz4, [head, packed.into()]);
             }
         }
-        out.extend_from_slice(&self.bytes);
-        (FrameType::SeedPages, out)
+        (FrameType::SeedPages, [head, self.bytes.clone()])
+    }
+
+    /// Whether a few of the pages shrink. Compressing what does not costs as much as reading it from the disk's cache.
+    fn seems_to_shrink(&self) -> bool {
+        let sample = self.bytes.len().div_ceil(SAMPLES);
+        let pieces = self.bytes.chunks(sample).map(|piece| &piece[..piece.len().min(SAMPLE_LEN)]);
+        pieces.into_iter().any(|piece| {
+            let packed = lz4_flex::block::compress(piece);
+            packed.len() < piece.len() - piece.len() / 16
+        })
     }
 
     /// Reads what [`encode`](Self::encode) wrote.

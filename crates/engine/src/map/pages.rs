@@ -204,7 +204,7 @@ impl DatabaseMap {
         Ok(())
     }
 
-    /// Writes a page as it must be in a served file: page 1 says that the database is in WAL mode.
+    /// Writes a page, or some from it on, as it must be in a served file: page 1 says that the database is in WAL mode.
     fn write_page(&self, page: PageNo, image: &[u8]) -> io::Result<()> {
         self.raw.write_all_at(image, self.offset(page))?;
         if page == PageNo(1) && image[18..20] != [2, 2] {
@@ -213,24 +213,68 @@ impl DatabaseMap {
         Ok(())
     }
 
+    /// Reads consecutive pages from the file, `most` at most, if the file holds them all as the database has them now; and the
+    /// size of the database. They are as they were at one moment. `None` where only SQLite can tell: some are in the WAL, or
+    /// unknown, or not what they should be.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn read_settled(
+        &self,
+        from: PageNo,
+        most: u32,
+    ) -> io::Result<Option<(Vec<u8>, u32)>> {
+        let (hashes, size) = {
+            let state = self.lock();
+            let size = state.live_size();
+            let end = size.min(from.0.saturating_add(most - 1));
+            (state.settled(from.0, end), size)
+        };
+        let Some(hashes) = hashes else { return Ok(None) };
+        let length = self.page_size.bytes();
+        let mut bytes = vec![0; hashes.len() * length];
+        match self.raw.read_exact_at(&mut bytes, self.offset(from)) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            outcome => outcome?,
+        }
+        // Whatever was written there meanwhile has another hash.
+        let mut pages = (from.0..).map(PageNo).zip(bytes.chunks_exact(length)).zip(hashes);
+        let whole = pages.all(|((page, image), hash)| page_hash(page, image) == hash);
+        Ok(whole.then_some((bytes, size)))
+    }
+
     /// Writes consecutive pages into the file, which SQLite must not have open; `changed` is a position at or after
     /// their last change. The lock page among them is left out.
     ///
     /// # Errors
-    /// What the file system says; the pages before the failing one are written.
+    /// What the file system says; the map says what the pages should be.
     ///
     /// # Panics
     /// If `bytes` is not a whole number of pages.
     pub fn write_raw(&self, first: PageNo, bytes: &[u8], changed: Lsn) -> io::Result<()> {
         let length = self.page_size.bytes();
         assert_eq!(bytes.len() % length, 0, "whole pages are written");
+        let lock_page = self.page_size.lock_page();
         let mut state = self.lock();
+        // First, so that a write that fails leaves pages which do not verify.
         for (page, image) in (first.0..).map(PageNo).zip(bytes.chunks_exact(length)) {
-            if page == self.page_size.lock_page() {
-                continue;
+            if page != lock_page {
+                state.put(page, Entry { hash: page_hash(page, image), changed });
             }
-            self.write_page(page, image)?;
-            state.put(page, Entry { hash: page_hash(page, image), changed });
+        }
+        // As few writes as can be: each one costs as much as the copying of its page.
+        let pages = u32::try_from(bytes.len() / length).expect("pages have 32 bits");
+        let (before, after) = match lock_page.0.checked_sub(first.0) {
+            Some(at) if at < pages => {
+                let at = at as usize * length;
+                (&bytes[..at], &bytes[at + length..])
+            }
+            _ => (bytes, &bytes[..0]),
+        };
+        for (page, run) in [(first, before), (PageNo(lock_page.0 + 1), after)] {
+            if !run.is_empty() {
+                self.write_page(page, run)?;
+            }
         }
         Ok(())
     }

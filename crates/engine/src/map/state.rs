@@ -114,6 +114,15 @@ impl State {
         self.overlay.get(&page).copied().unwrap_or_else(|| self.file.get(PageNo(page)))
     }
 
+    /// The hashes of these pages, if the file holds all of them as the database has them.
+    pub(crate) fn settled(&self, from: u32, to: u32) -> Option<Vec<u64>> {
+        let hash = |page: u32| {
+            let there = self.file.get(PageNo(page));
+            (there.is_known() && !self.overlay.contains_key(&page)).then_some(there.hash)
+        };
+        (from..=to).map(hash).collect()
+    }
+
     /// The map of the database as it is.
     pub(crate) fn live(&self) -> PageMap {
         let mut live = self.file.clone();
@@ -205,7 +214,7 @@ impl State {
 
 /// Transactions that are not visible yet, over what the database is.
 ///
-/// - `entries` has no page beyond `size`, and every page by which the database grew.
+/// - Between transactions `entries` has no page beyond `size`, and every page by which the database grew.
 #[derive(Debug)]
 pub(crate) struct Changes {
     page_size: PageSize,

@@ -80,6 +80,7 @@ impl Sender {
                 () = std::future::ready(()), if more => self.send_records().await?,
                 piece = seeds.recv() => match piece {
                     Some(SeedOut::Frame(kind, payload)) => self.send(kind, &payload).await?,
+                    Some(SeedOut::Parts(parts)) => self.write(&parts).await?,
                     // Whoever asked may have been ended meanwhile.
                     Some(SeedOut::Flushed(told)) => drop(told.send(())),
                     None => return Ok(()),
@@ -128,8 +129,12 @@ impl Sender {
             return Ok(());
         }
         let header = frame::header(kind, &[payload]);
-        // Both in one system call, as far as the socket takes them.
-        let mut slices = [IoSlice::new(&header), IoSlice::new(payload)];
+        self.write(&[&header, payload]).await
+    }
+
+    /// All parts in one system call, as far as the socket takes them.
+    async fn write<P: AsRef<[u8]>>(&mut self, parts: &[P]) -> Result<(), SendError> {
+        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part.as_ref())).collect();
         let mut left = &mut slices[..];
         while !left.is_empty() {
             match self.socket.write_vectored(left).await? {

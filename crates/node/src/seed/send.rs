@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use counterpart_core::{
     Lsn, PageNo,
-    frame::SeedPages,
+    frame::{self, SeedPages},
     message::{SeedContents, SeedDatabase, SeedProgress},
     session::{Event, LinkId},
 };
@@ -24,8 +24,8 @@ use crate::{
     shared::Shared,
 };
 
-/// Bytes of pages in one frame.
-const STEP: usize = 2 << 20;
+/// Bytes of pages in one frame: they are read, verified and sent while the processor has them in its cache.
+const STEP: usize = 1 << 20;
 
 /// Why a seed broke off. It goes on when the mirror joins again.
 #[derive(Debug, thiserror::Error)]
@@ -166,7 +166,7 @@ async fn send_database(
                 + u32::try_from(pages.bytes.len() / hosted.engine.page_size().bytes())
                     .expect("few"),
         );
-        let (kind, payload) = spawn_blocking({
+        let parts = spawn_blocking({
             let pages = SeedPages {
                 database: hosted.id,
                 first: pages.first,
@@ -174,15 +174,19 @@ async fn send_database(
                 shown: newest,
                 bytes: pages.bytes,
             };
-            move || pages.encode(true)
+            move || frame_of(&pages)
         })
         .await?;
-        seeds
-            .send(SeedOut::Frame(kind, Bytes::from(payload)))
-            .await
-            .map_err(|_| SeedError::LinkEnded)?;
+        seeds.send(SeedOut::Parts(parts)).await.map_err(|_| SeedError::LinkEnded)?;
         crash_point("seed.frame_sent");
     }
+}
+
+/// A frame with these pages; its checksum takes time that the thread of all sockets does not have.
+fn frame_of(pages: &SeedPages) -> [Bytes; 3] {
+    let (kind, [head, body]) = pages.parts(true);
+    let header = frame::header(kind, &[&head, &body]);
+    [Bytes::copy_from_slice(&header), head, body]
 }
 
 fn read(mut reader: PageReader, next: PageNo) -> (PageReader, Result<Pages, SqlError>) {
