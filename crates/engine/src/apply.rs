@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// Images gathered before they are written, in bytes.
-pub(crate) const MAP_LIMIT: usize = 16 << 20;
+pub(crate) const MAP_LIMIT: usize = 8 << 20;
 
 const WRITE_PAGE: &str =
     "INSERT OR REPLACE INTO sqlite_dbpage(pgno, data, schema) VALUES (?1, ?2, 'copy')";
@@ -186,7 +186,7 @@ impl Applier {
         })
     }
 
-    /// Gathers images of `bytes` before writing them, instead of 16 MiB.
+    /// Gathers images of `bytes` before writing them, instead of 8 MiB.
     #[must_use]
     pub fn with_map_limit(mut self, bytes: usize) -> Applier {
         self.map_limit = bytes;

@@ -91,7 +91,7 @@ impl RedoFile {
         })
     }
 
-    /// Gathers images of `bytes` before writing them, instead of 16 MiB.
+    /// Gathers images of `bytes` before writing them, instead of 8 MiB.
     #[must_use]
     pub fn with_map_limit(mut self, bytes: usize) -> RedoFile {
         self.map_limit = bytes;

@@ -47,7 +47,7 @@ impl Default for Config {
         Config {
             segment_bytes: 16 << 20,
             queue_bytes: 24 << 20,
-            tail_bytes: 16 << 20,
+            tail_bytes: 8 << 20,
             retention_bytes: 1 << 30,
             must_reach: Lsn::ZERO,
         }

@@ -23,7 +23,7 @@ use super::{CopyIn, CopySink, SeedIn, SeedSink};
 use crate::shared::Shared;
 
 /// Records that arrived and are not hardened: above this many bytes the link reads no further.
-const UNHARDENED_BYTES: usize = 16 << 20;
+const UNHARDENED_BYTES: usize = 8 << 20;
 
 /// How often a link that waits for its own disk says that its partner is there. Well below the least partner timeout.
 const STILL_THERE: Duration = Duration::from_millis(250);
