@@ -64,9 +64,9 @@ fn a_mirror_that_missed_many_events_on_few_pages_catches_up_by_pages() {
     pair.wait_synchronized();
     pair.mirror.terminate();
     let before = number(&pair.principal.status()["journal"], "last");
-    many_events(&pair.principal, 20_000);
+    many_events(&pair.principal, 40_000);
     let missed = number(&pair.principal.status()["journal"], "last") - before;
-    assert!(missed >= 20_000, "{missed} events were missed");
+    assert!(missed >= 40_000, "{missed} events were missed");
     let load = Workload::start(0, 2, &[&pair.principal]);
     pair.mirror.launch();
     wait_synchronized(&pair.principal);
