@@ -381,6 +381,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn entries_arrive_in_order_and_none_twice_while_both_ends_are_busy() {
+        const STEPS: u32 = 20_000;
+        let (mut sink, mut chunks) = CursorSink::new(Encoding::Json, STEPS as usize, PATIENCE);
+        let producer = tokio::task::spawn_blocking(move || {
+            for step in 0..STEPS {
+                sink.blocking_send(CursorEntry::StepBegin { step, cols: vec![] }).unwrap();
+                if step % 100 == 0 {
+                    sink.blocking_send(row(CHUNK_BYTES)).unwrap();
+                }
+                sink.blocking_send(step_end()).unwrap();
+            }
+        });
+        let mut all = vec![];
+        while let Some(chunk) = chunks.recv().await {
+            all.extend(chunk);
+        }
+        producer.await.unwrap();
+        let mut ended = 0..STEPS;
+        for line in all.split(|byte| *byte == b'\n') {
+            if line.starts_with(br#"{"type":"step_begin""#) {
+                let begun: CursorEntry = serde_json::from_slice(line).unwrap();
+                let step = ended.next().expect("each step begins once");
+                assert_eq!(begun, CursorEntry::StepBegin { step, cols: vec![] });
+            }
+        }
+        assert_eq!((ended.next(), lines(&all)), (None, (STEPS * 2 + STEPS / 100) as usize));
+    }
+
+    #[tokio::test]
     async fn chunks_are_compressed_before_they_are_sent() {
         let (mut sink, mut chunks) = sink(PATIENCE);
         let packing = Arc::new(Packing::new(Coding::Gzip, Vec::new()));
