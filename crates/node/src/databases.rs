@@ -134,10 +134,12 @@ impl Hosted {
         self.unchecked.store(0, Ordering::SeqCst);
     }
 
-    /// Ends the database for its streams: writers that wait are woken, everyone who comes finds it gone.
-    pub fn retire(&self) {
+    /// Ends the database for its streams: writers that wait are told why, everyone who comes finds it gone. Not while the
+    /// list of databases is locked: those who are told look at it.
+    pub fn retire(&self, why: &Refusal) {
         self.dropped.store(true, Ordering::SeqCst);
         self.permit.close();
+        self.lane.end(why);
     }
 
     /// Whether it was dropped or replaced.
@@ -277,7 +279,8 @@ impl Databases {
         if open.by_name.get(&hosted.name).is_some_and(|named| named.id == id) {
             open.by_name.remove(&hosted.name);
         }
-        hosted.retire();
+        drop(open);
+        hosted.retire(&gone());
         Some(hosted)
     }
 
@@ -304,12 +307,9 @@ impl Databases {
 
     /// Takes all databases out; clients are told why.
     pub fn close_all(&self, why: Refusal) {
-        let mut open = self.write();
-        for hosted in open.by_id.values() {
-            hosted.retire();
-        }
-        *open = Open { unavailable: Some(why), ..Open::default() };
-        drop(open);
+        let none = Open { unavailable: Some(why.clone()), ..Open::default() };
+        let before = std::mem::replace(&mut *self.write(), none);
+        before.by_id.values().for_each(|hosted| hosted.retire(&why));
         self.drops().clear();
         self.quarantine.clear();
     }
@@ -332,6 +332,12 @@ impl Databases {
     pub fn is_available(&self) -> bool {
         self.read().unavailable.is_none()
     }
+}
+
+/// What the streams of a database are told that is retired.
+#[must_use]
+pub fn gone() -> Refusal {
+    Refusal::stream_expired("the database of this stream was dropped or replaced")
 }
 
 /// There is no such database.

@@ -8,7 +8,7 @@ use counterpart_engine::DatabaseMap;
 use crate::{
     clock,
     control::CatalogEntry,
-    databases::{Hosted, file_path},
+    databases::{Hosted, file_path, gone},
     refusal::Refusal,
     shared::Shared,
 };
@@ -29,7 +29,7 @@ pub struct StillOpen(String);
 /// # Errors
 /// [`StillOpen`].
 pub fn close(shared: &Shared, hosted: &Arc<Hosted>) -> Result<(), StillOpen> {
-    hosted.retire();
+    hosted.retire(&gone());
     hosted.recall();
     hosted.engine.shut();
     let Some(map) = hosted.engine.map() else { return Ok(()) };

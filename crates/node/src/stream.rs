@@ -11,12 +11,9 @@ mod run;
 mod seat;
 mod stop;
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
 pub use batch::{BatchOutcome, BatchSink, Condition, Step};
@@ -29,14 +26,19 @@ use job::{Batch, Describe, Desk, Execute, Flow, Job, Permit, Sequence};
 pub use lane::Lane;
 pub use run::Queue;
 use run::Run;
-use seat::Seat;
+use seat::{Seat, Sitting, Waiting};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     task::spawn_blocking,
     time::timeout,
 };
 
-use crate::{admission::Door, databases::Hosted, refusal::Refusal, shared::Shared};
+use crate::{
+    admission::Door,
+    databases::{self, Hosted},
+    refusal::Refusal,
+    shared::Shared,
+};
 
 impl From<&Refusal> for SqlError {
     fn from(refusal: &Refusal) -> SqlError {
@@ -204,9 +206,7 @@ impl ClientStream {
         let era = self.shared.era();
         if held.expired.is_none() {
             if self.slot.hosted.is_retired() {
-                held.expire(Refusal::stream_expired(
-                    "the database of this stream was dropped or replaced",
-                ));
+                held.expire(databases::gone());
             } else if held.era != era && held.connection.is_some() {
                 held.expire(Refusal::stream_expired("the server has changed its role"));
             }
@@ -250,9 +250,12 @@ impl ClientStream {
     async fn perform_in_lane<J: Job>(&self, job: J, held: HeldGuard) -> Result<Done<J>, SqlError> {
         let (tell, told) = oneshot::channel();
         let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
-        let seat = Seat { shared, slot, job, held, tell, reached: Lsn::ZERO };
-        lane::enter(&self.shared, &self.slot.hosted, seat.turn());
-        match told.await {
+        let seat = Seat::new(Waiting { shared, slot, job, held, tell, reached: Lsn::ZERO });
+        let sitting = Sitting(Arc::clone(&seat));
+        lane::enter(&self.shared, &self.slot.hosted, seat);
+        let told = told.await;
+        drop(sitting);
+        match told {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(refusal)) => {
                 self.moved.store(refusal.code() == "READ_ONLY_MIRROR", Ordering::Relaxed);
@@ -304,13 +307,14 @@ impl ClientStream {
     }
 
     async fn acquire(&self, held: &mut HeldGuard) -> Permit {
-        let limit = self.shared.settings.permit_wait;
-        match wait_permit(&self.shared, &self.slot.hosted, limit).await {
-            Ok(permit) => {
+        let (shared, hosted) = (&self.shared, &self.slot.hosted);
+        match timeout(shared.settings.permit_wait, get_permit(shared, hosted)).await {
+            Ok(Ok(permit)) => {
                 held.permit = Some(permit);
                 Permit::Held
             }
-            Err(refusal) => Permit::Refused(refusal),
+            Ok(Err(refusal)) => Permit::Refused(refusal),
+            Err(_elapsed) => Permit::Refused(busy(shared, hosted)),
         }
     }
 }
@@ -374,34 +378,30 @@ impl Drop for ClientStream {
     }
 }
 
-/// Waits for a database's write permit, in the order of asking, for at most `limit`.
-async fn wait_permit(
-    shared: &Shared,
-    hosted: &Hosted,
-    limit: Duration,
-) -> Result<OwnedSemaphorePermit, Refusal> {
-    let turn = async {
-        loop {
-            shared.admission.pass().await?;
-            let Ok(permit) = Arc::clone(&hosted.permit).acquire_owned().await else {
-                return Err(Refusal::stream_expired("the database was dropped or replaced"));
-            };
-            if shared.admission.is_open() {
-                return Ok(permit);
-            }
+/// Waits for a database's write permit, in the order of asking.
+async fn get_permit(shared: &Shared, hosted: &Hosted) -> Result<OwnedSemaphorePermit, Refusal> {
+    loop {
+        shared.admission.pass().await?;
+        let Ok(permit) = Arc::clone(&hosted.permit).acquire_owned().await else {
+            return Err(databases::gone());
+        };
+        if shared.admission.is_open() {
+            return Ok(permit);
         }
-    };
-    timeout(limit, turn).await.unwrap_or_else(|_elapsed| {
-        Err(Refusal::new(
-            "SQLITE_BUSY",
-            format!(
-                "the write permit of database {} was not free within {} s",
-                hosted.name,
-                shared.settings.permit_wait.as_secs()
-            ),
-            "try again, and keep transactions short",
-        ))
-    })
+    }
+}
+
+/// What is told to those who have waited for a write permit for as long as they may.
+fn busy(shared: &Shared, hosted: &Hosted) -> Refusal {
+    Refusal::new(
+        "SQLITE_BUSY",
+        format!(
+            "the write permit of database {} was not free within {} s",
+            hosted.name,
+            shared.settings.permit_wait.as_secs()
+        ),
+        "try again, and keep transactions short",
+    )
 }
 
 /// What a request is told that the server's role changed under. Whoever has committed must not be told to run it again:

@@ -1,34 +1,40 @@
 //! The writes of one database that wait for their turn, and the thread that runs them one after the other.
 //!
 //! One permit serves many turns: handing it from request to request would cost each of them two changes of threads.
-//! Whoever needs it otherwise (transactions, checkpoints, a drain) asks for it as ever, and gets it between two turns.
-//! A turn must always be taken or refused: a client waits for it.
+//! Whoever needs it otherwise (transactions, checkpoints, a drain) asks for it as ever, and gets it between two turns,
+//! once they have been taken for [`STINT`]. A turn must be taken or refused, never both and never neither, unless its
+//! client has gone.
 
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, Weak},
     time::Duration,
 };
 
 use counterpart_core::Lsn;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 
-use super::wait_permit;
+use super::{busy, get_permit};
 use crate::{clock, databases::Hosted, refusal::Refusal, shared::Shared};
 
 /// How long turns are taken before others who wait for the permit get it. The one that has begun by then is finished.
 const STINT: Duration = Duration::from_millis(4);
 
-/// One turn: it gets the permit, or is refused.
-pub(super) type Turn = Box<dyn FnOnce(Result<OwnedSemaphorePermit, Refusal>) -> After + Send>;
+/// A request that waits for its turn. Both do nothing if its client has gone.
+pub(super) trait Turn: Send + Sync {
+    /// Does what is to be done with the permit.
+    fn take(&self, permit: OwnedSemaphorePermit) -> After;
+    /// Tells the client why there is no turn.
+    fn refuse(&self, refusal: &Refusal);
+}
 
 /// What comes after a turn.
 pub(super) enum After {
     /// The request is done. This is the permit, unless its stream keeps it.
     Over(Option<OwnedSemaphorePermit>),
     /// It wants another turn, after those who wait.
-    Again(Turn, OwnedSemaphorePermit),
+    Again(OwnedSemaphorePermit),
 }
 
 /// The writes of one database that wait.
@@ -38,9 +44,13 @@ pub struct Lane(Mutex<State>);
 #[derive(Default)]
 struct State {
     /// Each with the uptime at which it came.
-    waiting: VecDeque<(Duration, Turn)>,
+    waiting: VecDeque<(Duration, Arc<dyn Turn>)>,
     /// Somebody serves the lane, or waits for the permit to do so.
     served: bool,
+    /// Somebody sees to it that nobody waits for too long.
+    watched: bool,
+    /// Why no turn is taken any more.
+    ended: Option<Refusal>,
 }
 
 impl Lane {
@@ -48,19 +58,34 @@ impl Lane {
         self.0.lock().expect("no holder of this lock panics")
     }
 
-    fn push(&self, turn: Turn) {
-        self.lock().waiting.push_back((clock::uptime(), turn));
+    /// Lets a turn wait. None if the lane has ended, and it was refused.
+    fn push(&self, turn: Arc<dyn Turn>) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        if let Some(why) = state.ended.clone() {
+            drop(state);
+            turn.refuse(&why);
+            return None;
+        }
+        state.waiting.push_back((clock::uptime(), turn));
+        Some(state)
     }
 
-    fn next(&self) -> Option<Turn> {
+    fn next(&self) -> Option<Arc<dyn Turn>> {
         self.lock().waiting.pop_front().map(|(_, turn)| turn)
     }
 
-    /// When the turn that has waited longest came; if there is none, the lane is not served any more.
+    /// Whether anybody waits; if not, the lane is not served any more.
+    fn is_wanted(&self) -> bool {
+        let mut state = self.lock();
+        state.served = !state.waiting.is_empty();
+        state.served
+    }
+
+    /// When the turn that has waited longest came; if there is none, the lane is not watched any more.
     fn oldest(&self) -> Option<Duration> {
         let mut state = self.lock();
         let oldest = state.waiting.front().map(|(since, _)| *since);
-        state.served = oldest.is_some();
+        state.watched = oldest.is_some();
         oldest
     }
 
@@ -70,20 +95,28 @@ impl Lane {
         let count = state.waiting.partition_point(|(since, _)| *since <= before);
         let refused: Vec<_> = state.waiting.drain(..count).collect();
         drop(state);
-        for (_, turn) in refused {
-            // It had no permit, so there is none to give back.
-            let _over = turn(Err(refusal.clone()));
-        }
+        refused.iter().for_each(|(_, turn)| turn.refuse(refusal));
+    }
+
+    /// Refuses all turns, now and from now on. The one that is being taken is not touched.
+    pub fn end(&self, why: &Refusal) {
+        self.lock().ended.get_or_insert_with(|| why.clone());
+        self.refuse(Duration::MAX, why);
     }
 }
 
 /// Lets a turn be taken once those before it were.
-pub(super) fn enter(shared: &Arc<Shared>, hosted: &Arc<Hosted>, turn: Turn) {
-    let mut state = hosted.lane.lock();
-    state.waiting.push_back((clock::uptime(), turn));
-    if !std::mem::replace(&mut state.served, true) {
-        drop(state);
+pub(super) fn enter(shared: &Arc<Shared>, hosted: &Arc<Hosted>, turn: Arc<dyn Turn>) {
+    let Some(mut state) = hosted.lane.push(turn) else { return };
+    let served = std::mem::replace(&mut state.served, true);
+    let watched = std::mem::replace(&mut state.watched, true);
+    drop(state);
+    if !served {
         begin(Arc::clone(shared), Arc::clone(hosted));
+    }
+    if !watched {
+        let limit = shared.settings.permit_wait;
+        shared.io.spawn(watch(limit, Arc::downgrade(shared), Arc::downgrade(hosted)));
     }
 }
 
@@ -96,19 +129,29 @@ fn begin(shared: Arc<Shared>, hosted: Arc<Hosted>) {
 }
 
 async fn wait_and_serve(shared: Arc<Shared>, hosted: Arc<Hosted>) {
-    while let Some(oldest) = hosted.lane.oldest() {
-        let limit = shared.settings.permit_wait;
-        let left = (oldest + limit).saturating_sub(clock::uptime());
-        match wait_permit(&shared, &hosted, left).await {
+    while hosted.lane.is_wanted() {
+        match get_permit(&shared, &hosted).await {
             Ok(permit) => {
                 let (workers, io) = (Arc::clone(&shared.workers), shared.io.clone());
                 return workers.run(&io, move || serve(shared, hosted, permit));
             }
-            Err(refusal) if refusal.code() == "SQLITE_BUSY" => {
-                hosted.lane.refuse(clock::uptime().saturating_sub(limit), &refusal);
-            }
             Err(refusal) => hosted.lane.refuse(Duration::MAX, &refusal),
         }
+    }
+}
+
+/// Refuses whoever has waited for `limit`, be it for the permit or behind a turn that lasts. One task for all of them: a
+/// timer for each would cost each something.
+async fn watch(limit: Duration, shared: Weak<Shared>, hosted: Weak<Hosted>) {
+    let mut left = limit;
+    loop {
+        sleep(left).await;
+        let (Some(shared), Some(hosted)) = (shared.upgrade(), hosted.upgrade()) else { return };
+        if let Some(before) = clock::uptime().checked_sub(limit) {
+            hosted.lane.refuse(before, &busy(&shared, &hosted));
+        }
+        let Some(oldest) = hosted.lane.oldest() else { return };
+        left = (oldest + limit).saturating_sub(clock::uptime());
     }
 }
 
@@ -124,11 +167,11 @@ fn serve(shared: Arc<Shared>, hosted: Arc<Hosted>, mut permit: OwnedSemaphorePer
         let until = clock::uptime() + STINT;
         while clock::uptime() < until {
             let Some(turn) = hosted.lane.next() else { break };
-            match take(&shared, &hosted, turn, permit) {
+            match take(&shared, &hosted, &*turn, permit) {
                 After::Over(Some(back)) => permit = back,
                 After::Over(None) => return begin(shared, hosted),
-                After::Again(turn, back) => {
-                    hosted.lane.push(turn);
+                After::Again(back) => {
+                    drop(hosted.lane.push(turn));
                     permit = back;
                 }
             }
@@ -137,7 +180,7 @@ fn serve(shared: Arc<Shared>, hosted: Arc<Hosted>, mut permit: OwnedSemaphorePer
             }
         }
         drop(permit);
-        if hosted.lane.oldest().is_none() {
+        if !hosted.lane.is_wanted() {
             return;
         }
         match try_permit(&shared, &hosted) {
@@ -147,8 +190,8 @@ fn serve(shared: Arc<Shared>, hosted: Arc<Hosted>, mut permit: OwnedSemaphorePer
     }
 }
 
-fn take(shared: &Shared, hosted: &Hosted, turn: Turn, permit: OwnedSemaphorePermit) -> After {
-    catch_unwind(AssertUnwindSafe(|| turn(Ok(permit)))).unwrap_or_else(|_panic| {
+fn take(shared: &Shared, hosted: &Hosted, turn: &dyn Turn, permit: OwnedSemaphorePermit) -> After {
+    catch_unwind(AssertUnwindSafe(|| turn.take(permit))).unwrap_or_else(|_panic| {
         panicked(shared, hosted);
         After::Over(None)
     })

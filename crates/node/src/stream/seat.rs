@@ -1,6 +1,9 @@
 //! A request's place in a lane: what it does when its turn comes, and who is told.
+//!
+//! The lane has it, and so has the future that waits for it, which takes the request back when it is dropped: whoever
+//! does not wait any more must not be kept in memory, nor executed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use counterpart_core::Lsn;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -15,7 +18,18 @@ use super::{
 use crate::{refusal::Refusal, shared::Shared};
 
 /// See the module's head.
-pub(super) struct Seat<J> {
+pub(super) struct Seat<J>(Mutex<State<J>>);
+
+enum State<J> {
+    Waits(Waiting<J>),
+    /// It has its turn, or has had it.
+    Taken,
+    /// Its client has gone.
+    Left,
+}
+
+/// A request that waits.
+pub(super) struct Waiting<J> {
     pub(super) shared: Arc<Shared>,
     pub(super) slot: Arc<Slot>,
     pub(super) job: J,
@@ -26,18 +40,58 @@ pub(super) struct Seat<J> {
 }
 
 impl<J: Job> Seat<J> {
-    pub(super) fn turn(self) -> Turn {
-        Box::new(move |granted| match granted {
-            Ok(permit) => self.take(permit),
-            Err(refusal) => {
-                self.refuse(refusal);
-                After::Over(None)
-            }
-        })
+    pub(super) fn new(waiting: Waiting<J>) -> Arc<Seat<J>> {
+        Arc::new(Seat(Mutex::new(State::Waits(waiting))))
     }
 
-    fn take(mut self, permit: OwnedSemaphorePermit) -> After {
-        self.held.permit = Some(permit);
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+
+    /// The request, for whoever executes or refuses it.
+    fn take_out(&self) -> Option<Waiting<J>> {
+        let mut state = self.lock();
+        if !matches!(*state, State::Waits(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Waits(waiting) => Some(waiting),
+            State::Taken | State::Left => None,
+        }
+    }
+
+    /// Lets it wait again; not if its client has gone meanwhile.
+    fn put_back(&self, waiting: Waiting<J>) {
+        let mut state = self.lock();
+        if matches!(*state, State::Taken) {
+            *state = State::Waits(waiting);
+        }
+    }
+}
+
+impl<J: Job> Turn for Seat<J> {
+    fn take(&self, permit: OwnedSemaphorePermit) -> After {
+        let Some(mut waiting) = self.take_out() else { return After::Over(Some(permit)) };
+        waiting.held.permit = Some(permit);
+        let (waiting, after) = waiting.work();
+        if let Some(waiting) = waiting {
+            self.put_back(waiting);
+        }
+        after
+    }
+
+    fn refuse(&self, refusal: &Refusal) {
+        let Some(Waiting { shared, held, tell, reached, .. }) = self.take_out() else { return };
+        drop(held);
+        let refusal = refusal.clone();
+        // After those whose turns it has had.
+        shared.confirmations.then(reached, move |_confirmed| drop(tell.send(Err(refusal))));
+    }
+}
+
+impl<J: Job> Waiting<J> {
+    /// Works on, and waits again if it is to have another turn.
+    fn work(self) -> (Option<Waiting<J>>, After) {
         let Worked { job, held, outcome, spare } =
             work(&self.shared, &self.slot, self.job, self.held, Permit::Held);
         // While the permit is held, nobody else's commit is on its way.
@@ -48,7 +102,7 @@ impl<J: Job> Seat<J> {
         match spare {
             // What keeps nothing is as good as a request that has just come.
             Some(permit) if yields => {
-                After::Again(Seat { job, held, reached, ..self }.turn(), permit)
+                (Some(Waiting { job, held, reached, ..self }), After::Again(permit))
             }
             spare => {
                 drop(held);
@@ -58,17 +112,19 @@ impl<J: Job> Seat<J> {
                     // A client that has gone does not need its answer.
                     drop(tell.send(Ok(Done { job, outcome, confirmed })));
                 });
-                After::Over(spare)
+                (None, After::Over(spare))
             }
         }
     }
+}
 
-    fn refuse(self, refusal: Refusal) {
-        drop(self.held);
-        let tell = self.tell;
-        // After those whose turns it has had.
-        self.shared.confirmations.then(self.reached, move |_confirmed| {
-            drop(tell.send(Err(refusal)));
-        });
+/// Somebody waits for a seat's turn.
+pub(super) struct Sitting<J: Job>(pub(super) Arc<Seat<J>>);
+
+impl<J: Job> Drop for Sitting<J> {
+    fn drop(&mut self) {
+        let before = std::mem::replace(&mut *self.0.lock(), State::Left);
+        // No lock is held: this drops the request.
+        drop(before);
     }
 }

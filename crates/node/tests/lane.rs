@@ -1,0 +1,157 @@
+//! What those may rely on who wait for their turn to write.
+
+use std::{sync::Arc, time::Duration};
+
+use counterpart_core::DatabaseName;
+use counterpart_engine::{SqlError, Statement, StatementResult};
+use counterpart_node::{ClientStream, Node, Settings};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, yield_now},
+    time::timeout,
+};
+
+/// Writes nothing, and ends with the statement's time.
+const ENDLESS: &str = "insert into t with recursive n(i) as (select 1 union all select i+1 from n) select max(i) from n";
+
+struct Server {
+    node: Arc<Node>,
+    _directory: tempfile::TempDir,
+}
+
+impl Server {
+    async fn start(change: impl FnOnce(&mut Settings)) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = Settings::new(directory.path().join("data"));
+        change(&mut settings);
+        let partners = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let node = Node::start(settings, partners).await.unwrap();
+        let server = Server { node, _directory: directory };
+        run(&mut server.stream(), "create table t(x)").await.unwrap();
+        server
+    }
+
+    fn stream(&self) -> ClientStream {
+        self.node.open_stream(&DatabaseName::main()).unwrap()
+    }
+
+    /// A statement that has the permit for as long as a statement may run.
+    async fn long(&self) -> JoinHandle<Result<StatementResult, SqlError>> {
+        let mut stream = self.stream();
+        let long = tokio::spawn(async move { run(&mut stream, ENDLESS).await });
+        settle().await;
+        long
+    }
+
+    /// Has streams write, one such statement after the other, without an end.
+    async fn writers(&self) -> Vec<JoinHandle<()>> {
+        let writer = |mut stream: ClientStream| async move {
+            loop {
+                assert_eq!(run(&mut stream, ENDLESS).await.unwrap_err().code, "SQL_TIMEOUT");
+            }
+        };
+        let writers = (0..4).map(|_| tokio::spawn(writer(self.stream()))).collect();
+        settle().await;
+        writers
+    }
+}
+
+async fn run(stream: &mut ClientStream, sql: &str) -> Result<StatementResult, SqlError> {
+    stream.execute(Arc::new(Statement::new(sql))).await
+}
+
+/// Lets what was spawned before come as far as its first wait.
+async fn settle() {
+    for _ in 0..100 {
+        yield_now().await;
+    }
+}
+
+fn short_statements(settings: &mut Settings) {
+    settings.statement_timeout = Some(Duration::from_millis(50));
+    settings.permit_wait = Duration::from_secs(20);
+}
+
+#[tokio::test]
+async fn a_write_behind_a_long_one_is_told_that_it_is_busy_after_the_permit_wait() {
+    let server = Server::start(|settings| {
+        settings.statement_timeout = Some(Duration::from_secs(3));
+        settings.permit_wait = Duration::from_millis(200);
+    })
+    .await;
+    let long = server.long().await;
+    let mut quick = server.stream();
+    for _ in 0..2 {
+        let outcome = run(&mut quick, "insert into t values (1)").await;
+        assert!(
+            !long.is_finished(),
+            "the answer came only when the long one was over: {outcome:?}"
+        );
+        assert_eq!(outcome.unwrap_err().code, "SQLITE_BUSY");
+    }
+    assert_eq!(long.await.unwrap().unwrap_err().code, "SQL_TIMEOUT");
+    assert!(run(&mut quick, "select * from t").await.unwrap().rows.is_empty());
+    server.node.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_that_waits_when_the_server_stops_is_refused() {
+    let server =
+        Server::start(|settings| settings.statement_timeout = Some(Duration::from_secs(3))).await;
+    let long = server.long().await;
+    let mut stream = server.stream();
+    let waiting = tokio::spawn(async move { run(&mut stream, "insert into t values (1)").await });
+    settle().await;
+    let stopping = Arc::clone(&server.node);
+    let stopping = tokio::spawn(async move { stopping.stop().await });
+    let outcome = waiting.await.unwrap();
+    assert!(!long.is_finished(), "the answer came only when the long one was over: {outcome:?}");
+    assert_eq!(outcome.unwrap_err().code, "SERVER_STOPPING");
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_whose_client_has_gone_is_forgotten_at_once() {
+    let server =
+        Server::start(|settings| settings.statement_timeout = Some(Duration::from_secs(3))).await;
+    let long = server.long().await;
+    let mut gone = server.stream();
+    let statement = Arc::new(Statement::new("insert into t values (1)"));
+    {
+        let mut waiting = Box::pin(gone.execute(Arc::clone(&statement)));
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("it waits for its turn"),
+            () = settle() => {}
+        }
+    }
+    assert_eq!(Arc::strong_count(&statement), 1, "the request is in memory still");
+    let closed = timeout(Duration::from_secs(1), gone.close()).await;
+    assert!(
+        closed.is_ok() && !long.is_finished(),
+        "ending the stream waits for somebody else's statement"
+    );
+    assert_eq!(long.await.unwrap().unwrap_err().code, "SQL_TIMEOUT");
+    let rows = run(&mut server.stream(), "select * from t").await.unwrap().rows;
+    assert!(rows.is_empty(), "it was executed all the same: {rows:?}");
+}
+
+#[tokio::test]
+async fn a_transaction_gets_the_permit_although_others_go_on_writing() {
+    let server = Server::start(short_statements).await;
+    let writers = server.writers().await;
+    let begun = run(&mut server.stream(), "begin immediate").await;
+    writers.iter().for_each(|writer| assert!(!writer.is_finished()));
+    assert_eq!(begun.map(drop), Ok(()));
+}
+
+#[tokio::test]
+async fn a_transaction_that_writes_only_later_gets_the_permit_although_others_go_on_writing() {
+    let server = Server::start(short_statements).await;
+    let writers = server.writers().await;
+    let mut stream = server.stream();
+    for sql in ["begin", "insert into t values (1)", "commit"] {
+        assert_eq!(run(&mut stream, sql).await.map(drop), Ok(()), "{sql}");
+    }
+    writers.iter().for_each(|writer| assert!(!writer.is_finished()));
+}
