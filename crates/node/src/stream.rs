@@ -261,11 +261,11 @@ impl ClientStream {
                 self.moved.store(refusal.code() == "READ_ONLY_MIRROR", Ordering::Relaxed);
                 Err((&refusal).into())
             }
-            // Its turn ended in a panic, and the journal is poisoned; or the runtime ends.
-            Err(_gone) => match self.shared.admission.now() {
-                Door::Closed(refusal) => Err((&refusal).into()),
-                Door::Open | Door::Hold => Err((&Refusal::stopping()).into()),
-            },
+            // Its turn ended in a panic. The door may be open still, or closed for another reason.
+            Err(_gone) => {
+                let why = "the thread that executed the request panicked";
+                Err((&Refusal::not_confirmed(why)).into())
+            }
         }
     }
 
@@ -478,7 +478,35 @@ fn work<J: Job>(
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::{Node, Settings};
+
+    /// A job that panics while the server is about to stop.
+    struct Panics;
+
+    impl Job for Panics {
+        fn expects_write(&self) -> bool {
+            true
+        }
+
+        fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
+            desk.shared.admission.set(Door::Closed(Refusal::stopping()));
+            panic!("as the test wants it");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panicked_is_never_told_that_nothing_was_executed() {
+        let directory = tempfile::tempdir().unwrap();
+        let partners = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = Settings::new(directory.path().join("data"));
+        let node = Node::start(settings, partners).await.unwrap();
+        let stream = node.open_stream(&DatabaseName::main()).unwrap();
+        let outcome = stream.carry_out(Panics).await;
+        assert_eq!(outcome.err().unwrap().code, "NOT_CONFIRMED");
+    }
 
     #[test]
     fn only_a_request_that_committed_nothing_is_told_to_run_again_after_a_change_of_roles() {
