@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -125,21 +126,28 @@ impl Confirmations {
         self.tell(waiting);
     }
 
-    /// Tells what is known, unless somebody does already, who will come to it.
+    /// Tells what is known, unless somebody does already, who will come to it. Whoever panics when it is told hinders
+    /// nobody else: the panic goes on when all others have been told.
     fn tell<'a>(&'a self, mut waiting: MutexGuard<'a, Waiting>) {
         if waiting.telling {
             return;
         }
         waiting.telling = true;
+        let mut panicked = None;
         while !waiting.known.is_empty() {
             let known = std::mem::take(&mut waiting.known);
             drop(waiting);
             for (then, confirmed) in known {
-                then(confirmed);
+                let told = catch_unwind(AssertUnwindSafe(|| then(confirmed)));
+                panicked = panicked.or(told.err());
             }
             waiting = self.lock();
         }
         waiting.telling = false;
+        drop(waiting);
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -207,6 +215,21 @@ mod tests {
         });
         confirmations.advance(Lsn(2));
         assert_eq!(*told.lock().unwrap(), ["first", "second", "known already, and yet behind"]);
+    }
+
+    #[tokio::test]
+    async fn one_who_panics_when_it_is_told_leaves_nobody_waiting() {
+        let confirmations = Confirmations::default();
+        confirmations.then(Lsn(1), |_confirmed| panic!("as the test wants it"));
+        let mut behind = std::pin::pin!(confirmations.wait(Lsn(1)));
+        assert!(soon(behind.as_mut()).is_none());
+        let told = catch_unwind(AssertUnwindSafe(|| confirmations.advance(Lsn(1))));
+        assert!(told.is_err(), "the panic is not kept secret");
+        assert_eq!(soon(behind), Some(Ok(())));
+        let mut later = std::pin::pin!(confirmations.wait(Lsn(2)));
+        assert!(soon(later.as_mut()).is_none());
+        confirmations.advance(Lsn(2));
+        assert_eq!(soon(later), Some(Ok(())));
     }
 
     #[tokio::test]
