@@ -16,7 +16,7 @@ pub enum PageEncoding {
     ImageRaw = 0,
     /// The page as one LZ4 block.
     ImageLz4 = 1,
-    /// [What changed](super::delta) since the page's previous version.
+    /// What changed (drawn in `delta.rs`) since the page's previous version.
     Delta = 2,
     /// The same as an LZ4 block whose dictionary is that version.
     DeltaLz4 = 3,
