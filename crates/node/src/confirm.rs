@@ -78,7 +78,8 @@ impl Confirmations {
         self.register(lsn).blocking_recv().unwrap_or_else(|_gone| Err(Refusal::stopping()))
     }
 
-    fn register(&self, lsn: Lsn) -> oneshot::Receiver<Result<(), Refusal>> {
+    /// [`wait_in_order`](Self::wait_in_order), from now on and not only from when it is awaited.
+    pub fn register(&self, lsn: Lsn) -> oneshot::Receiver<Result<(), Refusal>> {
         let (sender, receiver) = oneshot::channel();
         // A client that has gone does not need its answer.
         self.then(lsn, move |confirmed| drop(sender.send(confirmed)));

@@ -105,6 +105,9 @@ impl ClientStream {
             // How that ended they are told themselves.
             let _told = self.shared.confirmations.wait_in_order(position).await;
         }
+        if let Some(large) = done.job.large {
+            large.give(&self.shared, &self.slot.hosted).await;
+        }
         done.outcome.map(drop)
     }
 

@@ -1,12 +1,16 @@
-//! What those may rely on who wait for their turn to write.
+//! What those may rely on who wait for their turn to write, or for what was written to be answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
 
 use counterpart_core::DatabaseName;
 use counterpart_engine::{SqlError, Statement, StatementResult};
-use counterpart_node::{ClientStream, Node, Settings};
+use counterpart_node::{ClientStream, Node, Queue, Settings};
 use tokio::{
     net::TcpListener,
+    sync::oneshot,
     task::{JoinHandle, yield_now},
     time::timeout,
 };
@@ -35,11 +39,19 @@ impl Server {
         self.node.open_stream(&DatabaseName::main()).unwrap()
     }
 
-    /// A statement that has the permit for as long as a statement may run.
+    /// A statement that has its turn now, for as long as a statement may run.
     async fn long(&self) -> JoinHandle<Result<StatementResult, SqlError>> {
+        let (answer, answered) = oneshot::channel();
+        let answer: Answer = Box::new(|result| answer.send(result).unwrap());
+        let (begun, is_begun) = oneshot::channel();
+        let statement = Arc::new(Statement::new(ENDLESS));
+        let queue = One { front: Some((statement, answer)), looks: 0, begun: Some(begun) };
         let mut stream = self.stream();
-        let long = tokio::spawn(async move { run(&mut stream, ENDLESS).await });
-        settle().await;
+        let long = tokio::spawn(async move {
+            stream.run(&Arc::new(Mutex::new(queue))).await.unwrap();
+            answered.await.unwrap()
+        });
+        is_begun.await.unwrap();
         long
     }
 
@@ -53,6 +65,30 @@ impl Server {
         let writers = (0..4).map(|_| tokio::spawn(writer(self.stream()))).collect();
         settle().await;
         writers
+    }
+}
+
+type Answer = Box<dyn FnOnce(Result<StatementResult, SqlError>) + Send>;
+
+/// One statement.
+struct One {
+    front: Option<(Arc<Statement>, Answer)>,
+    looks: usize,
+    /// Told when it is looked at for the second time, which is when its turn begins.
+    begun: Option<oneshot::Sender<()>>,
+}
+
+impl Queue for One {
+    fn front(&mut self) -> Option<Arc<Statement>> {
+        self.looks += 1;
+        if let Some(begun) = self.begun.take_if(|_| self.looks == 2) {
+            begun.send(()).unwrap();
+        }
+        self.front.as_ref().map(|(statement, _)| Arc::clone(statement))
+    }
+
+    fn pop(&mut self) -> impl FnOnce(Result<StatementResult, SqlError>) + Send + 'static + use<> {
+        self.front.take().unwrap().1
     }
 }
 
@@ -154,4 +190,29 @@ async fn a_transaction_that_writes_only_later_gets_the_permit_although_others_go
         assert_eq!(run(&mut stream, sql).await.map(drop), Ok(()), "{sql}");
     }
     writers.iter().for_each(|writer| assert!(!writer.is_finished()));
+}
+
+#[tokio::test]
+async fn nobody_waits_while_a_large_answer_is_written() {
+    let server = Server::start(|_| {}).await;
+    let (begun, is_begun) = oneshot::channel();
+    let (enough, is_enough) = mpsc::channel();
+    let (ended, how) = mpsc::channel();
+    let answer: Answer = Box::new(move |result| {
+        assert_eq!(result.unwrap().rows.len(), 1);
+        begun.send(()).unwrap();
+        ended.send(is_enough.recv_timeout(Duration::from_secs(5))).unwrap();
+    });
+    let sql = "insert into t values (zeroblob(100000)) returning x";
+    let statement = Arc::new(Statement::new(sql));
+    let queue = One { front: Some((statement, answer)), looks: 0, begun: None };
+    let queue = Arc::new(Mutex::new(queue));
+    let mut stream = server.stream();
+    let answered = tokio::spawn(async move { stream.run(&queue).await });
+    is_begun.await.unwrap();
+    run(&mut server.stream(), "insert into t values (1)").await.unwrap();
+    // Who has waited for it in vain does not listen any more.
+    let _listens = enough.send(());
+    assert_eq!(answered.await.unwrap(), Ok(()));
+    assert_eq!(how.recv().unwrap(), Ok(()), "others waited for the answer");
 }

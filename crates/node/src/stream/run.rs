@@ -12,11 +12,13 @@ use std::{
 use counterpart_core::Lsn;
 use counterpart_engine::{CollectingSink, SqlError, Statement, StatementResult};
 
+use tokio::{sync::oneshot, task::spawn_blocking};
+
 use super::{
     View,
     job::{Desk, Flow, Job, seems_to_read},
 };
-use crate::clock;
+use crate::{clock, databases::Hosted, refusal::Refusal, shared::Shared};
 
 /// How long a run goes on before other streams have their turns. The statement that is under way then is finished.
 const STINT: Duration = Duration::from_micros(500);
@@ -24,7 +26,7 @@ const STINT: Duration = Duration::from_micros(500);
 /// Answers of one run that may wait for being final.
 const MOST: usize = 256;
 
-/// Bytes of values in those answers. The one that reaches it is the last.
+/// Bytes of values in those answers. The one that reaches it is the last. One that has as many by itself is [`Large`].
 const MOST_BYTES: u64 = 64 << 10;
 
 /// Statements that wait for a stream, in their order.
@@ -38,6 +40,32 @@ pub trait Queue: Send + 'static {
     ) -> impl FnOnce(Result<StatementResult, SqlError>) + Send + 'static + use<Self>;
 }
 
+/// What takes an answer.
+type Answer = Box<dyn FnOnce(Result<StatementResult, SqlError>) + Send>;
+
+/// An answer that takes long to write. Nobody else may wait meanwhile, for the permit or for being told, so it is left to
+/// whoever waits for the run, which ends with it.
+pub(super) struct Large {
+    answer: Answer,
+    outcome: Result<StatementResult, SqlError>,
+    view: View,
+    confirmed: oneshot::Receiver<Result<(), Refusal>>,
+}
+
+impl Large {
+    /// Gives the answer once it is final.
+    pub(super) async fn give(self, shared: &Shared, hosted: &Hosted) {
+        let Large { answer, outcome, view, confirmed } = self;
+        let gone =
+            |_gone| Err(Refusal::not_confirmed("the thread that was to confirm it panicked"));
+        let confirmed = confirmed.await.unwrap_or_else(gone);
+        let outcome = view.judge(shared, hosted, confirmed).and(outcome);
+        if let Err(panic) = spawn_blocking(move || answer(outcome)).await {
+            tracing::error!(%panic, "an answer was not written");
+        }
+    }
+}
+
 /// What a stream does with its queue.
 pub(super) struct Run<Q> {
     queue: Arc<Mutex<Q>>,
@@ -48,13 +76,15 @@ pub(super) struct Run<Q> {
     bytes: u64,
     /// It had to wait for the permit, and those behind must not keep others waiting for it.
     last: bool,
+    /// The last answer, if it is to be given after the run.
+    pub(super) large: Option<Large>,
 }
 
 impl<Q: Queue> Run<Q> {
     /// A run that begins with what is in front.
     pub(super) fn new(queue: &Arc<Mutex<Q>>, front: &Statement, limit: u64) -> Run<Q> {
         let (queue, writes) = (Arc::clone(queue), !seems_to_read(&front.sql));
-        Run { queue, limit, writes, executed: 0, bytes: 0, last: false }
+        Run { queue, limit, writes, executed: 0, bytes: 0, last: false, large: None }
     }
 
     /// The next statement, if this run may execute it.
@@ -68,9 +98,10 @@ impl<Q: Queue> Run<Q> {
         (fits || self.executed == 0).then_some(front)
     }
 
-    /// Has the statement in front answered once that is final.
-    fn answer(&mut self, desk: &Desk<'_>, outcome: Result<StatementResult, SqlError>) {
+    /// Has the statement in front answered once that is final, or leaves that to do after the run.
+    fn answer(&mut self, desk: &Desk<'_>, outcome: Result<StatementResult, SqlError>, bytes: u64) {
         self.executed += 1;
+        self.bytes += bytes;
         let answer = lock(&self.queue).pop();
         let confirmations = &desk.shared.confirmations;
         let view = View { era: desk.era, may_have_committed: desk.committed.is_some() };
@@ -78,6 +109,11 @@ impl<Q: Queue> Run<Q> {
         if let Err(overtaken) = view.judge(desk.shared, desk.hosted, Ok(())) {
             // Its position may mean something else by now.
             return confirmations.then(Lsn::ZERO, move |_| answer(Err(overtaken)));
+        }
+        if bytes >= MOST_BYTES {
+            let confirmed = confirmations.register(reached);
+            self.large = Some(Large { answer: Box::new(answer), outcome, view, confirmed });
+            return;
         }
         let (shared, hosted) = (Arc::clone(desk.shared), Arc::clone(desk.hosted));
         confirmations.then(reached, move |confirmed| {
@@ -112,7 +148,7 @@ impl<Q: Queue> Job for Run<Q> {
             desk.committed = None;
             let mut sink = CollectingSink::new(self.limit);
             let outcome = desk.run(&statement, &mut sink);
-            self.bytes += sink.bytes();
+            let bytes = sink.bytes();
             let outcome = match outcome {
                 // Those before it are answered first, for the permit may be long in coming.
                 Ok(None) if self.executed > 0 => return Ok(Flow::Done),
@@ -125,7 +161,10 @@ impl<Q: Queue> Job for Run<Q> {
                 }
                 Err(error) => Err(error),
             };
-            self.answer(desk, outcome);
+            self.answer(desk, outcome, bytes);
+            if self.large.is_some() {
+                return Ok(Flow::Done);
+            }
             if clock::uptime() >= until && lock(&self.queue).front().is_some() {
                 return Ok(Flow::Yields);
             }
