@@ -155,7 +155,9 @@ impl Core {
             Event::LinkDown(link, error) => self.link_down(link, &error),
             Event::Heard(link) => self.heard(link),
             Event::Received(link, envelope) => self.received(link, envelope),
-            Event::Records { link, epoch, first, last } => self.records(link, epoch, first, last),
+            Event::Records { link, epoch, first, last, commit } => {
+                self.records(link, epoch, (first, last), commit);
+            }
             Event::SeedPrepared { link, mark, contents } => {
                 self.seed_prepared(link, mark, contents);
             }

@@ -25,6 +25,8 @@ pub struct Chunk {
     pub first: Lsn,
     /// The last record; the position asked for when there is none.
     pub last: Lsn,
+    /// The commit LSN that the last record knows; 0 when there is none.
+    pub commit: Lsn,
 }
 
 impl Journal {
@@ -35,6 +37,7 @@ impl Journal {
     pub fn read_after(&self, after: Lsn, max_bytes: usize) -> Result<Chunk, ReadError> {
         let records = self.read_records(after, max_bytes)?;
         let last = records.last().map_or(after, Record::lsn);
+        let commit = records.last().map_or(Lsn::ZERO, |record| record.header().commit_lsn);
         let bytes = match records.as_slice() {
             [one] => one.bytes().clone(),
             many => {
@@ -45,7 +48,7 @@ impl Journal {
                 bytes.freeze()
             }
         };
-        Ok(Chunk { bytes, first: after.next(), last })
+        Ok(Chunk { bytes, first: after.next(), last, commit })
     }
 
     /// All records after `after`, one by one, up to the last there is when the iterator gets there. Memory stays

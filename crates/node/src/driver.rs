@@ -147,7 +147,7 @@ impl Driver {
                 }
             };
             let Some(mut input) = input else { break };
-            for _ in 0..BATCH {
+            for handled in 1_usize.. {
                 if let Input::Stop(done) = input {
                     self.stop().await;
                     // Whoever asked may have given up.
@@ -159,9 +159,12 @@ impl Driver {
                     Ok(next) => input = next,
                     Err(_) => break,
                 }
+                if handled.is_multiple_of(BATCH) {
+                    self.retain_now_and_then();
+                    tokio::task::yield_now().await;
+                }
             }
             self.retain_now_and_then();
-            tokio::task::yield_now().await;
         }
     }
 
@@ -180,10 +183,11 @@ impl Driver {
         match input {
             Input::Event(event) => self.handle_event(event, actions),
             Input::Records(link, records) => {
-                let (first, last) = (records[0].lsn(), records[records.len() - 1].lsn());
-                let epoch = records[0].header().epoch;
+                let newest = records[records.len() - 1].header();
+                let (first, last, commit) = (records[0].lsn(), newest.lsn, newest.commit_lsn);
+                let epoch = newest.epoch;
                 self.arrived = Some(records);
-                self.step(Event::Records { link, epoch, first, last }, actions);
+                self.step(Event::Records { link, epoch, first, last, commit }, actions);
                 self.arrived = None;
             }
             Input::Dialed(dial, Ok(stream)) => {

@@ -86,10 +86,11 @@ impl Process {
         match input {
             Input::Event(event) => self.handle_event(around, event),
             Input::Records(link, records) => {
-                let (first, last) = (records[0].lsn(), records[records.len() - 1].lsn());
-                let epoch = records[0].header().epoch;
+                let newest = records[records.len() - 1].header();
+                let (first, last, commit) = (records[0].lsn(), newest.lsn, newest.commit_lsn);
+                let epoch = newest.epoch;
                 self.arrived = Some(records);
-                self.step(around, Event::Records { link, epoch, first, last });
+                self.step(around, Event::Records { link, epoch, first, last, commit });
                 self.arrived = None;
             }
             Input::Dialed(dial, Ok(link)) => {

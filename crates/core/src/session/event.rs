@@ -105,6 +105,8 @@ pub enum Event {
         first: Lsn,
         /// The last record's LSN.
         last: Lsn,
+        /// The commit LSN in the last record's header: everything up to here is final.
+        commit: Lsn,
     },
 
     /// Answers `PrepareSeed`: the mark is written (or still in the journal, on resuming).

@@ -451,7 +451,13 @@ impl Core {
     }
 
     /// Records on a link: only in order, only of an epoch that the adopted history names for their place.
-    pub(super) fn records(&mut self, id: LinkId, epoch: Epoch, first: Lsn, last: Lsn) {
+    pub(super) fn records(
+        &mut self,
+        id: LinkId,
+        epoch: Epoch,
+        (first, last): (Lsn, Lsn),
+        commit: Lsn,
+    ) {
         assert!(first <= last, "records come in runs of at least one");
         self.heard(id);
         let current = self.upstream.link == Some(id) && self.d.role == Role::Mirror;
@@ -473,6 +479,7 @@ impl Core {
             return self.drop_link(id, "records came out of order");
         }
         self.end = last;
+        self.commit = self.commit.max(commit.min(last));
         self.upstream.hardened = self.upstream.hardened.max(last);
         self.emit(Action::Append(id));
         self.log_progress();

@@ -405,9 +405,10 @@ impl World {
             Frame::Message(envelope) => self.event(to, Event::Received(link, envelope)),
             Frame::Records(recs) => {
                 let (first, last) = (recs[0], *recs.last().unwrap());
+                let commit = last.commit;
                 self.nodes[to].incoming = recs;
                 let (epoch, first, last) = (first.epoch, first.lsn, last.lsn);
-                self.event(to, Event::Records { link, epoch, first, last });
+                self.event(to, Event::Records { link, epoch, first, last, commit });
                 self.nodes[to].incoming.clear();
             }
             Frame::Seed(pages, shown) => self.receive_seed(to, link, pages, shown),
