@@ -1,4 +1,7 @@
 //! The outbound half of a link.
+//!
+//! Each write to a socket wakes a thread on the other side. So all that is there leaves with one write, and a message that
+//! only says how far somebody is waits a moment for something to leave with.
 
 use std::{
     io::{self, IoSlice},
@@ -8,6 +11,7 @@ use std::{
 use counterpart_core::{
     Lsn,
     frame::{self, FrameType},
+    message::{Envelope, Message},
     session::LinkId,
 };
 use counterpart_journal::ReadError;
@@ -16,6 +20,7 @@ use tokio::{
     net::tcp::OwnedWriteHalf,
     sync::{Notify, mpsc},
     task::spawn_blocking,
+    time::{Duration, Instant, sleep_until},
 };
 
 use super::{Outgoing, SeedOut};
@@ -26,6 +31,12 @@ const RECORDS_PER_FRAME: usize = 512 << 10;
 
 /// A partner that is at most this many records behind is served from memory.
 const IN_MEMORY: u64 = 1_000;
+
+/// How long a position waits for something to leave with. Nobody's commit waits for it, only what the mirror shows.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// Bytes of messages that are gathered before they are written.
+const GATHERED: usize = 64 << 10;
 
 /// Why nothing more is sent.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +52,23 @@ struct Sender {
     socket: OwnedWriteHalf,
     /// The last position sent, while records are streamed.
     streamed: Option<Lsn>,
+    /// Frames of messages that leave with the next write.
+    gathered: Vec<u8>,
+    /// What waits for something to leave with, and until when.
+    position: Option<(Position, Instant)>,
+    /// The hardened position that was told last.
+    acknowledged: Lsn,
     wake: Arc<Notify>,
+}
+
+/// A message that only says how far its sender is: a later one says all that it says.
+struct Position(Box<Envelope>);
+
+impl Position {
+    /// Whether records whose newest one knows that all up to `commit` is final say as much.
+    fn is_said_by(&self, commit: Lsn) -> bool {
+        matches!(self.0.message, Message::Commit { lsn } if lsn <= commit)
+    }
 }
 
 /// Sends until asked to close or the connection ends.
@@ -53,8 +80,15 @@ pub(super) async fn run(
     seeds: mpsc::Receiver<SeedOut>,
 ) {
     let wake = Arc::new(Notify::new());
-    let mut sender =
-        Sender { shared: Arc::clone(&shared), socket, streamed: None, wake: Arc::clone(&wake) };
+    let mut sender = Sender {
+        shared: Arc::clone(&shared),
+        socket,
+        streamed: None,
+        gathered: frame::opening().to_vec(),
+        position: None,
+        acknowledged: Lsn::ZERO,
+        wake: Arc::clone(&wake),
+    };
     let outcome = sender.run(queue, seeds).await;
     shared.leave_senders(&wake);
     if let Err(error) = outcome {
@@ -68,18 +102,36 @@ impl Sender {
         mut queue: mpsc::UnboundedReceiver<Outgoing>,
         mut seeds: mpsc::Receiver<SeedOut>,
     ) -> Result<(), SendError> {
-        self.socket.write_all(&frame::opening()).await?;
         loop {
-            let more = self.streamed.is_some_and(|after| after < self.shared.journal.last());
+            while let (true, Ok(asked)) = (self.gathered.len() < GATHERED, queue.try_recv()) {
+                if !self.obey(asked) {
+                    return self.close().await;
+                }
+            }
+            if self.streamed.is_some_and(|after| after < self.shared.journal.last()) {
+                self.send_records().await?;
+                continue;
+            }
+            if !self.gathered.is_empty() {
+                self.send_gathered().await?;
+                continue;
+            }
+            let until = self.position.as_ref().map(|(_, until)| *until);
             tokio::select! {
                 biased;
-                asked = queue.recv() => match asked {
-                    Some(Outgoing::Close) | None => return Ok(self.socket.shutdown().await?),
-                    Some(asked) => self.obey(asked).await?,
-                },
-                () = std::future::ready(()), if more => self.send_records().await?,
+                asked = queue.recv() => {
+                    if !asked.is_some_and(|asked| self.obey(asked)) {
+                        return self.close().await;
+                    }
+                }
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
+                    self.gather_position();
+                }
                 piece = seeds.recv() => match piece {
-                    Some(SeedOut::Frame(kind, payload)) => self.send(kind, &payload).await?,
+                    Some(SeedOut::Frame(kind, payload)) => {
+                        let header = frame::header(kind, &[&payload]);
+                        self.write(&[&header, &payload[..]]).await?;
+                    }
                     Some(SeedOut::Parts(parts)) => self.write(&parts).await?,
                     // Whoever asked may have been ended meanwhile.
                     Some(SeedOut::Flushed(told)) => drop(told.send(())),
@@ -90,11 +142,10 @@ impl Sender {
         }
     }
 
-    async fn obey(&mut self, asked: Outgoing) -> Result<(), SendError> {
+    /// Does what was asked, as far as it does not take a write; `false` to close.
+    fn obey(&mut self, asked: Outgoing) -> bool {
         match asked {
-            Outgoing::Message(envelope) => {
-                self.socket.write_all(&frame::message_frame(&envelope)).await?
-            }
+            Outgoing::Message(envelope) => self.take(envelope),
             Outgoing::StreamFrom(after) => {
                 if self.streamed.replace(after).is_none() {
                     self.shared.join_senders(&self.wake);
@@ -104,9 +155,45 @@ impl Sender {
                 self.streamed = None;
                 self.shared.leave_senders(&self.wake);
             }
-            Outgoing::Close => {}
+            Outgoing::Close => return false,
         }
-        Ok(())
+        true
+    }
+
+    fn take(&mut self, envelope: Box<Envelope>) {
+        let may_wait = match envelope.message {
+            Message::Commit { .. } => true,
+            Message::Ack { hardened, .. } => hardened <= self.acknowledged,
+            _ => false,
+        };
+        if may_wait {
+            let until = self.position.take().map(|(_, until)| until);
+            let until = until.unwrap_or_else(|| Instant::now() + MOMENT);
+            self.position = Some((Position(envelope), until));
+            return;
+        }
+        if let Message::Ack { hardened, .. } = envelope.message {
+            (self.acknowledged, self.position) = (hardened, None);
+        }
+        self.gather_position();
+        self.gathered.extend(frame::message_frame(&envelope));
+    }
+
+    fn gather_position(&mut self) {
+        if let Some((Position(envelope), _)) = self.position.take() {
+            self.gathered.extend(frame::message_frame(&envelope));
+        }
+    }
+
+    async fn send_gathered(&mut self) -> Result<(), SendError> {
+        let gathered = std::mem::take(&mut self.gathered);
+        self.write(&[gathered]).await
+    }
+
+    async fn close(&mut self) -> Result<(), SendError> {
+        self.gather_position();
+        self.send_gathered().await?;
+        Ok(self.socket.shutdown().await?)
     }
 
     async fn send_records(&mut self) -> Result<(), SendError> {
@@ -119,17 +206,17 @@ impl Sender {
             let reading = spawn_blocking(move || journal.read_after(after, RECORDS_PER_FRAME));
             reading.await.expect("reading the journal does not panic")?
         };
-        self.send(FrameType::Records, &chunk.bytes).await?;
         self.streamed = Some(chunk.last);
-        Ok(())
-    }
-
-    async fn send(&mut self, kind: FrameType, payload: &[u8]) -> Result<(), SendError> {
-        if payload.is_empty() {
-            return Ok(());
+        if self.position.as_ref().is_some_and(|(position, _)| position.is_said_by(chunk.commit)) {
+            self.position = None;
         }
-        let header = frame::header(kind, &[payload]);
-        self.write(&[&header, payload]).await
+        self.gather_position();
+        let gathered = std::mem::take(&mut self.gathered);
+        if chunk.bytes.is_empty() {
+            return self.write(&[gathered]).await;
+        }
+        let header = frame::header(FrameType::Records, &[&chunk.bytes]);
+        self.write(&[&gathered[..], &header, &chunk.bytes]).await
     }
 
     /// All parts in one system call, as far as the socket takes them.
