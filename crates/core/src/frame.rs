@@ -34,7 +34,7 @@
 mod decode;
 mod seed;
 
-pub use decode::{FrameDecoder, Opening, OpeningError};
+pub use decode::{FrameDecoder, Opening, OpeningError, ROOM_BEHIND};
 pub use seed::{SeedPages, SeedPagesError};
 
 use bytes::Bytes;

@@ -40,6 +40,9 @@ pub struct FrameDecoder {
     opened: bool,
 }
 
+/// Room that is kept behind the frame that is arriving, so that whoever reads finds some until it is whole.
+pub const ROOM_BEHIND: usize = 8 << 10;
+
 impl FrameDecoder {
     /// A decoder at the beginning of a connection.
     #[must_use]
@@ -106,7 +109,8 @@ impl FrameDecoder {
             return Err(FrameError::Reserved);
         }
         if self.buffer.len() < FRAME_HEADER_LEN + length {
-            self.buffer.reserve(FRAME_HEADER_LEN + length - self.buffer.len());
+            let missing = FRAME_HEADER_LEN + length - self.buffer.len();
+            self.buffer.reserve(missing + ROOM_BEHIND);
             return Ok(None);
         }
         self.buffer.advance(FRAME_HEADER_LEN);

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io, sync::Arc};
 use counterpart_core::{
     Lsn,
     frame::{
-        Frame, FrameDecoder, FrameError, FrameType, Opening, OpeningError, SeedPages,
+        Frame, FrameDecoder, FrameError, FrameType, Opening, OpeningError, ROOM_BEHIND, SeedPages,
         SeedPagesError,
     },
     message::{Envelope, MessageError},
@@ -24,6 +24,9 @@ use crate::shared::Shared;
 
 /// Records that arrived and are not hardened: above this many bytes the link reads no further.
 const UNHARDENED_BYTES: usize = 8 << 20;
+
+/// Bytes of a new buffer.
+const ROOM: usize = 64 << 10;
 
 /// How often a link that waits for its own disk says that its partner is there. Well below the least partner timeout.
 const STILL_THERE: Duration = Duration::from_millis(250);
@@ -91,7 +94,10 @@ impl Receiver {
 
     async fn read(&mut self) -> Result<(), ReceiveError> {
         let buffer = self.decoder.buffer();
-        buffer.reserve(64 << 10);
+        // Records stay where they arrived: a new buffer for each would keep as much memory for it.
+        if buffer.capacity() - buffer.len() < ROOM_BEHIND {
+            buffer.reserve(ROOM);
+        }
         match self.socket.read_buf(buffer).await? {
             0 => Err(ReceiveError::Closed),
             _ => Ok(()),
