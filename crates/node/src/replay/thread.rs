@@ -14,6 +14,9 @@ use crate::shared::Shared;
 /// How often it is looked whether a full disk has room again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How much others go before it, as the system counts that.
+const NICE: i32 = 10;
+
 /// A running replay. Dropping it ends the thread after the batch at hand.
 pub struct Replayer {
     steering: Arc<Steering>,
@@ -42,7 +45,10 @@ impl Replayer {
     pub fn start(shared: &Arc<Shared>, on_applied: impl Fn(Lsn) + Send + 'static) -> Replayer {
         let steering = Arc::new(Steering::default());
         let (watch, replay) = (Arc::clone(&steering), Replay::new(Arc::clone(shared)));
-        let body = move || run(&watch, replay, &on_applied);
+        let body = move || {
+            give_way();
+            run(&watch, replay, &on_applied)
+        };
         let thread = std::thread::Builder::new().name("replay".to_owned()).spawn(body);
         Replayer { steering, thread: Some(thread.expect("the system gives a thread")) }
     }
@@ -125,6 +131,14 @@ impl Steering {
     fn go_on(&self, shared: &Shared) {
         self.lock().failed = None;
         shared.inputs.event(Event::ReplayGoesOn);
+    }
+}
+
+/// Nobody's commit waits for what is applied, and every one of them waits for what is hardened and acknowledged.
+fn give_way() {
+    // Of this thread, not of the process.
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "applying is as urgent as confirming");
     }
 }
 
