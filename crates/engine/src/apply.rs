@@ -34,6 +34,7 @@ use counterpart_core::{
 use rusqlite::{OpenFlags, OptionalExtension, ffi};
 
 use crate::{
+    cache::{LargeCache, PageCaches},
     database::{OpenError, configure, overlook_schema_errors, set_lookaside},
     error::SqlError,
     map::{Changes, DatabaseMap},
@@ -141,6 +142,7 @@ pub struct Applier {
     changes: Option<Changes>,
     /// The hashes of the pages of the record that is being pushed.
     hashes: Vec<(PageNo, u64)>,
+    large_cache: Option<LargeCache>,
 }
 
 /// An open SQLite transaction.
@@ -183,6 +185,7 @@ impl Applier {
             recent: None,
             changes: None,
             hashes: Vec::new(),
+            large_cache: None,
         })
     }
 
@@ -191,6 +194,16 @@ impl Applier {
     pub fn with_map_limit(mut self, bytes: usize) -> Applier {
         self.map_limit = bytes;
         self
+    }
+
+    /// Caches more pages, if one of the larger caches is left.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn with_large_cache(mut self, caches: &Arc<PageCaches>) -> Result<Applier, OpenError> {
+        let given = LargeCache::give(caches, &self.db, "copy");
+        self.large_cache = given.map_err(|cause| OpenError::sqlite(&self.path, cause))?;
+        Ok(self)
     }
 
     /// Takes what a delta builds on from `recent`, if it is there, instead of reading it from the copy.

@@ -15,6 +15,7 @@ use lru::LruCache;
 use rusqlite::{ErrorCode, ffi};
 
 use crate::{
+    cache::{LargeCache, set_size},
     class::{BeginMode, Class},
     clock,
     compile::Prepared,
@@ -49,6 +50,8 @@ pub struct Connection {
     pub(crate) marked: bool,
     /// Of all connections that are idle it wrote last.
     pub(crate) wrote: bool,
+    /// As it wrote, and if there was one left.
+    large_cache: Option<LargeCache>,
     read_only_transaction: bool,
     now: UnixMicros,
 }
@@ -94,6 +97,7 @@ impl Connection {
             slot,
             marked: false,
             wrote: false,
+            large_cache: None,
             read_only_transaction: false,
             now: UnixMicros::default(),
         })
@@ -408,6 +412,22 @@ impl Connection {
     }
 
     /// Makes the connection as good as new for the next stream; `false` if it cannot be.
+    /// Lets the connection that wrote last cache more; whether it is as good as before.
+    pub(crate) fn cache_more(&mut self) -> bool {
+        if self.large_cache.is_some() {
+            return true;
+        }
+        let given = LargeCache::give(&self.shared.options.large_caches, &self.db, "main");
+        given.map(|large| self.large_cache = large).is_ok()
+    }
+
+    /// Another one wrote; whether this one is as good as before.
+    pub(crate) fn did_not_write_last(&mut self) -> bool {
+        self.wrote = false;
+        let kib = self.shared.options.cache_kib;
+        self.large_cache.take().is_none_or(|_| set_size(&self.db, "main", kib).is_ok())
+    }
+
     pub(crate) fn reset(&mut self) -> bool {
         self.pending = None;
         self.set_deadline(None);

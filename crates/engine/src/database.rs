@@ -18,6 +18,7 @@ use counterpart_core::{DatabaseId, PageSize};
 use rusqlite::{OpenFlags, config::DbConfig, ffi};
 
 use crate::{
+    cache::PageCaches,
     capture::CaptureState,
     connection::Connection,
     error::SqlError,
@@ -47,6 +48,8 @@ pub struct Options {
     pub cached_statements: usize,
     /// Page cache of each connection in KiB.
     pub cache_kib: u32,
+    /// Larger ones, for the connection that writes; shared by all databases of a server.
+    pub large_caches: Arc<PageCaches>,
     /// Asked before each commit of the main database.
     pub gate: Option<Arc<dyn CommitGate>>,
     /// The images that commits are compared with; shared by all databases of a server.
@@ -61,6 +64,7 @@ impl Default for Options {
             idle_connections: 4,
             cached_statements: 128,
             cache_kib: 2_000,
+            large_caches: Arc::new(PageCaches::new(0)),
             gate: None,
             recent: Arc::new(RecentImages::new(64 << 20)),
         }
@@ -372,7 +376,10 @@ impl Database {
         }
         let mut idle = self.lock_idle();
         if connection.wrote {
-            idle.iter_mut().for_each(|other| other.wrote = false);
+            idle.retain_mut(Connection::did_not_write_last);
+            if !connection.cache_more() {
+                return;
+            }
         }
         if idle.len() < self.shared.options.idle_connections {
             idle.push(connection);

@@ -6,6 +6,7 @@
 //! commit durable: that is the journal's.
 
 mod apply;
+mod cache;
 mod capture;
 mod checkpoint;
 mod class;
@@ -34,6 +35,7 @@ mod value;
 mod vfs;
 
 pub use apply::{Applied, Applier, ApplyError};
+pub use cache::PageCaches;
 pub use capture::{CaptureError, Captured};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use class::{BeginMode, Class};

@@ -54,17 +54,12 @@ impl Hosted {
     pub fn open(
         directory: &Path,
         entry: &CatalogEntry,
-        foreign_keys: bool,
         gate: &JournalGate,
-        recent: &Arc<engine::RecentImages>,
+        options: engine::Options,
     ) -> Result<Arc<Hosted>, engine::OpenError> {
         let visibility = Arc::new(Visibility::default());
-        let options = engine::Options {
-            foreign_keys,
-            gate: Some(Arc::new(gate.of_database(&visibility))),
-            recent: Arc::clone(recent),
-            ..engine::Options::default()
-        };
+        let options =
+            engine::Options { gate: Some(Arc::new(gate.of_database(&visibility))), ..options };
         let engine = engine::Database::open(&file_path(directory, entry.id), entry.id, options)?;
         Ok(Arc::new(Hosted {
             id: entry.id,

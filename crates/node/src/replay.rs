@@ -419,7 +419,9 @@ impl Replay {
             let _map = crate::maps::open(&self.shared.settings.data, database, record.lsn())
                 .map_err(|error| OpenError::map(&path, &error))?;
             self.wake(database)?;
-            self.appliers.put(database, Applier::open(&path)?.with_recent(&self.shared.recent));
+            let applier = Applier::open(&path)?.with_recent(&self.shared.recent);
+            let applier = applier.with_large_cache(&self.shared.large_caches)?;
+            self.appliers.put(database, applier);
         }
         Ok(self.appliers.get_mut(&database).expect("just put there"))
     }

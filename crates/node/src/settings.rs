@@ -35,6 +35,8 @@ pub struct Settings {
     pub checkpoint_bytes: u64,
     /// Bytes of recent images that commits are compared with, of all databases.
     pub delta_cache_bytes: usize,
+    /// Bytes of the larger page caches of those who write, of all databases.
+    pub page_cache_bytes: usize,
     /// Databases that stay open without being used; those that were not used for longer rest.
     pub open_databases: usize,
     /// A reader that pins the WAL is cut off at this age; `None` never.
@@ -68,6 +70,7 @@ impl Settings {
             retention_bytes: 1 << 30,
             checkpoint_bytes: 64 << 20,
             delta_cache_bytes: 64 << 20,
+            page_cache_bytes: 256 << 20,
             open_databases: 1_000,
             reader_max_age: None,
             reader_max_wal: Some(4 << 30),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use counterpart_core::{DatabaseId, Lsn, record::Draft};
-use counterpart_engine::{CaptureError, Connection, OpenError, RecentImages, Repairer};
+use counterpart_engine::{CaptureError, Connection, OpenError, PageCaches, RecentImages, Repairer};
 use counterpart_journal::{AppendError, Journal, disk::Disk};
 use tokio::{
     runtime::Handle,
@@ -61,6 +61,7 @@ pub struct Shared {
     pub runs: Runs,
     /// What they are compared with, and what a mirror builds on.
     pub(crate) recent: Arc<RecentImages>,
+    pub(crate) large_caches: Arc<PageCaches>,
     /// The driver's ear.
     pub inputs: Inputs,
     /// Asks partners for damaged pages.
@@ -126,8 +127,10 @@ impl Shared {
     pub fn new(parts: Parts) -> Arc<Shared> {
         let Parts { settings, journal, disk, control, databases, admission, inputs, io } = parts;
         let recent = Arc::new(RecentImages::new(settings.delta_cache_bytes));
+        let large_caches = Arc::new(PageCaches::new(settings.page_cache_bytes));
         Arc::new(Shared {
             recent,
+            large_caches,
             settings,
             journal,
             disk,
@@ -175,7 +178,13 @@ impl Shared {
             map.set_repairer(Some(Arc::clone(&self.repairs) as Arc<dyn Repairer>));
         }
         let gate = JournalGate::new(self.journal.clone());
-        Hosted::open(directory, entry, self.settings.foreign_keys, &gate, &self.recent)
+        let options = counterpart_engine::Options {
+            foreign_keys: self.settings.foreign_keys,
+            recent: Arc::clone(&self.recent),
+            large_caches: Arc::clone(&self.large_caches),
+            ..counterpart_engine::Options::default()
+        };
+        Hosted::open(directory, entry, &gate, options)
     }
 
     /// Whether there is no partner that could have what is damaged here.

@@ -20,6 +20,7 @@ pub enum Key {
     RetentionBytes,
     CheckpointBytes,
     DeltaCacheBytes,
+    PageCacheBytes,
     OpenDatabases,
     ReaderMaxAge,
     ReaderMaxWal,
@@ -46,7 +47,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 25] = [
+const TABLE: [Row; 26] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -148,6 +149,13 @@ const TABLE: [Row; 25] = [
         "SIZE",
         Some("64MiB"),
         "Memory for earlier versions of pages, so that only what changed is journaled and sent; 0 = whole pages",
+    ),
+    value(
+        Key::PageCacheBytes,
+        "page-cache-bytes",
+        "SIZE",
+        Some("256MiB"),
+        "Memory for pages of databases that are written to; 0 = little for each",
     ),
     value(
         Key::OpenDatabases,
