@@ -3,15 +3,22 @@
 from ..result import Line, at_most
 from ..servers import ROWS
 
-LIMITS = {"one-row update": 800, "append": 250, "delete": 150}
+KINDS = {
+    "update": ("one-row update", at_most(800)),
+    "append": ("append", at_most(250)),
+    "delete": ("delete", at_most(150)),
+    "purge": ("delete of neighbours, one after the other", None),
+}
 
 
 def statement(kind, n):
-    if kind == "one-row update":
-        return f"update acc set bal=bal+1 where id={n * 7919 % ROWS + 1}"
-    if kind == "append":
-        return f"insert into acc values({2 * ROWS + n},0,hex(randomblob(42)))"
-    return f"delete from acc where id={2 * ROWS + n}"
+    anywhere = n * 7919 % ROWS + 1
+    return {
+        "update": f"update acc set bal=bal+1 where id={anywhere}",
+        "append": f"insert into acc values({2 * ROWS + n},0,hex(randomblob(42)))",
+        "delete": f"delete from acc where id={anywhere}",
+        "purge": f"delete from acc where id={2 * ROWS + n}",
+    }[kind]
 
 
 def bytes_per_commit(bench):
@@ -20,15 +27,17 @@ def bytes_per_commit(bench):
     connection = principal.connect()
     # After a mark the first change of a page is sent whole. A server that is busy has that behind it nearly always.
     principal.sql("update acc set bal=bal+1", connection)
-    seen = {kind: [] for kind in LIMITS}
+    seen = {kind: [] for kind in KINDS}
     for turn in range(bench.rounds):
-        for kind in LIMITS:
+        for kind in KINDS:
             mirror.await_applied(principal)
             before = principal.sent_bytes()
             for n in range(count):
                 principal.sql(statement(kind, turn * count + n), connection)
             mirror.await_applied(principal)
             seen[kind].append((principal.sent_bytes() - before) / count)
-    for kind, limit in LIMITS.items():
-        yield Line(f"bytes-{kind.split()[-1]}", f"sent to the mirror per commit: {kind}, one at a time, {ROWS:,} rows", "bytes", seen[kind],
-                   goal=at_most(limit), note="heartbeats and positions included; each page has changed since the newest mark")
+    for kind, (name, goal) in KINDS.items():
+        note = "heartbeats and positions included; each page has changed since the newest mark"
+        if kind == "purge":
+            note += "; pages become empty and are merged with those beside them"
+        yield Line(f"bytes-{kind}", f"sent to the mirror per commit: {name}, one at a time, {ROWS:,} rows", "bytes", seen[kind], goal=goal, note=note)

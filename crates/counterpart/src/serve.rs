@@ -249,6 +249,7 @@ fn node_settings(
         retention_bytes: settings.retention_bytes,
         checkpoint_bytes: settings.checkpoint_bytes,
         delta_cache_bytes: usize::try_from(settings.delta_cache_bytes).unwrap_or(usize::MAX),
+        wal_memory_bytes: settings.wal_memory_bytes,
         page_cache_bytes: usize::try_from(settings.page_cache_bytes).unwrap_or(usize::MAX),
         open_databases: fitting(settings.open_databases),
         reader_max_age: settings.reader_max_age,

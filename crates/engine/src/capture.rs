@@ -19,8 +19,8 @@
 //!
 //! The frames of a commit are `[next, frames)`: `next` is where the previous capture ended (or 0 when the salts
 //! say that the WAL was restarted), `frames` is what SQLite's WAL hook said. The file's length is never asked: a
-//! cache spill writes frames of transactions that are not committed. The WAL may be opened with `std::fs`:
-//! SQLite's locks are not on it.
+//! cache spill writes frames of transactions that are not committed. The WAL of a database without a map may be opened with
+//! `std::fs`: SQLite's locks are not on it.
 
 use std::{
     fs::File,
@@ -43,6 +43,7 @@ use crate::{
     map::Changes,
     pages,
     recent::{Lineage, RecentImages},
+    wal::Wal,
 };
 
 const WAL_HEADER: usize = 32;
@@ -57,10 +58,26 @@ const WINDOW: usize = 4 << 20;
 /// Each database keeps a buffer of this many bytes, for the three pages of a small commit.
 const KEPT: usize = 16 << 10;
 
+/// Where a WAL is read.
+#[derive(Debug)]
+enum Source {
+    Wal(Arc<Wal>),
+    File(File),
+}
+
+impl Source {
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        match self {
+            Source::Wal(wal) => wal.read_exact(buffer, at),
+            Source::File(file) => file.read_exact_at(buffer, at),
+        }
+    }
+}
+
 /// Where the next capture begins.
 #[derive(Debug)]
 pub(crate) struct CaptureState {
-    wal: Option<File>,
+    wal: Option<Source>,
     /// Frames captured so far under `salts`.
     next: u32,
     salts: [u8; 8],
@@ -137,7 +154,7 @@ type TakePage<'a, E> = dyn FnMut(PageNo, &[u8]) -> Result<(), E> + 'a;
 
 /// The frames of one commit.
 struct Frames<'a> {
-    file: &'a File,
+    wal: &'a Source,
     page_size: usize,
     salts: [u8; 8],
     /// First frame and the one after the last.
@@ -180,7 +197,7 @@ impl Frames<'_> {
     /// Reads frames `[from, to)` into `buffer`.
     fn read(&self, buffer: &mut Vec<u8>, from: u32, to: u32) -> io::Result<()> {
         buffer.resize((to - from) as usize * self.stride(), 0);
-        self.file.read_exact_at(buffer, self.offset(from))
+        self.wal.read_exact_at(buffer, self.offset(from))
     }
 
     fn fits_one_window(&self) -> bool {
@@ -207,7 +224,7 @@ impl Frames<'_> {
                 let at = (frame - self.range.start) as usize * self.stride();
                 parse_frame(&buffer[at..at + FRAME_HEADER], self.salts, frame)
             } else {
-                self.file.read_exact_at(&mut header, self.offset(frame))?;
+                self.wal.read_exact_at(&mut header, self.offset(frame))?;
                 parse_frame(&header, self.salts, frame)
             }
             .map_err(CaptureError::Wal)?;
@@ -250,11 +267,11 @@ impl Frames<'_> {
 
 /// Checks the WAL's header and returns its salts.
 fn read_salts(
-    file: &File,
+    wal: &Source,
     page_size: PageSize,
 ) -> Result<[u8; 8], CaptureError<std::convert::Infallible>> {
     let mut header = [0; WAL_HEADER];
-    file.read_exact_at(&mut header, 0)?;
+    wal.read_exact_at(&mut header, 0)?;
     let magic = u32_at(&header, 0);
     if magic & !1 != 0x377f_0682 || u32_at(&header, 4) != 3_007_000 {
         return Err(CaptureError::Wal(format!("its header begins with {magic:08x}")));
@@ -317,15 +334,15 @@ impl Database {
         }
         let mut state = self.lock_capture();
         let CaptureState { wal, next, salts, buffer, lineage } = &mut *state;
-        let file = match wal {
-            Some(file) => file,
-            None => wal.insert(File::open(beside(self.path(), "-wal"))?),
+        let wal = match wal {
+            Some(wal) => wal,
+            None => wal.insert(self.wal()?),
         };
         let page_size = self.page_size();
         let mut frames =
-            Frames { file, page_size: page_size.bytes(), salts: *salts, range: *next..end };
+            Frames { wal, page_size: page_size.bytes(), salts: *salts, range: *next..end };
         if *next >= end || !frames.begin(buffer)? {
-            frames.salts = read_salts(file, page_size).map_err(without_sink)?;
+            frames.salts = read_salts(wal, page_size).map_err(without_sink)?;
             if frames.salts != *salts {
                 frames.range.start = 0;
             }
@@ -432,13 +449,19 @@ impl Database {
         let mut salts = [0; 8];
         if frames > 0 {
             let wal_error = |error: String| SqlError::new("SQLITE_IOERR_READ", error);
-            let file =
-                File::open(beside(self.path(), "-wal")).map_err(|e| wal_error(e.to_string()))?;
-            salts = read_salts(&file, self.page_size()).map_err(|e| wal_error(e.to_string()))?;
+            let wal = self.wal().map_err(|e| wal_error(e.to_string()))?;
+            salts = read_salts(&wal, self.page_size()).map_err(|e| wal_error(e.to_string()))?;
         }
         *state = CaptureState::new(&self.shared.options.recent, frames, salts);
         self.shared.size_in_pages.store(pages, Relaxed);
         Ok(())
+    }
+
+    fn wal(&self) -> io::Result<Source> {
+        match self.map() {
+            Some(map) => Ok(Source::Wal(Arc::clone(map.wal()))),
+            None => File::open(beside(self.path(), "-wal")).map(Source::File),
+        }
     }
 
     pub(crate) fn lock_capture(&self) -> MutexGuard<'_, CaptureState> {

@@ -27,6 +27,7 @@ use crate::{
     readers::{Reader, Readers},
     recent::RecentImages,
     vfs,
+    wal::WalMemory,
 };
 
 /// Bytes of the room for one small allocation; SQLite divides it further.
@@ -50,6 +51,8 @@ pub struct Options {
     pub cache_kib: u32,
     /// Larger ones, for the connection that writes; shared by all databases of a server.
     pub large_caches: Arc<PageCaches>,
+    /// Memory for the WALs of databases with a map; shared by all databases of a server.
+    pub wal_memory: Arc<WalMemory>,
     /// Asked before each commit of the main database.
     pub gate: Option<Arc<dyn CommitGate>>,
     /// The images that commits are compared with; shared by all databases of a server.
@@ -64,7 +67,8 @@ impl Default for Options {
             idle_connections: 4,
             cached_statements: 128,
             cache_kib: 2_000,
-            large_caches: Arc::new(PageCaches::new(0)),
+            large_caches: Arc::new(PageCaches::new(64 << 20)),
+            wal_memory: Arc::new(WalMemory::new(64 << 20)),
             gate: None,
             recent: Arc::new(RecentImages::new(64 << 20)),
         }
@@ -230,6 +234,9 @@ impl Database {
     /// [`OpenError`] when it is missing, is not a database, or cannot be in WAL mode.
     pub fn open(path: &Path, id: DatabaseId, options: Options) -> Result<Database, OpenError> {
         let map = DatabaseMap::of(path);
+        if let Some(map) = &map {
+            map.wal().use_memory(&options.wal_memory);
+        }
         let keeper = open_keeper(path).map_err(|cause| OpenError::sqlite(path, cause))?;
         let (page_size, size_in_pages) = prepare_file(path, &keeper)?;
         let capture = CaptureState::new(&options.recent, 0, [0; 8]);

@@ -24,6 +24,7 @@ mod import;
 mod info;
 mod lex;
 mod map;
+mod memory;
 mod pages;
 mod raw;
 mod readers;
@@ -33,6 +34,7 @@ mod scope;
 mod shm;
 mod value;
 mod vfs;
+mod wal;
 
 pub use apply::{Applied, Applier, ApplyError};
 pub use cache::PageCaches;
@@ -59,3 +61,4 @@ pub use value::{
     Args, CollectingSink, Column, RowSink, Statement, StatementResult, Stop, Summary, Value,
     ValueRef,
 };
+pub use wal::WalMemory;

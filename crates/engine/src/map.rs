@@ -33,7 +33,7 @@ use counterpart_core::{
     },
 };
 
-use crate::shm::Shm;
+use crate::{shm::Shm, wal::Wal};
 pub(crate) use pages::Verdict;
 pub use pages::{DamagedPage, RepairError, RepairOutcome, Repairer, ScrubStep};
 pub use state::FoldError;
@@ -71,6 +71,7 @@ pub struct DatabaseMap {
     /// Bytes that checkpoints wrote since the system was last told to write them to the disk.
     on_its_way: AtomicU64,
     shm: Shm,
+    wal: Arc<Wal>,
 }
 
 impl std::fmt::Debug for DatabaseMap {
@@ -125,10 +126,10 @@ impl DatabaseMap {
         })?;
         let unknown_pages = u32::try_from(file.unknown().count()).expect("pages have 32 bits");
         let loaded = Loaded { at, unknown_pages, why };
+        let path = std::fs::canonicalize(path)?;
         let map = Arc::new(DatabaseMap {
             id,
             page_size,
-            path: std::fs::canonicalize(path)?,
             map_path: map_path.to_owned(),
             raw,
             // A map without a sound file is written as a whole.
@@ -138,6 +139,8 @@ impl DatabaseMap {
             open_files: AtomicUsize::new(0),
             on_its_way: AtomicU64::new(0),
             shm: Shm::default(),
+            wal: Arc::new(Wal::of(&path)),
+            path,
         });
         registry().insert(map.path.clone(), Arc::downgrade(&map));
         Ok((map, loaded))
@@ -146,6 +149,11 @@ impl DatabaseMap {
     /// What SQLite's connections to the database file share.
     pub(crate) fn shm(&self) -> &Shm {
         &self.shm
+    }
+
+    /// What the database's WAL holds.
+    pub(crate) fn wal(&self) -> &Arc<Wal> {
+        &self.wal
     }
 
     /// The page size of a database whose files nobody has open, by its map or else by its own first bytes; `None` if

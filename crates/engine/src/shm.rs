@@ -5,12 +5,12 @@
 
 use std::{
     ffi::c_void,
-    ptr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rusqlite::ffi;
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+use crate::memory::Region;
 
 /// Locks that SQLite knows of.
 const LOCKS: usize = ffi::SQLITE_SHM_NLOCK as usize;
@@ -21,40 +21,12 @@ pub(crate) struct Shm(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Each stays where it is until nobody has it mapped.
+    /// Each stays where it is until nobody has it mapped. Of the 32 KiB that SQLite asks for, a WAL of a few frames needs 8,
+    /// and an empty one 4.
     regions: Vec<Region>,
     connections: usize,
     shared: [u32; LOCKS],
     exclusive: [bool; LOCKS],
-}
-
-/// Memory from the system, of which only what was used counts: of the 32 KiB that SQLite asks for, a WAL of a few frames
-/// needs 8, and an empty one 4.
-#[derive(Debug)]
-struct Region {
-    address: *mut c_void,
-    size: usize,
-}
-
-// SAFETY: the memory belongs to the process. What connections do in it they agree upon by SQLite's own rules.
-unsafe impl Send for Region {}
-
-impl Region {
-    /// So many bytes of zeros; `None` if the system has no more.
-    fn new(size: usize) -> Option<Region> {
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: the system chooses a place where nothing is.
-        let made = unsafe { mmap_anonymous(ptr::null_mut(), size, access, MapFlags::PRIVATE) };
-        made.ok().map(|address| Region { address, size })
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: it was mapped with this size, and no connection uses it any more.
-        let unmapped = unsafe { munmap(self.address, self.size) };
-        debug_assert!(unmapped.is_ok(), "what was mapped can be given back");
-    }
 }
 
 /// One connection's locks, a bit for each, and whether it has anything mapped.
@@ -97,7 +69,7 @@ impl Shm {
         while extend && state.regions.len() <= region {
             state.regions.push(Region::new(size).ok_or(NoMemory)?);
         }
-        Ok(state.regions.get(region).map(|region| region.address))
+        Ok(state.regions.get(region).map(Region::address))
     }
 
     /// Frames in the WAL, as its index says.
@@ -108,7 +80,7 @@ impl Shm {
         let Some(first) = state.regions.first() else { return 0 };
         // SAFETY: the region is larger, it stays while the lock is held, and its words are aligned. SQLite writes this one
         // as a whole, and reads it in the same way while another connection may be writing.
-        unsafe { first.address.cast::<u32>().add(MX_FRAME).read_volatile() }
+        unsafe { first.address().cast::<u32>().add(MX_FRAME).read_volatile() }
     }
 
     /// Takes locks for a connection: all of them, or none.

@@ -1,7 +1,8 @@
 //! The VFS "counterpart": SQLite's unix VFS, with each page of a mapped database file verified before SQLite sees it.
 //!
-//! Only the main file of a database that has a [`DatabaseMap`] is looked at, and its [WAL](wal) is written with half the
-//! calls; every other file is the unix VFS's own. Such a file is an object of ours with the unix VFS's object behind it:
+//! Only the main file of a database that has a [`DatabaseMap`] is looked at, and its [WAL](wal) is held as
+//! [`Wal`](crate::wal::Wal) says; every other file is the unix VFS's own. Such a file is an object of ours with the unix VFS's
+//! object behind it:
 //!
 //! ```text
 //! sqlite3_file as SQLite holds it
@@ -113,8 +114,8 @@ unsafe extern "C" fn open(
         let result = open(unix, name, inner, flags, out_flags);
         if result == ffi::SQLITE_OK {
             match map {
-                Some(map) => adopt(file, map),
-                None => wal::adopt(file),
+                Some(map) if !is_wal => adopt(file, map),
+                map => return wal::adopt(file, map.as_deref()),
             }
         } else if !(*inner).pMethods.is_null() {
             // SQLite closes what failed to open if it has methods, but it sees only ours, which has none.
@@ -139,7 +140,7 @@ unsafe fn adopt(file: *mut ffi::sqlite3_file, map: Arc<DatabaseMap>) {
     }
 }
 
-/// The map of the file that is being opened, if it is a database that has one.
+/// The map of the file that is being opened, if it is a database that has one, or the WAL of one.
 ///
 /// # Errors
 /// If that can't be told.
@@ -147,12 +148,18 @@ unsafe fn adopt(file: *mut ffi::sqlite3_file, map: Arc<DatabaseMap>) {
 /// # Safety
 /// `name` is null or a C string.
 unsafe fn map_of(name: *const c_char, flags: c_int) -> io::Result<Option<Arc<DatabaseMap>>> {
-    if name.is_null() || flags & ffi::SQLITE_OPEN_MAIN_DB == 0 {
+    if name.is_null() {
         return Ok(None);
     }
     // SAFETY: as promised. SQLite gives the full path, with links resolved.
-    let name = unsafe { CStr::from_ptr(name) };
-    DatabaseMap::registered(Path::new(OsStr::from_bytes(name.to_bytes())))
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    let database = match flags & (ffi::SQLITE_OPEN_MAIN_DB | ffi::SQLITE_OPEN_WAL) {
+        ffi::SQLITE_OPEN_MAIN_DB => Some(name),
+        ffi::SQLITE_OPEN_WAL => name.strip_suffix(b"-wal"),
+        _ => None,
+    };
+    let Some(database) = database else { return Ok(None) };
+    DatabaseMap::registered(Path::new(OsStr::from_bytes(database)))
 }
 
 /// The unix VFS's object behind ours.
@@ -426,6 +433,9 @@ unsafe extern "C" fn shm_map(
     ffi::SQLITE_OK
 }
 
+/// The lock of whoever writes to the WAL.
+const WRITE_LOCK: usize = 0;
+
 unsafe extern "C" fn shm_lock(
     file: *mut ffi::sqlite3_file,
     offset: c_int,
@@ -438,12 +448,15 @@ unsafe extern "C" fn shm_lock(
     if first + count > ffi::SQLITE_SHM_NLOCK as usize {
         return ffi::SQLITE_IOERR_SHMLOCK;
     }
+    let exclusive = flags & ffi::SQLITE_SHM_EXCLUSIVE != 0;
     // SAFETY: as above.
-    let (shm, held) = unsafe { shared(file) };
+    let (map, (shm, held)) = unsafe { (parts(file).0, shared(file)) };
     if flags & ffi::SQLITE_SHM_UNLOCK != 0 {
         shm.release(held, first, count);
-    } else if !shm.take(held, first, count, flags & ffi::SQLITE_SHM_EXCLUSIVE != 0) {
+    } else if !shm.take(held, first, count, exclusive) {
         return ffi::SQLITE_BUSY;
+    } else if exclusive && first == WRITE_LOCK {
+        map.wal().begin_transaction();
     }
     ffi::SQLITE_OK
 }

@@ -75,7 +75,7 @@ fn a_database_does_not_rest_under_anybody() {
     drop(applier);
     principal.sql("INSERT INTO t VALUES (2)");
     assert!(!principal.database.rest().unwrap(), "its WAL holds what its file does not");
-    assert!(principal.database.is_awake() && wal_length(&principal.database) > 0);
+    assert!(principal.database.is_awake() && principal.database.wal_bytes() > 0);
     assert!(principal.database.checkpoint().unwrap().complete);
     assert!(principal.database.rest().unwrap());
 }

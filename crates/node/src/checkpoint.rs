@@ -87,14 +87,15 @@ pub async fn keep_checkpointing(shared: Arc<Shared>, stop: Arc<Notify>) {
         }
         let grown = (grown_to().0 - before.0, grown_to().1 - before.1);
         let dirty = shared.databases.all().iter().any(|hosted| hosted.is_dirty());
-        let due = is_enough(&shared.settings, grown)
+        let busy = is_enough(&shared.settings, grown);
+        let due = busy
             || shared.databases.resting.is_crowded()
             || (dirty && clock::uptime().saturating_sub(checked_at) >= AT_LEAST);
         if !due || !shared.admission.is_open() {
             continue;
         }
         (before, checked_at) = (grown_to(), clock::uptime());
-        report(&shared, checkpoint(&shared).await);
+        report(&shared, checkpoint(&shared, busy).await);
         shared.databases.resting.look();
     }
 }
@@ -145,11 +146,11 @@ impl CheckpointError {
 }
 
 /// One checkpoint of all databases. Returns the mark that redo starts at from now on, or nothing if a reader's
-/// snapshot kept some WAL from being copied.
+/// snapshot kept some WAL from being copied. While nobody is `busy`, WALs give back their memory.
 ///
 /// # Errors
 /// Why it was not finished.
-pub async fn checkpoint(shared: &Arc<Shared>) -> Result<Option<Lsn>, CheckpointError> {
+pub async fn checkpoint(shared: &Arc<Shared>, busy: bool) -> Result<Option<Lsn>, CheckpointError> {
     // A database that comes or goes meanwhile would be missed, and redo starts after it.
     let _changes = shared.databases.changes.lock().await;
     // As of now: a server that stops takes all of them out while this goes on, and what is not there looks complete.
@@ -159,7 +160,7 @@ pub async fn checkpoint(shared: &Arc<Shared>) -> Result<Option<Lsn>, CheckpointE
     let mut complete = true;
     for hosted in &all {
         if hosted.is_dirty() {
-            complete &= beside::copy(shared, hosted).await?;
+            complete &= beside::copy(shared, hosted, busy).await?;
         }
     }
     // Redo must not begin after events that a damaged database lacks.
@@ -193,14 +194,18 @@ pub async fn write_mark(shared: &Arc<Shared>) -> Result<Lsn, MarkError> {
 }
 
 /// Copies a database's WAL into its file, beside which nobody writes, and saves the map of that. Whether all was copied.
+/// A WAL that nobody is `busy` with gives back what it takes.
 ///
 /// # Errors
 /// Why not. After an error of a sync nothing is known about the files: never try again, recover.
-pub fn copy_wal(hosted: &Hosted, newest: Lsn) -> Result<bool, CheckpointError> {
+pub fn copy_wal(hosted: &Hosted, newest: Lsn, busy: bool) -> Result<bool, CheckpointError> {
     let complete = copy_all(hosted)?;
     if complete {
         harden(hosted, newest)?;
         hosted.note_clean();
+        if !busy {
+            empty_wal(hosted)?;
+        }
     }
     Ok(complete)
 }
@@ -220,6 +225,15 @@ fn copy_all(hosted: &Hosted) -> Result<bool, CheckpointError> {
             Err(CheckpointError::sqlite(hosted, cause))
         }
     }
+}
+
+/// Lets a WAL that was copied give back what it takes; a reader may keep it from that. Nobody may write meanwhile.
+///
+/// # Errors
+/// What SQLite says.
+fn empty_wal(hosted: &Hosted) -> Result<(), CheckpointError> {
+    let emptied = hosted.engine.truncate_wal().map_err(SqlError::from);
+    emptied.map(drop).map_err(|cause| CheckpointError::sqlite(hosted, cause))
 }
 
 /// Makes durable what was copied, and that the file holds everything up to `newest`.

@@ -490,12 +490,12 @@ impl Replay {
         }
         self.checkpoint_at = clock::uptime() + AGAIN;
         let shared = Arc::clone(&self.shared);
-        let outcome = shared.still.unless(|| self.checkpoint_to(mark)).unwrap_or(Ok(()));
+        let outcome = shared.still.unless(|| self.checkpoint_to(mark, enough)).unwrap_or(Ok(()));
         shared.databases.resting.look();
         outcome
     }
 
-    fn checkpoint_to(&mut self, mark: Lsn) -> Result<(), ReplayError> {
+    fn checkpoint_to(&mut self, mark: Lsn, busy: bool) -> Result<(), ReplayError> {
         self.since_checkpoint = (0, 0);
         checkpoint::note_final(&self.shared, self.shared.applied())?;
         let (mut complete, applied) = (true, self.shared.applied());
@@ -503,7 +503,7 @@ impl Replay {
             // A file that a copy is compared with stays as it is.
             let is_ill = self.shared.databases.quarantine.get(hosted.id).is_some();
             if hosted.is_dirty() && !is_ill && !self.runs.contains_key(&hosted.id) {
-                match checkpoint::copy_wal(&hosted, applied) {
+                match checkpoint::copy_wal(&hosted, applied, busy) {
                     Ok(copied) => complete &= copied,
                     Err(error) if error.is_full() => {
                         tracing::warn!(%error, "the disk is full: this checkpoint is left to the next one");

@@ -37,6 +37,8 @@ pub struct Settings {
     pub delta_cache_bytes: usize,
     /// Bytes of the larger page caches of those who write, of all databases.
     pub page_cache_bytes: usize,
+    /// Bytes of WALs in memory, of all databases.
+    pub wal_memory_bytes: u64,
     /// Databases that stay open without being used; those that were not used for longer rest.
     pub open_databases: usize,
     /// A reader that pins the WAL is cut off at this age; `None` never.
@@ -71,6 +73,7 @@ impl Settings {
             checkpoint_bytes: 64 << 20,
             delta_cache_bytes: 64 << 20,
             page_cache_bytes: 256 << 20,
+            wal_memory_bytes: 256 << 20,
             open_databases: 1_000,
             reader_max_age: None,
             reader_max_wal: Some(4 << 30),

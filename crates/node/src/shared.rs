@@ -9,7 +9,9 @@ use std::{
 };
 
 use counterpart_core::{DatabaseId, Lsn, record::Draft};
-use counterpart_engine::{CaptureError, Connection, OpenError, PageCaches, RecentImages, Repairer};
+use counterpart_engine::{
+    CaptureError, Connection, OpenError, PageCaches, RecentImages, Repairer, WalMemory,
+};
 use counterpart_journal::{AppendError, Journal, disk::Disk};
 use tokio::{
     runtime::Handle,
@@ -62,6 +64,7 @@ pub struct Shared {
     /// What they are compared with, and what a mirror builds on.
     pub(crate) recent: Arc<RecentImages>,
     pub(crate) large_caches: Arc<PageCaches>,
+    wal_memory: Arc<WalMemory>,
     /// The driver's ear.
     pub inputs: Inputs,
     /// Asks partners for damaged pages.
@@ -131,6 +134,7 @@ impl Shared {
         Arc::new(Shared {
             recent,
             large_caches,
+            wal_memory: Arc::new(WalMemory::new(settings.wal_memory_bytes)),
             settings,
             journal,
             disk,
@@ -182,6 +186,7 @@ impl Shared {
             foreign_keys: self.settings.foreign_keys,
             recent: Arc::clone(&self.recent),
             large_caches: Arc::clone(&self.large_caches),
+            wal_memory: Arc::clone(&self.wal_memory),
             ..counterpart_engine::Options::default()
         };
         Hosted::open(directory, entry, &gate, options)

@@ -21,6 +21,7 @@ pub enum Key {
     CheckpointBytes,
     DeltaCacheBytes,
     PageCacheBytes,
+    WalMemoryBytes,
     OpenDatabases,
     ReaderMaxAge,
     ReaderMaxWal,
@@ -47,7 +48,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 26] = [
+const TABLE: [Row; 27] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -156,6 +157,13 @@ const TABLE: [Row; 26] = [
         "SIZE",
         Some("256MiB"),
         "Memory for pages of databases that are written to; 0 = little for each",
+    ),
+    value(
+        Key::WalMemoryBytes,
+        "wal-memory-bytes",
+        "SIZE",
+        Some("256MiB"),
+        "Memory for WALs between two checkpoints; 0 = they are in files",
     ),
     value(
         Key::OpenDatabases,

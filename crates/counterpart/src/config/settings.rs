@@ -57,6 +57,8 @@ pub struct Settings {
     pub delta_cache_bytes: u64,
     /// Memory for pages of databases that are written to, in bytes.
     pub page_cache_bytes: u64,
+    /// Memory for WALs, in bytes.
+    pub wal_memory_bytes: u64,
     /// Databases that stay open while nobody uses them. At least 1.
     pub open_databases: u64,
     /// A reader that holds a snapshot for this long is cut off; `None`: never.
@@ -155,6 +157,7 @@ impl Resolved {
             retention_bytes: self.value(Key::RetentionBytes, units::size)?,
             checkpoint_bytes: self.value(Key::CheckpointBytes, |t| bytes(t, 1 << 20))?,
             delta_cache_bytes: self.value(Key::DeltaCacheBytes, units::size)?,
+            wal_memory_bytes: self.value(Key::WalMemoryBytes, units::size)?,
             page_cache_bytes: self.value(Key::PageCacheBytes, units::size)?,
             open_databases: self.value(Key::OpenDatabases, count)?,
             reader_max_age: self.value(Key::ReaderMaxAge, limit)?,

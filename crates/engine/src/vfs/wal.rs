@@ -1,5 +1,6 @@
-//! The `-wal` file: SQLite writes a frame in two parts, header and page, and here both go to the file with one write.
+//! The `-wal` file, which is a [`Wal`] if the database has a map.
 //!
+//! SQLite writes a frame in two parts, header and page, and here both go with one write.
 //! A commit of one row is one frame, and applying is little else than frames. The header waits only from one part to the
 //! other, which SQLite writes one after the other in one function; so whoever reads the file finds all that SQLite
 //! believes to have written. A header that SQLite writes alone, when it counts checksums anew, follows upon reading
@@ -7,10 +8,13 @@
 
 use std::{
     ffi::{c_int, c_void},
-    ptr, slice,
+    io, ptr, slice,
+    sync::Arc,
 };
 
 use rusqlite::ffi;
+
+use crate::{map::DatabaseMap, wal::Wal};
 
 use super::{behind, characteristics, check_reserved, file_control, lock, sector_size, unlock};
 
@@ -39,19 +43,31 @@ struct Frame {
     at: ffi::sqlite3_int64,
     /// Where the last call read a whole frame, -1 if it did something else.
     read_at: ffi::sqlite3_int64,
+    wal: Option<Arc<Wal>>,
 }
 
-/// Makes an opened file of the unix VFS a WAL of ours.
+/// Makes an opened file of the unix VFS a WAL of ours. What is returned is SQLite's result of opening it.
 ///
 /// # Safety
 /// `file` has room for our objects, and [`inner`] of it was opened.
-pub(super) unsafe fn adopt(file: *mut ffi::sqlite3_file) {
-    let frame = Frame { bytes: Vec::new(), at: 0, read_at: -1 };
+pub(super) unsafe fn adopt(file: *mut ffi::sqlite3_file, map: Option<&DatabaseMap>) -> c_int {
+    let wal = map.map(|map| Arc::clone(map.wal()));
+    if let Some(error) = wal.as_ref().and_then(|wal| wal.open().err()) {
+        tracing::error!(%error, "a WAL can't be opened");
+        // SAFETY: as promised. SQLite does not close what has no methods.
+        unsafe {
+            let (inner, unix) = behind(file);
+            unix.xClose.expect("a file can be closed")(inner);
+        }
+        return ffi::SQLITE_CANTOPEN;
+    }
+    let frame = Frame { bytes: Vec::new(), at: 0, read_at: -1, wal };
     // SAFETY: as promised; it is ended by `close`.
     unsafe {
         (*file.cast::<WalFile>()).frame = Box::into_raw(Box::new(frame));
         (*file).pMethods = &METHODS;
     }
+    ffi::SQLITE_OK
 }
 
 /// The frame that is being written to a file.
@@ -75,7 +91,7 @@ unsafe fn settle(file: *mut ffi::sqlite3_file) -> c_int {
         if frame.bytes.is_empty() {
             return ffi::SQLITE_OK;
         }
-        let result = write_behind(file, &frame.bytes, frame.at);
+        let result = write_behind(file, frame.wal.as_deref(), &frame.bytes, frame.at);
         frame.bytes.clear();
         result
     }
@@ -85,9 +101,18 @@ unsafe fn settle(file: *mut ffi::sqlite3_file) -> c_int {
 /// As for [`frame`].
 unsafe fn write_behind(
     file: *mut ffi::sqlite3_file,
+    wal: Option<&Wal>,
     bytes: &[u8],
     at: ffi::sqlite3_int64,
 ) -> c_int {
+    if let Some(wal) = wal {
+        let Ok(at) = u64::try_from(at) else { return ffi::SQLITE_IOERR_WRITE };
+        return match wal.write(bytes, at) {
+            Ok(()) => ffi::SQLITE_OK,
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => ffi::SQLITE_FULL,
+            Err(error) => failed(&error, ffi::SQLITE_IOERR_WRITE),
+        };
+    }
     let length =
         c_int::try_from(bytes.len()).expect("a frame is no longer than its page and header");
     // SAFETY: as promised.
@@ -111,7 +136,7 @@ unsafe extern "C" fn write(
         let follows = frame.at + FRAME_HEADER as ffi::sqlite3_int64 == offset;
         if !frame.bytes.is_empty() && follows && length >= LEAST_PAGE {
             frame.bytes.extend_from_slice(bytes);
-            let result = write_behind(file, &frame.bytes, frame.at);
+            let result = write_behind(file, frame.wal.as_deref(), &frame.bytes, frame.at);
             frame.bytes.clear();
             return result;
         }
@@ -125,7 +150,7 @@ unsafe extern "C" fn write(
             frame.at = offset;
             return ffi::SQLITE_OK;
         }
-        write_behind(file, bytes, offset)
+        write_behind(file, frame.wal.as_deref(), bytes, offset)
     }
 }
 
@@ -144,15 +169,53 @@ unsafe extern "C" fn read(
         if usize::try_from(amount).is_ok_and(|length| length >= FRAME_HEADER + LEAST_PAGE) {
             frame(file).read_at = offset;
         }
+        if let Some(wal) = &frame(file).wal {
+            return read_wal(wal, buffer, amount, offset);
+        }
         let (inner, unix) = behind(file);
         unix.xRead.expect("a file can be read")(inner, buffer, amount, offset)
     }
 }
 
+/// Reads as SQLite wants it: what is not there is zero.
+///
+/// # Safety
+/// `buffer` has room for `amount` bytes.
+unsafe fn read_wal(
+    wal: &Wal,
+    buffer: *mut c_void,
+    amount: c_int,
+    offset: ffi::sqlite3_int64,
+) -> c_int {
+    let (Ok(length), Ok(at)) = (usize::try_from(amount), u64::try_from(offset)) else {
+        return ffi::SQLITE_IOERR_READ;
+    };
+    // SAFETY: as promised; nothing may have been written there before.
+    let buffer = unsafe {
+        ptr::write_bytes(buffer.cast::<u8>(), 0, length);
+        slice::from_raw_parts_mut(buffer.cast::<u8>(), length)
+    };
+    match wal.read(buffer, at) {
+        Ok(read) if read == length => ffi::SQLITE_OK,
+        Ok(_) => ffi::SQLITE_IOERR_SHORT_READ,
+        Err(error) => failed(&error, ffi::SQLITE_IOERR_READ),
+    }
+}
+
+/// Logs what the system says; SQLite has only `code` for it.
+fn failed(error: &io::Error, code: c_int) -> c_int {
+    tracing::error!(%error, "a WAL can't be used");
+    code
+}
+
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: SQLite closes a file once. A header without a page belongs to nothing.
     unsafe {
-        drop(Box::from_raw((*file.cast::<WalFile>()).frame));
+        let frame = Box::from_raw((*file.cast::<WalFile>()).frame);
+        if let Some(Err(error)) = frame.wal.map(|wal| wal.close()) {
+            // It is as if the system had ended: the journal has what is missing, and every start begins without a WAL.
+            tracing::error!(%error, "what was in memory of a WAL is not in its file");
+        }
         let (inner, unix) = behind(file);
         let result = unix.xClose.expect("a file can be closed")(inner);
         (*file).pMethods = ptr::null();
@@ -166,6 +229,13 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_i
         match settle(file) {
             ffi::SQLITE_OK => {}
             failed => return failed,
+        }
+        if let Some(wal) = &frame(file).wal {
+            let cut = wal.truncate(u64::try_from(size).unwrap_or(0));
+            return cut.map_or_else(
+                |error| failed(&error, ffi::SQLITE_IOERR_TRUNCATE),
+                |()| ffi::SQLITE_OK,
+            );
         }
         let (inner, unix) = behind(file);
         unix.xTruncate.expect("a file can be truncated")(inner, size)
@@ -191,6 +261,10 @@ unsafe extern "C" fn file_size(
         match settle(file) {
             ffi::SQLITE_OK => {}
             failed => return failed,
+        }
+        if let Some(wal) = &frame(file).wal {
+            *size = ffi::sqlite3_int64::try_from(wal.size()).unwrap_or(ffi::sqlite3_int64::MAX);
+            return ffi::SQLITE_OK;
         }
         let (inner, unix) = behind(file);
         unix.xFileSize.expect("a file has a size")(inner, size)

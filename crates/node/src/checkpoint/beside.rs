@@ -12,7 +12,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::{CheckpointError, copy_all, harden, note_final};
+use super::{CheckpointError, copy_all, empty_wal, harden, note_final};
 use crate::{databases::Hosted, shared::Shared};
 
 /// Frames that may be left for the time in which the permit is held: SQLite copies so many in a millisecond or two.
@@ -22,12 +22,13 @@ const FEW: u32 = 256;
 const PASSES: u32 = 8;
 
 /// Copies the WAL, which begins anew then, and makes the file durable; whether it holds everything. If not, a reader pins
-/// the WAL, or the database is gone.
+/// the WAL, or the database is gone. A WAL that nobody is `busy` with gives back what it takes.
 pub(super) async fn copy(
     shared: &Arc<Shared>,
     hosted: &Arc<Hosted>,
+    busy: bool,
 ) -> Result<bool, CheckpointError> {
-    Ok(copy_most(shared, hosted).await? && copy_rest(shared, hosted).await?)
+    Ok(copy_most(shared, hosted).await? && copy_rest(shared, hosted, busy).await?)
 }
 
 /// Copies nearly everything that is in the WAL. `false` if a reader pins it, or the database is gone.
@@ -78,7 +79,11 @@ async fn copy_once(
 }
 
 /// Copies what is left in the WAL, and makes the file durable.
-async fn copy_rest(shared: &Arc<Shared>, hosted: &Arc<Hosted>) -> Result<bool, CheckpointError> {
+async fn copy_rest(
+    shared: &Arc<Shared>,
+    hosted: &Arc<Hosted>,
+    busy: bool,
+) -> Result<bool, CheckpointError> {
     let Some((copying, permit)) = both(hosted).await else { return Ok(false) };
     let newest = hosted.visibility.last();
     shared.confirmations.wait(newest).await.map_err(CheckpointError::NotFinal)?;
@@ -91,6 +96,9 @@ async fn copy_rest(shared: &Arc<Shared>, hosted: &Arc<Hosted>) -> Result<bool, C
             return Ok(false);
         }
         hosted.note_clean();
+        if !busy {
+            empty_wal(&hosted)?;
+        }
         drop(permit);
         // Redo begins where it did, so nothing depends on the file yet; but the next checkpoint must not pass it over.
         harden(&hosted, newest).inspect_err(|_| hosted.note_dirty())?;

@@ -4,7 +4,9 @@
 //! only says how far somebody is waits a moment for something to leave with.
 
 use std::{
+    future::pending,
     io::{self, IoSlice},
+    pin::Pin,
     sync::Arc,
 };
 
@@ -20,7 +22,7 @@ use tokio::{
     net::tcp::OwnedWriteHalf,
     sync::{Notify, mpsc},
     task::spawn_blocking,
-    time::{Duration, Instant, sleep_until},
+    time::{Duration, Sleep, sleep},
 };
 
 use super::{Outgoing, SeedOut};
@@ -54,8 +56,8 @@ struct Sender {
     streamed: Option<Lsn>,
     /// Frames of messages that leave with the next write.
     gathered: Vec<u8>,
-    /// What waits for something to leave with, and until when.
-    position: Option<(Position, Instant)>,
+    /// What waits for something to leave with, and what ends the wait.
+    position: Option<(Position, Pin<Box<Sleep>>)>,
     /// The hardened position that was told last.
     acknowledged: Lsn,
     wake: Arc<Notify>,
@@ -68,6 +70,14 @@ impl Position {
     /// Whether records whose newest one knows that all up to `commit` is final say as much.
     fn is_said_by(&self, commit: Lsn) -> bool {
         matches!(self.0.message, Message::Commit { lsn } if lsn <= commit)
+    }
+}
+
+/// Ready when what waits has waited for long enough.
+async fn moment_over(position: &mut Option<(Position, Pin<Box<Sleep>>)>) {
+    match position {
+        Some((_, moment)) => moment.await,
+        None => pending().await,
     }
 }
 
@@ -116,7 +126,6 @@ impl Sender {
                 self.send_gathered().await?;
                 continue;
             }
-            let until = self.position.as_ref().map(|(_, until)| *until);
             tokio::select! {
                 biased;
                 asked = queue.recv() => {
@@ -124,9 +133,7 @@ impl Sender {
                         return self.close().await;
                     }
                 }
-                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
-                    self.gather_position();
-                }
+                () = moment_over(&mut self.position) => self.gather_position(),
                 piece = seeds.recv() => match piece {
                     Some(SeedOut::Frame(kind, payload)) => {
                         let header = frame::header(kind, &[&payload]);
@@ -167,9 +174,9 @@ impl Sender {
             _ => false,
         };
         if may_wait {
-            let until = self.position.take().map(|(_, until)| until);
-            let until = until.unwrap_or_else(|| Instant::now() + MOMENT);
-            self.position = Some((Position(envelope), until));
+            let moment = self.position.take().map(|(_, moment)| moment);
+            let moment = moment.unwrap_or_else(|| Box::pin(sleep(MOMENT)));
+            self.position = Some((Position(envelope), moment));
             return;
         }
         if let Message::Ack { hardened, .. } = envelope.message {
