@@ -25,11 +25,11 @@ def bytes_per_commit(bench):
     principal, mirror = bench.pair()
     count = 200 if bench.quick else 2000
     connection = principal.connect()
-    # After a mark the first change of a page is sent whole. A server that is busy has that behind it nearly always.
-    principal.sql("update acc set bal=bal+1", connection)
     seen = {kind: [] for kind in KINDS}
     for turn in range(bench.rounds):
         for kind in KINDS:
+            # After a mark the first change of a page is sent whole. A server that is busy has that behind it nearly always.
+            principal.sql("update acc set bal=bal+1", connection)
             mirror.await_applied(principal)
             before = principal.sent_bytes()
             for n in range(count):
