@@ -2,10 +2,7 @@
 
 use std::{ffi::c_void, ptr};
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
-
-/// Whoever uses less of a reservation than so many bytes takes no more memory than that.
-const LARGE_PAGES_FROM: usize = 2 << 20;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// Some memory; zeros at first.
 #[derive(Debug)]
@@ -26,21 +23,9 @@ impl Region {
         Region::map(size, MapFlags::PRIVATE)
     }
 
-    /// So many addresses, hardly all of which will be used; `None` if the system does not give them. Whoever uses much of it
-    /// gets it in larger pages, if the system has some.
+    /// So many addresses, hardly all of which will be used; `None` if the system does not give them.
     pub(crate) fn reserve(size: usize) -> Option<Region> {
-        let region = Region::map(size, MapFlags::PRIVATE | MapFlags::NORESERVE)?;
-        if let Some(rest) = size.checked_sub(LARGE_PAGES_FROM) {
-            // SAFETY: it lies within what was just mapped, and nothing is read or changed.
-            let advised = unsafe {
-                let from = region.address.cast::<u8>().add(LARGE_PAGES_FROM).cast();
-                madvise(from, rest, Advice::LinuxHugepage)
-            };
-            if let Err(error) = advised {
-                tracing::debug!(%error, "memory comes in small pages only");
-            }
-        }
-        Some(region)
+        Region::map(size, MapFlags::PRIVATE | MapFlags::NORESERVE)
     }
 
     fn map(size: usize, flags: MapFlags) -> Option<Region> {
