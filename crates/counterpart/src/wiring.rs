@@ -8,14 +8,16 @@ use counterpart_core::DatabaseName;
 use counterpart_engine as engine;
 use counterpart_hrana::{
     Answer, ChosenBy, CursorSink, Error, ErrorKind, Program, Server, SinkClosed, Statement, Stream,
-    Target, Waiting,
+    Target, Waiting, beside, give, is_large,
     proto::{
         Batch, BatchCond, BatchResult, BatchStep, Col, CursorEntry, DescribeCol, DescribeParam,
         DescribeResult, Error as WireError, NamedArg, Stmt, StmtResult, StreamRequest,
         StreamResponse, Value,
     },
 };
-use counterpart_node::{BatchSink, ClientStream, Condition, Node, Queue, Refusal, Step};
+use counterpart_node::{
+    BatchOutcome, BatchSink, ClientStream, Condition, Node, Queue, Refusal, Step,
+};
 
 use crate::forward::Forwarder;
 
@@ -151,6 +153,7 @@ impl Stream for NodeStream {
     async fn execute(&mut self, statement: Statement) -> Result<StmtResult, Error> {
         let statement = Arc::new(to_engine(statement));
         match self.stream.execute(Arc::clone(&statement)).await {
+            Ok(result) if is_large(sizes(&result)) => Ok(beside(move || to_wire(result)).await),
             Ok(result) => Ok(to_wire(result)),
             Err(error) => self.execute_elsewhere(error, &statement).await,
         }
@@ -163,7 +166,7 @@ impl Stream for NodeStream {
             if let Err(error) = self.stream.run(&line).await {
                 let front = lock().front.take();
                 let (statement, answer) = front.expect("what was not executed is still in front");
-                answer(self.execute_elsewhere(error, &statement).await);
+                give(answer, self.execute_elsewhere(error, &statement).await).await;
             }
         }
     }
@@ -180,17 +183,10 @@ impl Stream for NodeStream {
                 };
             }
         };
-        let mut result = BatchResult::default();
-        for step in outcome {
-            let (ok, error) = match step {
-                None => (None, None),
-                Some(Ok(done)) => (Some(to_wire(done)), None),
-                Some(Err(error)) => (None, Some(WireError::from(failed(error)))),
-            };
-            result.step_results.push(ok);
-            result.step_errors.push(error);
+        if is_large(outcome.iter().flatten().flatten().flat_map(sizes)) {
+            return Ok(beside(move || batch_to_wire(outcome)).await);
         }
-        Ok(result)
+        Ok(batch_to_wire(outcome))
     }
 
     async fn cursor(&mut self, batch: Program, out: CursorSink) -> Result<(), Error> {
@@ -301,6 +297,25 @@ fn to_wire(result: engine::StatementResult) -> StmtResult {
         affected_row_count: result.summary.affected_rows,
         last_insert_rowid: Some(result.summary.last_insert_rowid),
     }
+}
+
+/// Of the values in a result.
+fn sizes(result: &engine::StatementResult) -> impl Iterator<Item = u64> {
+    result.rows.iter().flatten().map(|value| value.view().size())
+}
+
+fn batch_to_wire(outcome: BatchOutcome) -> BatchResult {
+    let mut result = BatchResult::default();
+    for step in outcome {
+        let (ok, error) = match step {
+            None => (None, None),
+            Some(Ok(done)) => (Some(to_wire(done)), None),
+            Some(Err(error)) => (None, Some(WireError::from(failed(error)))),
+        };
+        result.step_results.push(ok);
+        result.step_errors.push(error);
+    }
+    result
 }
 
 fn to_steps(program: Program) -> Arc<[Step]> {

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::large::{Bulk as _, beside};
 use crate::proto::{BatchResult, DescribeResult, StmtResult};
 use crate::{CursorSink, Error, Program, Statement, Target};
 
@@ -32,8 +33,17 @@ pub trait Server: Send + Sync + 'static {
     }
 }
 
-/// Where the answer to a statement goes.
+/// Where the answer to a statement goes. Called, it writes the answer.
 pub type Answer = Box<dyn FnOnce(Result<StmtResult, Error>) + Send>;
+
+/// Answers a statement; a large result is written on a thread of its own.
+pub async fn give(answer: Answer, result: Result<StmtResult, Error>) {
+    if result.is_large() {
+        beside(move || answer(result)).await;
+    } else {
+        answer(result);
+    }
+}
 
 /// Statements that wait for their stream, one behind the other.
 pub trait Waiting: Send + Sync {
@@ -56,12 +66,12 @@ pub trait Stream: Send + 'static {
     ) -> impl Future<Output = Result<StmtResult, Error>> + Send;
 
     /// Executes the statements of `waiting` one after the other, each as by [`execute`](Self::execute), until there is none.
-    /// Whatever was taken out is answered, in this order; one may be executed while those before it are not answered
+    /// Whatever was taken out is answered as by [`give`], in this order; one may be executed while those before it are not answered
     /// yet. When the future is ready, all are.
     fn run(&mut self, waiting: Arc<dyn Waiting>) -> impl Future<Output = ()> + Send {
         async move {
             while let Some((statement, answer)) = waiting.next() {
-                answer(self.execute(statement).await);
+                give(answer, self.execute(statement).await).await;
             }
         }
     }

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use crate::large::beside;
+
 /// Bodies of fewer bytes are sent as they are: they fit into few packets, and compressing costs more than it saves.
 pub(super) const LEAST: usize = 4096;
 /// Fast ones; both make rows of JSON several times smaller.
@@ -79,13 +81,13 @@ impl Coding {
 
     /// The compressed body.
     pub(super) async fn compress(self, body: Vec<u8>) -> Vec<u8> {
-        let whole = move || {
+        beside(move || {
             let mut compressor = Compressor::new(self);
             let mut compressed = compressor.push(&body);
             compressed.extend(compressor.finish());
             compressed
-        };
-        tokio::task::spawn_blocking(whole).await.expect("compressing does not panic")
+        })
+        .await
     }
 
     /// The body that was compressed; none if it is longer than `limit`.
@@ -93,8 +95,7 @@ impl Coding {
     /// # Errors
     /// If the bytes are not of this coding.
     pub(super) async fn decompress(self, body: Bytes, limit: usize) -> io::Result<Option<Bytes>> {
-        let whole = move || self.inflate(&body, limit);
-        tokio::task::spawn_blocking(whole).await.expect("decompressing does not panic")
+        beside(move || self.inflate(&body, limit)).await
     }
 
     fn inflate(self, body: &[u8], limit: usize) -> io::Result<Option<Bytes>> {

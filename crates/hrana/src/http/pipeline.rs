@@ -10,6 +10,7 @@ use axum::response::Response;
 use super::line::{self, lock};
 use super::{App, Call, Dialect, body, reply};
 use crate::encoding::Encoding;
+use crate::large::{Bulk as _, beside};
 use crate::proto::{self, PipelineRequest, StreamRequest, StreamResponse, StreamResult, protobuf};
 use crate::registry::Lease;
 use crate::{Error, Limits, Server, Stream, Version, codes};
@@ -47,7 +48,12 @@ pub(super) async fn run<S: Server>(
             }
             (request, None) => {
                 let result = execute(&mut lease, request, version, &app.limits).await;
-                lock(&results).push(result);
+                if result.is_large() {
+                    let results = Arc::clone(&results);
+                    beside(move || lock(&results).push(result)).await;
+                } else {
+                    lock(&results).push(result);
+                }
             }
         }
         let gone = lock(&results).gone.clone();

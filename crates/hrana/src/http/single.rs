@@ -10,6 +10,7 @@ use axum::response::Response;
 use super::compress::Coding;
 use super::{App, Call, body, reply};
 use crate::encoding::Encoding;
+use crate::large::{Bulk, beside};
 use crate::proto::{BatchRequest, ExecuteRequest, SingleResponse};
 use crate::resolve::SqlStore;
 use crate::{Error, Server, Stream, Version};
@@ -34,10 +35,12 @@ pub(super) async fn batch<S: Server>(app: Arc<App<S>>, call: Call) -> Result<Res
     Ok(answer(SingleResponse { result: result? }, call.accepted).await)
 }
 
-async fn answer<T: serde::Serialize>(
+async fn answer<T: Bulk + serde::Serialize + Send + 'static>(
     response: SingleResponse<T>,
     accepted: Option<Coding>,
 ) -> Response {
-    let json = serde_json::to_vec(&response).expect("a result is JSON");
+    let is_large = response.result.is_large();
+    let write = move || serde_json::to_vec(&response).expect("a result is JSON");
+    let json = if is_large { beside(write).await } else { write() };
     reply::results(Encoding::Json, json, accepted).await
 }

@@ -49,6 +49,18 @@ pub enum Value {
     Blob(Vec<u8>),
 }
 
+impl Value {
+    /// About the bytes that it takes in an answer, 8 at least.
+    pub(crate) fn size(&self) -> u64 {
+        let length = match self {
+            Self::Null | Self::Integer(_) | Self::Float(_) => 8,
+            Self::Text(value) => value.len().max(8),
+            Self::Blob(value) => value.len().max(8),
+        };
+        length as u64
+    }
+}
+
 impl fmt::Debug for Value {
     /// Long texts and blobs are shortened: a value ends up in logs only for its shape.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,6 +5,7 @@
 use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::encoding::Encoding;
+use crate::large::{beside, many};
 use crate::proto::protobuf::ENTRIES;
 use crate::sink::{Chunk, Chunks};
 
@@ -12,33 +13,70 @@ use crate::sink::{Chunk, Chunks};
 pub(super) struct CursorReader {
     encoding: Encoding,
     chunks: Chunks,
+    begun: Begun,
+}
+
+/// The chunk that is being handed out.
+#[derive(Default)]
+struct Begun {
     chunk: Chunk,
-    /// Bytes of `chunk` that were handed out.
+    /// Bytes of it that were handed out.
     read: usize,
 }
 
 /// Entries for one response.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Entries {
     /// The entries as they stand in the response's list.
     pub(super) list: Vec<u8>,
+    /// How many they are.
+    pub(super) count: u32,
     /// The cursor has no more.
     pub(super) done: bool,
 }
 
+/// What a response may hold: so many entries, and none more once they exceed so many bytes.
+#[derive(Clone, Copy)]
+struct Most {
+    count: u32,
+    bytes: usize,
+}
+
+impl Most {
+    fn allows(self, entries: &Entries) -> bool {
+        entries.count < self.count && entries.list.len() <= self.bytes
+    }
+}
+
+impl Begun {
+    fn left(&self) -> &[u8] {
+        &self.chunk[self.read..]
+    }
+
+    /// Hands out entries, as many as there may be.
+    fn cut(&mut self, encoding: Encoding, entries: &mut Entries, most: Most) {
+        while !self.left().is_empty() && most.allows(entries) {
+            let is_first = entries.count == 0;
+            self.read += encoding.move_item(self.left(), &mut entries.list, ENTRIES, is_first);
+            entries.count += 1;
+        }
+    }
+}
+
 impl CursorReader {
     pub(super) fn new(encoding: Encoding, chunks: Chunks) -> Self {
-        Self { encoding, chunks, chunk: Chunk::new(), read: 0 }
+        Self { encoding, chunks, begun: Begun::default() }
     }
 
     /// The next entries: at most `max_count`, and none more once they exceed `max_bytes`. Waits for
     /// the first one, but not for more than are there: a slow statement's rows arrive as they come.
+    /// Once begun it must be awaited to its end, or entries are lost.
     pub(super) async fn fetch(&mut self, max_count: u32, max_bytes: usize) -> Entries {
-        let mut list = Vec::new();
-        let mut count = 0;
-        while count < max_count && list.len() <= max_bytes {
-            if self.read == self.chunk.len() {
-                let next = if count == 0 {
+        let most = Most { count: max_count, bytes: max_bytes };
+        let mut entries = Entries::default();
+        while most.allows(&entries) {
+            if self.begun.left().is_empty() {
+                let next = if entries.count == 0 {
                     self.chunks.recv().await
                 } else {
                     match self.chunks.try_recv() {
@@ -48,17 +86,23 @@ impl CursorReader {
                     }
                 };
                 let Some(chunk) = next else {
-                    return Entries { list, done: true };
+                    entries.done = true;
+                    break;
                 };
-                self.chunk = chunk;
-                self.read = 0;
-                continue;
+                self.begun = Begun { chunk, read: 0 };
             }
-            let rest = &self.chunk[self.read..];
-            self.read += self.encoding.move_item(rest, &mut list, ENTRIES, count == 0);
-            count += 1;
+            if many(self.begun.left().len()) {
+                let (encoding, mut begun) = (self.encoding, std::mem::take(&mut self.begun));
+                let cut = move || {
+                    begun.cut(encoding, &mut entries, most);
+                    (begun, entries)
+                };
+                (self.begun, entries) = beside(cut).await;
+            } else {
+                self.begun.cut(self.encoding, &mut entries, most);
+            }
         }
-        Entries { list, done: false }
+        entries
     }
 }
 
@@ -123,7 +167,7 @@ mod tests {
         for (max_count, expected, is_done) in
             [(2, vec![entry(0), entry(1)], false), (9, vec![entry(300)], true)]
         {
-            let Entries { list, done } = reader.fetch(max_count, 1000).await;
+            let Entries { list, done, .. } = reader.fetch(max_count, 1000).await;
             assert_eq!(done, is_done);
             let message: ServerMessage =
                 protobuf::decode(&protobuf::fetched(-7, list, done)).unwrap();

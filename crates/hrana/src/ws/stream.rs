@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use super::cursor::{CursorReader, Entries};
 use super::inbox::{Inbox, Job, Task};
 use crate::encoding::Encoding;
+use crate::large::{self, Bulk as _, beside};
 use crate::proto::protobuf;
 use crate::proto::{Response, ServerMessage};
 use crate::sink::{CursorSink, error_chunk};
@@ -89,6 +90,16 @@ impl Replies {
         self.send_message(self.write(message));
     }
 
+    /// The same for a response that may be large. Others of its stream must wait until it is sent.
+    async fn give(&self, request_id: i32, result: Result<Response, Error>) {
+        if result.is_large() {
+            let replies = self.clone();
+            beside(move || replies.send(request_id, result)).await;
+        } else {
+            self.send(request_id, result);
+        }
+    }
+
     /// A message in the connection's encoding.
     pub(super) fn write(&self, message: ServerMessage) -> Message {
         match self.encoding {
@@ -101,8 +112,17 @@ impl Replies {
     }
 
     /// A [`Response::FetchCursor`], put together from entries that are written already.
+    async fn give_entries(&self, request_id: i32, entries: Entries) {
+        if large::many(entries.list.len()) {
+            let replies = self.clone();
+            beside(move || replies.send_entries(request_id, entries)).await;
+        } else {
+            self.send_entries(request_id, entries);
+        }
+    }
+
     fn send_entries(&self, request_id: i32, entries: Entries) {
-        let Entries { list, done } = entries;
+        let Entries { list, done, .. } = entries;
         self.send_message(match self.encoding {
             Encoding::Json => {
                 let list = String::from_utf8(list).expect("entries are JSON");
@@ -179,7 +199,7 @@ impl<S: Server> StreamTask<S> {
                     execute(&mut stream, job).await
                 }
             };
-            self.replies.send(request_id, result);
+            self.replies.give(request_id, result).await;
         }
     }
 
@@ -242,7 +262,7 @@ impl<S: Server> StreamTask<S> {
                             entries = &mut fetch => break entries,
                         }
                     };
-                    self.replies.send_entries(request_id, entries);
+                    self.replies.give_entries(request_id, entries).await;
                 }
                 Job::CloseCursor { cursor_id } if cursor_id == open_id => {
                     break CursorClosing { request_id, stream_too: false };

@@ -38,6 +38,12 @@ impl TestServer {
         Self { address, fake, hrana }
     }
 
+    /// The same server, for a task of its own.
+    pub fn another(&self) -> Self {
+        let (fake, hrana) = (Arc::clone(&self.fake), self.hrana.clone());
+        Self { address: self.address, fake, hrana }
+    }
+
     pub async fn request(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
         let socket = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) =
