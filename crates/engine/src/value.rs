@@ -49,13 +49,13 @@ pub enum ValueRef<'a> {
 }
 
 impl ValueRef<'_> {
-    /// The bytes that the value takes in a result, counted as 8 for numbers and NULL.
+    /// The bytes that the value takes in a result, counted as 8 at least: also one without bytes takes memory.
     #[must_use]
     pub fn size(&self) -> u64 {
         let length = match self {
             ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 8,
-            ValueRef::Text(text) => text.len(),
-            ValueRef::Blob(bytes) => bytes.len(),
+            ValueRef::Text(text) => text.len().max(8),
+            ValueRef::Blob(bytes) => bytes.len().max(8),
         };
         length as u64
     }

@@ -404,6 +404,16 @@ fn a_result_above_the_limit_fails_and_takes_its_write_back() {
 }
 
 #[test]
+fn values_without_bytes_count_because_each_takes_memory() {
+    let (_principal, mut c) = connection();
+    for value in ["''", "x''", "'x'", "NULL", "1"] {
+        let select = Statement::new(format!("VALUES ({value}), ({value}), ({value})"));
+        assert_eq!(c.execute(&select, 23).unwrap_err().code, "RESPONSE_TOO_LARGE", "{value}");
+        assert_eq!(c.execute(&select, 24).unwrap().rows.len(), 3, "{value}");
+    }
+}
+
+#[test]
 fn a_sink_that_has_enough_ends_a_query_and_lets_a_write_finish() {
     let (_principal, mut c) = connection();
     #[derive(Default)]
