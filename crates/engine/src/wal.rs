@@ -2,7 +2,7 @@
 //!
 //! Nothing of a WAL is of use to another process: the journal has all that is in it, and every start begins without. In a file,
 //! each frame costs a call, and when it is half a minute old, the system writes all of it to the disk at once, while
-//! commits wait for that disk. What finds no memory, and most of a large transaction, goes to the file. Once nobody has the
+//! commits wait for that disk. What finds no memory, or no room on the disk, and most of a large transaction, goes to the file. Once nobody has the
 //! WAL open, the file has all of it.
 
 use std::{
@@ -15,6 +15,8 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
+
+use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::memory::Region;
 
@@ -226,10 +228,22 @@ impl State {
             self.region = Region::reserve(offset(MOST));
         }
         if self.region.is_some() && memory.take(PIECE) {
+            let memory = Arc::clone(memory);
+            if let Err(error) = self.reserve(end - PIECE) {
+                // The write that follows says so if it matters.
+                tracing::debug!(%error, "no room in a file for what would be in memory");
+                return memory.give_back(PIECE);
+            }
             let place = piece(at);
             self.in_memory.resize(self.in_memory.len().max(place + 1), false);
             self.in_memory[place] = true;
         }
+    }
+
+    /// Takes room in the file for a piece: what was committed has room on the disk, whether a checkpoint wants it or a start,
+    /// which takes away the WAL first.
+    fn reserve(&self, at: u64) -> io::Result<()> {
+        Ok(fallocate(self.file(), FallocateFlags::KEEP_SIZE, at, PIECE)?)
     }
 
     /// Gives the memory back. What is in it is lost.

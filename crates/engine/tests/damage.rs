@@ -17,7 +17,7 @@ use common::*;
 use counterpart_core::{DatabaseId, Lsn, PageNo, PageSize, map::page_hash};
 use counterpart_engine::{
     CheckpointError, DamagedPage, Database, DatabaseMap, Options, RepairError, RepairOutcome,
-    Repairer, Statement, Value, WalMemory,
+    Repairer, Statement, Value,
 };
 
 /// A partner: all pages as they were.
@@ -58,8 +58,7 @@ fn overwrite(path: &Path, at: usize, bytes: &[u8]) {
 /// A database whose pages are all in its file, and what a partner has of it.
 fn checkpointed(page_size: PageSize) -> (Principal, Arc<DatabaseMap>, Partner) {
     // What is in memory can't be damaged from here.
-    let wal_memory = Arc::new(WalMemory::new(0));
-    let mut principal = Principal::with(page_size, Options { wal_memory, ..Options::default() });
+    let mut principal = Principal::with(page_size, wal_in_file());
     principal.sql(
         "CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE INDEX i ON t(v);
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)

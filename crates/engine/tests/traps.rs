@@ -166,7 +166,8 @@ fn closing_the_last_connection_does_not_checkpoint() {
 
 #[test]
 fn frames_of_a_spilled_transaction_that_was_rolled_back_are_not_captured() {
-    let mut principal = Principal::new();
+    // The length of its file tells what was spilled.
+    let mut principal = Principal::with(PageSize::DEFAULT, wal_in_file());
     let mut c = principal.database.checkout().unwrap();
     principal
         .run(&mut c, "CREATE TABLE t(v); INSERT INTO t VALUES (1); PRAGMA cache_size=2")

@@ -31,7 +31,7 @@ fn recovered_sum(principal: Principal) -> i64 {
 
 #[test]
 fn a_commit_of_one_page_is_one_write() {
-    let mut principal = Principal::new();
+    let mut principal = Principal::with(PageSize::DEFAULT, wal_in_file());
     principal.sql("CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 0)");
     let mut c = principal.database.checkout().unwrap();
     query(&mut c, "UPDATE t SET v = v + 1");

@@ -12,7 +12,8 @@ use counterpart_core::{
     record::{Draft, Record, Stamp},
 };
 use counterpart_engine::{
-    Connection, Database, DatabaseMap, Options, Script, SqlError, Statement, StatementResult, Value,
+    Connection, Database, DatabaseMap, Options, Script, SqlError, Statement, StatementResult,
+    Value, WalMemory,
 };
 
 /// A principal's database and the records of all its commits.
@@ -60,6 +61,11 @@ pub fn assert_map_is_true(database: &Database) {
         assert_eq!(step.bad, [], "the file's map");
         next = step.next;
     }
+}
+
+/// What a database does with its WAL if there is no memory for it.
+pub fn wal_in_file() -> Options {
+    Options { wal_memory: Arc::new(WalMemory::new(0)), ..Options::default() }
 }
 
 impl Principal {
