@@ -172,30 +172,26 @@ impl State {
             // What was in it is of no use to anybody.
             (self.size, self.transaction) = (0, 0);
         }
-        let (mut left, mut place) = (bytes, at);
-        while !left.is_empty() {
-            let (part, rest) = left.split_at(within_piece(place, left.len()));
-            self.write_part(part, place)?;
-            (left, place) = (rest, place + part.len() as u64);
-        }
-        self.size = self.size.max(place);
-        Ok(())
-    }
-
-    /// Writes what lies within one piece.
-    fn write_part(&mut self, part: &[u8], at: u64) -> io::Result<()> {
-        let begins = self.size <= at - at % PIECE;
-        if begins && !self.is_in_memory(at) {
-            self.take_piece(at);
-        }
-        let is_in_memory = self.is_in_memory(at);
-        match &mut self.region {
-            Some(region) if is_in_memory => region.put(offset(at), part),
-            _ => {
-                self.file().write_all_at(part, at)?;
-                send_to_disk(self.file(), at, at + part.len() as u64);
+        let end = at + bytes.len() as u64;
+        for piece in (at - at % PIECE..end).step_by(offset(PIECE)) {
+            if self.size <= piece && !self.is_in_memory(piece) {
+                self.take_piece(piece);
             }
         }
+        let (mut left, mut place) = (bytes, at);
+        while !left.is_empty() {
+            let in_memory = self.is_in_memory(place);
+            let (part, rest) = left.split_at(self.as_far_as(in_memory, place, left.len()));
+            match &mut self.region {
+                Some(region) if in_memory => region.put(offset(place), part),
+                _ => {
+                    self.file().write_all_at(part, place)?;
+                    send_to_disk(self.file(), place, place + part.len() as u64);
+                }
+            }
+            (left, place) = (rest, place + part.len() as u64);
+        }
+        self.size = self.size.max(end);
         Ok(())
     }
 
@@ -203,9 +199,10 @@ impl State {
         let there = offset(self.size.saturating_sub(at).min(buffer.len() as u64));
         let (mut left, mut place) = (&mut buffer[..there], at);
         while !left.is_empty() {
-            let (part, rest) = left.split_at_mut(within_piece(place, left.len()));
+            let in_memory = self.is_in_memory(place);
+            let (part, rest) = left.split_at_mut(self.as_far_as(in_memory, place, left.len()));
             match &self.region {
-                Some(region) if self.is_in_memory(place) => region.get(offset(place), part),
+                Some(region) if in_memory => region.get(offset(place), part),
                 _ => self.file().read_exact_at(part, place)?,
             }
             (left, place) = (rest, place + part.len() as u64);
@@ -217,9 +214,18 @@ impl State {
         self.in_memory.get(piece(at)) == Some(&true)
     }
 
-    /// Puts the piece at `at`, of which nothing was written yet, into memory, if there is some.
+    /// How many of `length` bytes from `at` on lie where the first one lies.
+    fn as_far_as(&self, in_memory: bool, at: u64, length: usize) -> usize {
+        let mut end = at - at % PIECE + PIECE;
+        while end < at + length as u64 && self.is_in_memory(end) == in_memory {
+            end += PIECE;
+        }
+        offset(end - at).min(length)
+    }
+
+    /// Puts the piece that begins at `at`, of which nothing was written yet, into memory, if there is some.
     fn take_piece(&mut self, at: u64) {
-        let end = at - at % PIECE + PIECE;
+        let end = at + PIECE;
         let Some(memory) = &self.memory else { return };
         if end > MOST.min(self.transaction + TRANSACTION) {
             return;
@@ -229,7 +235,7 @@ impl State {
         }
         if self.region.is_some() && memory.take(PIECE) {
             let memory = Arc::clone(memory);
-            if let Err(error) = self.reserve(end - PIECE) {
+            if let Err(error) = self.reserve(at) {
                 // The write that follows says so if it matters.
                 tracing::debug!(%error, "no room in a file for what would be in memory");
                 return memory.give_back(PIECE);
@@ -293,11 +299,6 @@ fn send_to_disk(file: &File, at: u64, end: u64) {
 /// The number of the piece that has the byte at `at`.
 fn piece(at: u64) -> usize {
     offset(at / PIECE)
-}
-
-/// How many of `length` bytes from `at` on are of one piece.
-fn within_piece(at: u64, length: usize) -> usize {
-    offset(PIECE - at % PIECE).min(length)
 }
 
 /// A position in memory.
