@@ -6,6 +6,7 @@
 use std::{
     future::pending,
     io::{self, IoSlice},
+    mem::discriminant,
     pin::Pin,
     sync::Arc,
 };
@@ -70,6 +71,11 @@ impl Position {
     /// Whether records whose newest one knows that all up to `commit` is final say as much.
     fn is_said_by(&self, commit: Lsn) -> bool {
         matches!(self.0.message, Message::Commit { lsn } if lsn <= commit)
+    }
+
+    /// Whether a later message says all that it says.
+    fn is_of_the_kind_of(&self, later: &Message) -> bool {
+        discriminant(&self.0.message) == discriminant(later)
     }
 }
 
@@ -173,16 +179,17 @@ impl Sender {
             Message::Ack { hardened, .. } => hardened <= self.acknowledged,
             _ => false,
         };
+        let same = |(before, _): &mut (Position, _)| before.is_of_the_kind_of(&envelope.message);
+        let before = self.position.take_if(same);
+        self.gather_position();
         if may_wait {
-            let moment = self.position.take().map(|(_, moment)| moment);
-            let moment = moment.unwrap_or_else(|| Box::pin(sleep(MOMENT)));
+            let moment = before.map_or_else(|| Box::pin(sleep(MOMENT)), |(_, moment)| moment);
             self.position = Some((Position(envelope), moment));
             return;
         }
         if let Message::Ack { hardened, .. } = envelope.message {
-            (self.acknowledged, self.position) = (hardened, None);
+            self.acknowledged = hardened;
         }
-        self.gather_position();
         self.gathered.extend(frame::message_frame(&envelope));
     }
 
@@ -228,7 +235,9 @@ impl Sender {
 
     /// All parts in one system call, as far as the socket takes them.
     async fn write<P: AsRef<[u8]>>(&mut self, parts: &[P]) -> Result<(), SendError> {
-        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part.as_ref())).collect();
+        // A write of nothing looks like one that failed.
+        let parts = parts.iter().map(AsRef::as_ref).filter(|part: &&[u8]| !part.is_empty());
+        let mut slices: Vec<_> = parts.map(IoSlice::new).collect();
         let mut left = &mut slices[..];
         while !left.is_empty() {
             match self.socket.write_vectored(left).await? {
