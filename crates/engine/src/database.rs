@@ -372,6 +372,13 @@ impl Database {
         Some(idle.remove(place))
     }
 
+    /// Whether a glance at `sql`, which writes, is likely to succeed on the connection [for writing](Self::checkout_for).
+    pub fn is_ready_to_write(&self, sql: &str) -> bool {
+        self.lock_idle()
+            .iter()
+            .any(|connection| connection.wrote && connection.is_ready_to_write(sql))
+    }
+
     /// Takes a connection back. An open transaction is rolled back; a marked connection is closed.
     pub fn give_back(&self, mut connection: Connection) {
         assert!(

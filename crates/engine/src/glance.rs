@@ -1,8 +1,8 @@
-//! Reads that are over before a thread could be woken for them.
+//! Statements that are over before a thread could be woken for them.
 //!
 //! A glance runs on the thread that has all the sockets, which must not be kept. So only a statement that is compiled
-//! already, that only reads, and that was quick when it ran elsewhere is run so, within a time, a size of its values and
-//! without the help of others. If it fails, for whatever reason, nothing has happened, and it is run like any other.
+//! already, that only reads or commits by itself, and that was quick when it ran elsewhere is run so, within a time, a size of
+//! its values and without the help of others. If it fails, for whatever reason, nothing has happened, and it is run like any other.
 //! Glances at a statement must save more time than they cost.
 
 use std::{cell::Cell, time::Duration};
@@ -113,8 +113,16 @@ impl Connection {
         known.is_some_and(|known| known.class == Class::Read && known.pace.is_quick())
     }
 
+    /// The same for one that writes, outside a transaction.
+    pub(crate) fn is_ready_to_write(&self, sql: &str) -> bool {
+        let known = self.cache.peek(sql);
+        known.is_some_and(|known| known.class == Class::Write && known.pace.is_quick())
+    }
+
     /// The result of a statement, if it takes no time and has no more than `limit` bytes of values; see the module's head.
-    /// For connections from [`Database::checkout_ready`](crate::Database::checkout_ready).
+    /// For connections from [`Database::checkout_ready`](crate::Database::checkout_ready), and for statements of which
+    /// [`Database::is_ready_to_write`](crate::Database::is_ready_to_write) says so. What a write in vain leaves are the numbers of
+    /// its stream, which [its scope](Self::begin_scope) is to be given again.
     pub fn glance(&mut self, statement: &Statement, limit: u64) -> Option<StatementResult> {
         let begun = clock::nanos();
         let hurry = Hurry::begin(self.handle());

@@ -91,3 +91,51 @@ fn a_result_that_is_too_large_for_the_server_is_too_large_for_a_glance() {
     assert!(connection.glance(&statement, 199).is_none());
     assert_eq!(connection.execute(&statement, 199).unwrap_err().code, "RESPONSE_TOO_LARGE");
 }
+
+/// Runs a statement that writes until it was quick. The connection is taken for it.
+fn ready_to_write(principal: &mut Principal, statement: &Statement) -> Connection {
+    for _ in 0..ATTEMPTS {
+        let mut connection = principal.database.checkout_for(true).unwrap();
+        connection.execute(statement, u64::MAX).unwrap();
+        principal.capture(&connection);
+        principal.database.give_back(connection);
+        if principal.database.is_ready_to_write(&statement.sql) {
+            return principal.database.checkout_for(true).unwrap();
+        }
+    }
+    panic!("{} was never quick", statement.sql);
+}
+
+#[test]
+fn a_write_at_a_glance_is_captured_as_ever_and_one_that_takes_longer_leaves_nothing() {
+    let mut principal = Principal::new();
+    principal.sql("CREATE TABLE t(v INTEGER)");
+    assert!(!principal.database.is_ready_to_write("INSERT INTO t VALUES (1)"));
+    let some = |many: i64| {
+        let sql = format!("INSERT INTO t SELECT i FROM ({})", COUNT.replace("count(*)", "i"));
+        with(&sql, Value::Integer(many))
+    };
+    let mut rows = None;
+    for _ in 0..ATTEMPTS {
+        let mut connection = ready_to_write(&mut principal, &some(1));
+        let count = |connection: &mut Connection| value(connection, "SELECT count(*) FROM t");
+        let before = count(&mut connection);
+        let records = principal.records.len();
+        assert!(connection.glance(&some(3_000_000), u64::MAX).is_none());
+        assert!(!connection.in_transaction() && !connection.has_uncaptured());
+        assert_eq!(count(&mut connection), before);
+        principal.database.give_back(connection);
+
+        let mut connection = ready_to_write(&mut principal, &some(1));
+        rows = connection.glance(&some(1), u64::MAX);
+        if rows.is_some() {
+            assert!(connection.has_uncaptured());
+            assert!(principal.capture(&connection).is_some());
+            assert!(principal.records.len() > records);
+            break;
+        }
+        // It was slow too often for this connection: the next one knows nothing of it.
+        drop(connection);
+    }
+    assert!(rows.is_some(), "no glance succeeds");
+}

@@ -162,6 +162,12 @@ impl Journal {
         Ok(appender.last)
     }
 
+    /// Whether so much room is left that an [`append`](Self::append) of a small record does not wait, nor do some others.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        lock(&self.shared.recent).waiting <= self.shared.config.queue_bytes / 2
+    }
+
     /// Queues records that continue the journal, all at once when there is room.
     fn push(&self, appender: &mut Appender, records: Vec<Record>) -> Result<(), AppendError> {
         let Some(newest) = records.last() else { return Ok(()) };

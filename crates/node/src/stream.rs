@@ -287,7 +287,8 @@ impl ClientStream {
         };
         loop {
             let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
-            let worker = move || Worked { spare: None, ..work(&shared, &slot, job, held, permit) };
+            let worker =
+                move || Worked { spare: None, ..work(&shared, &slot, job, held, permit, J::step) };
             let Ok(worked) = spawn_blocking(worker).await else {
                 return Err((&lane::panicked(&self.shared, &self.slot.hosted)).into());
             };
@@ -426,13 +427,14 @@ struct Worked<J> {
     spare: Option<OwnedSemaphorePermit>,
 }
 
-/// A job's time on a worker thread.
+/// A job's time, on a worker thread or at a glance.
 fn work<J: Job>(
     shared: &Arc<Shared>,
     slot: &Arc<Slot>,
     mut job: J,
     mut held: HeldGuard,
     permit: Permit,
+    how: fn(&mut J, &mut Desk<'_>) -> Result<Flow, SqlError>,
 ) -> Worked<J> {
     let was_open = held.in_transaction();
     let mut expired = None;
@@ -454,7 +456,7 @@ fn work<J: Job>(
             stop: &slot.stop,
             expired: &mut expired,
         };
-        let flow = job.step(&mut desk)?;
+        let flow = how(&mut job, &mut desk)?;
         Ok((flow, desk.committed))
     })();
     if matches!(outcome, Ok((Flow::NeedsPermit, _))) {
@@ -481,6 +483,8 @@ fn work<J: Job>(
 
 #[cfg(test)]
 mod tests {
+    use std::thread::ThreadId;
+
     use tokio::net::TcpListener;
 
     use super::*;
@@ -500,12 +504,62 @@ mod tests {
         }
     }
 
+    /// A job for which a glance is enough, or is not, or panics.
+    struct Glances {
+        enough: Option<bool>,
+        /// The threads that did it.
+        threads: Vec<ThreadId>,
+    }
+
+    impl Job for Glances {
+        fn expects_write(&self) -> bool {
+            true
+        }
+
+        fn step(&mut self, _desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
+            self.threads.push(std::thread::current().id());
+            Ok(Flow::Done)
+        }
+
+        fn is_ready(&self, _hosted: &Hosted) -> bool {
+            true
+        }
+
+        fn glance(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
+            let Some(enough) = self.enough else { panic!("as the test wants it") };
+            assert!(matches!(desk.permit, Permit::Held));
+            self.threads.push(std::thread::current().id());
+            Ok(if enough { Flow::Done } else { Flow::NeedsTime })
+        }
+    }
+
+    async fn node(directory: &tempfile::TempDir) -> Arc<Node> {
+        let partners = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Node::start(Settings::new(directory.path().join("data")), partners).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_behind_is_done_where_it_came_if_a_glance_is_enough_and_elsewhere_if_not()
+     {
+        let directory = tempfile::tempdir().unwrap();
+        let node = node(&directory).await;
+        let stream = node.open_stream(&DatabaseName::main()).unwrap();
+        let here = std::thread::current().id();
+        for _ in 0..3 {
+            let job = Glances { enough: Some(true), threads: Vec::new() };
+            assert_eq!(stream.carry_out(job).await.unwrap().job.threads, [here]);
+            let job = Glances { enough: Some(false), threads: Vec::new() };
+            let threads = stream.carry_out(job).await.unwrap().job.threads;
+            assert!(threads[..] != [here, here] && threads[0] == here && threads.len() == 2);
+        }
+        let job = Glances { enough: None, threads: Vec::new() };
+        assert_eq!(stream.carry_out(job).await.err().unwrap().code, "NOT_CONFIRMED");
+    }
+
     #[tokio::test]
     async fn a_request_that_panicked_is_never_told_that_nothing_was_executed() {
         let directory = tempfile::tempdir().unwrap();
-        let partners = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let settings = Settings::new(directory.path().join("data"));
-        let node = Node::start(settings, partners).await.unwrap();
+        let node = node(&directory).await;
         let stream = node.open_stream(&DatabaseName::main()).unwrap();
         let outcome = stream.carry_out(Panics).await;
         assert_eq!(outcome.err().unwrap().code, "NOT_CONFIRMED");

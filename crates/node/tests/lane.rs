@@ -6,7 +6,7 @@ use std::{
 };
 
 use counterpart_core::DatabaseName;
-use counterpart_engine::{SqlError, Statement, StatementResult};
+use counterpart_engine::{SqlError, Statement, StatementResult, Value};
 use counterpart_node::{ClientStream, Node, Queue, Settings};
 use tokio::{
     net::TcpListener,
@@ -215,4 +215,30 @@ async fn nobody_waits_while_a_large_answer_is_written() {
     let _listens = enough.send(());
     assert_eq!(answered.await.unwrap(), Ok(()));
     assert_eq!(how.recv().unwrap(), Ok(()), "others waited for the answer");
+}
+
+/// Where the sockets are it had its time, and was taken back.
+#[tokio::test]
+async fn a_write_that_was_tried_in_vain_at_a_glance_shows_in_nothing() {
+    let server = Server::start(|_| {}).await;
+    let mut stream = server.stream();
+    run(&mut stream, "create table seen(changes, rowid_before, n)").await.unwrap();
+    let count = async |stream: &mut ClientStream, up_to: i64| {
+        let sql = "insert into seen with recursive n(i) as (select 1 union all select i+1 from n where i < ?)
+                     select changes(), last_insert_rowid(), max(i) from n";
+        let mut statement = Statement::new(sql);
+        statement.args.positional.push(Value::Integer(up_to));
+        stream.execute(Arc::new(statement)).await.unwrap();
+    };
+    for _ in 0..20 {
+        for _ in 0..10 {
+            count(&mut stream, 1).await;
+        }
+        run(&mut stream, "delete from t").await.unwrap();
+        run(&mut stream, "insert into t(rowid, x) values (1, 1), (2, 2), (77, 3)").await.unwrap();
+        count(&mut stream, 100_000).await;
+        let last = "select changes, rowid_before, n from seen order by rowid desc limit 1";
+        let rows = run(&mut stream, last).await.unwrap().rows;
+        assert_eq!(rows, [[3, 77, 100_000].map(Value::Integer)]);
+    }
 }

@@ -39,6 +39,8 @@ pub(super) enum Flow {
     NeedsPermit,
     /// It has had its time; others may have theirs before it goes on.
     Yields,
+    /// A glance is not enough for it, and nothing has happened.
+    NeedsTime,
 }
 
 /// A request's work on a connection.
@@ -50,6 +52,17 @@ pub(super) trait Job: Send + 'static {
     /// # Errors
     /// What ends the whole request.
     fn step(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError>;
+    /// Whether a glance is likely to be enough for it.
+    fn is_ready(&self, _hosted: &Hosted) -> bool {
+        false
+    }
+    /// Does it all, if a glance is enough for that; [`Flow::NeedsTime`] if not.
+    ///
+    /// # Errors
+    /// What ends the whole request.
+    fn glance(&mut self, _desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
+        Ok(Flow::NeedsTime)
+    }
 }
 
 /// What a job works with.
@@ -77,6 +90,25 @@ impl Desk<'_> {
     ) -> Result<Option<Summary>, SqlError> {
         let outcome = self.try_run(statement, sink);
         self.judged(outcome)
+    }
+
+    /// The result of a statement that commits by itself, if a glance is enough for it. Without one, nothing has happened.
+    fn glance(
+        &mut self,
+        statement: &Statement,
+        limit: u64,
+    ) -> Result<Option<StatementResult>, SqlError> {
+        if self.stop.is_stopped() || self.connection.in_transaction() {
+            return Ok(None);
+        }
+        self.connection.set_now(clock::unix_now());
+        let result = self.connection.glance(statement, limit);
+        self.capture()?;
+        if result.is_none() && self.committed.is_some() {
+            let why = format!("a statement that failed has committed: {}", statement.sql);
+            return Err((&self.shared.poison(&why)).into());
+        }
+        Ok(result)
     }
 
     /// An empty database may still be given another text encoding. A stream that has temporary tables by then can use its
@@ -268,6 +300,15 @@ impl Job for Execute {
             Err(error) => Err(error),
         });
         Ok(Flow::Done)
+    }
+
+    fn is_ready(&self, hosted: &Hosted) -> bool {
+        hosted.engine.is_ready_to_write(&self.statement.sql)
+    }
+
+    fn glance(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
+        self.result = desk.glance(&self.statement, self.limit)?.map(Ok);
+        Ok(if self.result.is_some() { Flow::Done } else { Flow::NeedsTime })
     }
 }
 

@@ -6,13 +6,14 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use counterpart_core::Lsn;
+use counterpart_engine::SqlError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     Confirmed, Done, Worked,
     held::{HeldGuard, Slot},
-    job::{Flow, Job, Permit},
-    lane::{After, Turn},
+    job::{Desk, Flow, Job, Permit},
+    lane::{After, Glanced, Turn},
     work,
 };
 use crate::{refusal::Refusal, shared::Shared};
@@ -71,13 +72,32 @@ impl<J: Job> Seat<J> {
 
 impl<J: Job> Turn for Seat<J> {
     fn take(&self, permit: OwnedSemaphorePermit) -> After {
-        let Some(mut waiting) = self.take_out() else { return After::Over(Some(permit)) };
-        waiting.held.permit = Some(permit);
-        let (waiting, after) = waiting.work();
+        let Some(waiting) = self.take_out() else { return After::Over(Some(permit)) };
+        let (waiting, after) = waiting.with(permit).work(J::step);
         if let Some(waiting) = waiting {
             self.put_back(waiting);
         }
         after
+    }
+
+    fn glance(&self, permit: OwnedSemaphorePermit) -> Glanced {
+        let Some(waiting) = self.take_out() else { return Glanced::Over(Some(permit)) };
+        if !waiting.job.is_ready(&waiting.slot.hosted) {
+            self.put_back(waiting);
+            return Glanced::NeedsTime(permit);
+        }
+        // What is tried in vain must not show in the stream's numbers.
+        let scope = waiting.held.scope;
+        let (waiting, after) = waiting.with(permit).work(J::glance);
+        match (waiting, after) {
+            (Some(mut waiting), After::Again(permit)) => {
+                waiting.held.scope = scope;
+                self.put_back(waiting);
+                Glanced::NeedsTime(permit)
+            }
+            (_, After::Over(spare)) => Glanced::Over(spare),
+            (None, After::Again(permit)) => Glanced::Over(Some(permit)),
+        }
     }
 
     fn refuse(&self, refusal: &Refusal) {
@@ -90,18 +110,28 @@ impl<J: Job> Turn for Seat<J> {
 }
 
 impl<J: Job> Waiting<J> {
+    fn with(mut self, permit: OwnedSemaphorePermit) -> Waiting<J> {
+        self.held.permit = Some(permit);
+        self
+    }
+
     /// Works on, and waits again if it is to have another turn.
-    fn work(self) -> (Option<Waiting<J>>, After) {
+    fn work(
+        self,
+        how: fn(&mut J, &mut Desk<'_>) -> Result<Flow, SqlError>,
+    ) -> (Option<Waiting<J>>, After) {
         let Worked { job, held, outcome, spare } =
-            work(&self.shared, &self.slot, self.job, self.held, Permit::Held);
+            work(&self.shared, &self.slot, self.job, self.held, Permit::Held, how);
         // While the permit is held, nobody else's commit is on its way.
         let reached = self.slot.hosted.visibility.last();
         let yields = matches!(outcome, Ok((Flow::Yields, _)));
         // A stream that has expired would begin anew, in the middle of what was to be one transaction.
         let yields = yields && held.connection.is_none() && held.expired.is_none();
+        // Of this one nothing has happened.
+        let waits = yields || matches!(outcome, Ok((Flow::NeedsTime, _)));
         match spare {
             // What keeps nothing is as good as a request that has just come.
-            Some(permit) if yields => {
+            Some(permit) if waits => {
                 (Some(Waiting { job, held, reached, ..self }), After::Again(permit))
             }
             spare => {
