@@ -35,6 +35,7 @@ mod shm;
 mod value;
 mod vfs;
 mod wal;
+mod writeback;
 
 pub use apply::{Applied, Applier, ApplyError};
 pub use cache::PageCaches;

@@ -8,7 +8,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::{fd::AsRawFd, unix::fs::FileExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -18,7 +18,10 @@ use std::{
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use crate::memory::Region;
+use crate::{
+    memory::Region,
+    writeback::{self, Before},
+};
 
 /// Bytes of the header, which SQLite writes when it begins a WAL, and at no other time.
 const HEADER: usize = 32;
@@ -283,15 +286,8 @@ fn send_to_disk(file: &File, at: u64, end: u64) {
     if at / STEP == end / STEP || end < LONG {
         return;
     }
-    let begin = i64::try_from(at - at % STEP).expect("a file has fewer bytes");
-    let length = i64::try_from(STEP).expect("a step is small");
-    // SAFETY: the descriptor is open, and nothing of this process's memory is touched.
-    let result = unsafe {
-        libc::sync_file_range(file.as_raw_fd(), begin, length, libc::SYNC_FILE_RANGE_WRITE)
-    };
-    if result != 0 {
-        // Nothing depends on it.
-        let error = io::Error::last_os_error();
+    let begin = at - at % STEP;
+    if let Err(error) = writeback::begin(file, begin..begin + STEP, Before::Leave) {
         tracing::debug!(%error, "writing a WAL early");
     }
 }

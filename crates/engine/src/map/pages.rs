@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    os::{fd::AsRawFd, unix::fs::FileExt},
+    os::unix::fs::FileExt,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -16,7 +16,10 @@ use counterpart_core::{
 use rustix::fs::{Advice, fadvise};
 
 use super::{DatabaseMap, PoisonError};
-use crate::glance::in_a_hurry;
+use crate::{
+    glance::in_a_hurry,
+    writeback::{self, Before},
+};
 
 /// Bytes of a checkpoint that are on their way to the disk at a time. With all of it on the way at once, the journal's next
 /// sync would wait behind it.
@@ -403,12 +406,8 @@ impl DatabaseMap {
             return;
         }
         self.on_its_way.store(0, Ordering::Relaxed);
-        let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE;
-        // SAFETY: the descriptor is open, and nothing of this process's memory is touched.
-        let result = unsafe { libc::sync_file_range(self.raw.as_raw_fd(), 0, 0, flags) };
-        if result != 0 {
+        if let Err(error) = writeback::begin(&self.raw, 0..0, Before::Await) {
             // What fails here fails the sync that counts, too, which is another descriptor's.
-            let error = io::Error::last_os_error();
             tracing::debug!(database = %self.id, %error, "writing a checkpoint's pages early");
         }
     }
