@@ -16,7 +16,7 @@ use rusqlite::ffi;
 
 use crate::{map::DatabaseMap, wal::Wal};
 
-use super::{behind, characteristics, check_reserved, file_control, lock, sector_size, unlock};
+use super::{PASSED_ON, behind};
 
 /// Bytes of a frame before its page.
 const FRAME_HEADER: usize = 24;
@@ -280,16 +280,5 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xTruncate: Some(truncate),
     xSync: Some(sync),
     xFileSize: Some(file_size),
-    xLock: Some(lock),
-    xUnlock: Some(unlock),
-    xCheckReservedLock: Some(check_reserved),
-    xFileControl: Some(file_control),
-    xSectorSize: Some(sector_size),
-    xDeviceCharacteristics: Some(characteristics),
-    xShmMap: None,
-    xShmLock: None,
-    xShmBarrier: None,
-    xShmUnmap: None,
-    xFetch: None,
-    xUnfetch: None,
+    ..PASSED_ON
 };
