@@ -20,6 +20,7 @@ use rusqlite::{OpenFlags, config::DbConfig, ffi};
 use crate::{
     cache::PageCaches,
     capture::CaptureState,
+    class::Class,
     connection::Connection,
     error::SqlError,
     hooks::CommitGate,
@@ -367,7 +368,8 @@ impl Database {
         }
         let mut idle = self.lock_idle();
         // What wrote last is left for the next one who writes.
-        let place = |wrote| idle.iter().rposition(|c| c.wrote == wrote && c.is_ready(sql));
+        let place =
+            |wrote| idle.iter().rposition(|c| c.wrote == wrote && c.is_ready(sql, Class::Read));
         let place = place(false).or_else(|| place(true))?;
         Some(idle.remove(place))
     }
@@ -376,7 +378,7 @@ impl Database {
     pub fn is_ready_to_write(&self, sql: &str) -> bool {
         self.lock_idle()
             .iter()
-            .any(|connection| connection.wrote && connection.is_ready_to_write(sql))
+            .any(|connection| connection.wrote && connection.is_ready(sql, Class::Write))
     }
 
     /// Takes a connection back. An open transaction is rolled back; a marked connection is closed.

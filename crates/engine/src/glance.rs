@@ -107,16 +107,10 @@ impl Drop for Hurry {
 }
 
 impl Connection {
-    /// Whether a glance at `sql` is likely to succeed.
-    pub(crate) fn is_ready(&self, sql: &str) -> bool {
+    /// Whether `sql` is of this class, and a glance at it is likely to succeed.
+    pub(crate) fn is_ready(&self, sql: &str, class: Class) -> bool {
         let known = self.cache.peek(sql);
-        known.is_some_and(|known| known.class == Class::Read && known.pace.is_quick())
-    }
-
-    /// The same for one that writes, outside a transaction.
-    pub(crate) fn is_ready_to_write(&self, sql: &str) -> bool {
-        let known = self.cache.peek(sql);
-        known.is_some_and(|known| known.class == Class::Write && known.pace.is_quick())
+        known.is_some_and(|known| known.class == class && known.pace.is_quick())
     }
 
     /// The result of a statement, if it takes no time and has no more than `limit` bytes of values; see the module's head.
