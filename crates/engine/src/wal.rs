@@ -33,7 +33,7 @@ const PIECE: u64 = 64 << 10;
 const MOST: u64 = 1 << 30;
 
 /// A transaction may take so many bytes of memory. One that is larger is hardly followed by others like it.
-const TRANSACTION: u64 = 8 << 20;
+const TRANSACTION: u64 = 2 << 20;
 
 /// A file that is longer than so many bytes is written to the disk as it grows, in steps of so many.
 const LONG: u64 = 64 << 20;
