@@ -111,11 +111,12 @@ pub trait DiskFile: Send + Sync {
     fn set_length(&self, length: u64) -> io::Result<()>;
 
     /// Extends the file to `length` bytes that read as zeros and whose space on the disk is taken already; durably,
-    /// so that syncing what is written there later syncs nothing else.
+    /// so that syncing what is written there later syncs nothing else. If that takes long, it is done in steps, and
+    /// `between` is called between them: whoever has time leaves the disk to others for a while.
     ///
     /// # Errors
     /// `StorageFull`, or what the system says.
-    fn preallocate(&self, length: u64) -> io::Result<()>;
+    fn preallocate(&self, length: u64, between: &dyn Fn()) -> io::Result<()>;
 }
 
 /// Replaces a small file as a whole: after a crash at any moment it has the old content or the new, and after

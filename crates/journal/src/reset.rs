@@ -55,7 +55,7 @@ impl Place<'_> {
         let make = || {
             remove_if_there(&**self.disk, &path)?;
             let file = self.disk.create(&path)?;
-            file.preallocate(self.segment_bytes)?;
+            file.preallocate(self.segment_bytes, &|| {})?;
             let spare = Spare { path: path.clone(), file, capacity: self.segment_bytes };
             install(&**self.disk, self.dir, &spare, SegmentHeader { session, epoch, first })
         };
@@ -115,7 +115,7 @@ pub(crate) fn truncate(file: &dyn DiskFile, offset: u64) -> io::Result<()> {
 
 /// Makes a file `length` bytes long if the disk has room for it; how long it is then.
 pub(crate) fn grow(file: &dyn DiskFile, length: u64) -> io::Result<u64> {
-    match file.preallocate(length) {
+    match file.preallocate(length, &|| {}) {
         // The segment then counts as full, and reserving space tells the user.
         Err(error) if is_full(&error) => file.length(),
         other => other.map(|()| length),

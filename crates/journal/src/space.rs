@@ -1,6 +1,6 @@
 //! Space on the disk, taken before it is needed: a full disk must be noticed before a commit is accepted.
 //!
-//! One spare segment is kept pre-allocated by a thread of its own, more are made when someone reserves more.
+//! Some spare segments are kept pre-allocated by a thread of its own, more are made when someone reserves more.
 //! Spares hold no records and are removed at the next start.
 
 use std::{
@@ -9,8 +9,9 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{
@@ -22,6 +23,12 @@ use crate::{
 /// A segment cannot be filled to the last byte when the next record does not fit; no record of this server is
 /// longer (a chunk and one page of 64 KiB).
 const MAX_WASTE: u64 = (1 << 20) + (128 << 10);
+
+/// Spares that are kept. With one, whoever reserves as much as a connection caches would often have to make another.
+const AHEAD: usize = 2;
+
+/// How long the thread that makes spares leaves the disk and the processor to others after each step.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A pre-allocated file that is not yet a segment.
 pub(crate) struct Spare {
@@ -50,6 +57,8 @@ pub(crate) struct Space {
     spares: Mutex<Spares>,
     /// Held while a file is allocated, so that `spares` never is.
     allocating: Mutex<()>,
+    /// Those who wait for that lock, and cannot go on before.
+    waiting: AtomicU32,
     wake: Condvar,
     /// Bytes that can be appended before another segment must be allocated.
     available: AtomicI64,
@@ -69,6 +78,7 @@ impl Space {
             segment_bytes,
             spares: Mutex::new(Spares { wanted: true, ..Spares::default() }),
             allocating: Mutex::new(()),
+            waiting: AtomicU32::new(0),
             wake: Condvar::new(),
             available: AtomicI64::new(0),
         }
@@ -95,12 +105,14 @@ impl Space {
     /// Allocates until `bytes` more can be appended. Only atomics when there is enough.
     pub fn reserve(&self, bytes: u64) -> Result<(), Shortage> {
         while !self.has(bytes) {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
             let guard = lock(&self.allocating);
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             // Someone else may have allocated while this thread waited for the lock.
             if self.has(bytes) {
                 break;
             }
-            match self.allocate(self.segment_bytes) {
+            match self.allocate(self.segment_bytes, &|| {}) {
                 Ok(spare) => self.keep(spare),
                 Err(error) if is_full(&error) => {
                     let free = self.disk.free_bytes(&self.dir).map_err(Shortage::Io)?;
@@ -120,7 +132,7 @@ impl Space {
     }
 
     /// Makes a file of `capacity` zeros. The caller holds `allocating`, or nobody else is there.
-    fn allocate(&self, capacity: u64) -> io::Result<Spare> {
+    fn allocate(&self, capacity: u64, between: &dyn Fn()) -> io::Result<Spare> {
         let number = {
             let mut spares = lock(&self.spares);
             spares.made += 1;
@@ -128,7 +140,7 @@ impl Space {
         };
         let path = self.dir.join(spare_name(number));
         let file = self.disk.create(&path)?;
-        if let Err(error) = file.preallocate(capacity) {
+        if let Err(error) = file.preallocate(capacity, between) {
             // On a full disk a part of it may have been allocated, which others need now.
             remove_if_there(&*self.disk, &path)?;
             return Err(error);
@@ -141,34 +153,34 @@ impl Space {
         let mut spares = lock(&self.spares);
         let fits = spares.ready.iter().position(|s| s.capacity >= capacity);
         let ready = fits.and_then(|at| spares.ready.remove(at));
-        if spares.ready.is_empty() {
-            spares.wanted = true;
-            self.wake.notify_one();
-        }
+        self.want(&mut spares);
         drop(spares);
         match ready {
             Some(spare) => Ok(spare),
-            None => self.allocate(capacity.max(self.segment_bytes)),
+            None => self.allocate(capacity.max(self.segment_bytes), &|| {}),
         }
     }
 
-    /// Has another try at keeping a spare, because space was freed.
-    pub fn freed(&self) {
-        let mut spares = lock(&self.spares);
-        if spares.ready.is_empty() {
+    fn want(&self, spares: &mut Spares) {
+        if spares.ready.len() < AHEAD {
             spares.wanted = true;
             self.wake.notify_one();
         }
     }
 
-    /// Ends [`keep_one_ahead`](Self::keep_one_ahead).
+    /// Has another try at keeping spares, because space was freed.
+    pub fn freed(&self) {
+        self.want(&mut lock(&self.spares));
+    }
+
+    /// Ends [`keep_ahead`](Self::keep_ahead).
     pub fn stop(&self) {
         lock(&self.spares).stopping = true;
         self.wake.notify_one();
     }
 
-    /// The body of the thread that keeps one spare ahead; one try for each time that one is wanted.
-    pub fn keep_one_ahead(&self) {
+    /// The body of the thread that keeps spares ahead; one try for each time that some are wanted.
+    pub fn keep_ahead(&self) {
         loop {
             let mut spares = lock(&self.spares);
             while !spares.wanted && !spares.stopping {
@@ -178,26 +190,40 @@ impl Space {
                 return;
             }
             drop(spares);
-            self.keep_if_wanted();
+            self.keep_if_wanted(&|| self.pause());
         }
     }
 
-    /// One try at keeping a spare, if one is wanted and not there.
-    pub fn keep_if_wanted(&self) {
+    /// Lets others go first, unless somebody waits for the spare that is being made.
+    fn pause(&self) {
+        let nobody_waits =
+            |spares: &mut Spares| !spares.stopping && self.waiting.load(Ordering::Relaxed) == 0;
+        drop(self.wake.wait_timeout_while(lock(&self.spares), PAUSE, nobody_waits));
+    }
+
+    /// One try at keeping spares, if some are wanted and not there.
+    pub fn keep_if_wanted(&self, between: &dyn Fn()) {
         if !std::mem::take(&mut lock(&self.spares).wanted) {
             return;
         }
-        let _guard = lock(&self.allocating);
-        if !lock(&self.spares).ready.is_empty() {
-            return;
-        }
-        match self.allocate(self.segment_bytes) {
-            Ok(spare) => self.keep(spare),
-            Err(error) => tracing::warn!(
-                dir = %self.dir.display(),
-                %error,
-                "cannot allocate the next journal segment; writes will be refused when the current one is full"
-            ),
+        loop {
+            let _guard = lock(&self.allocating);
+            let spares = lock(&self.spares);
+            if spares.ready.len() >= AHEAD || spares.stopping {
+                return;
+            }
+            drop(spares);
+            match self.allocate(self.segment_bytes, between) {
+                Ok(spare) => self.keep(spare),
+                Err(error) => {
+                    tracing::warn!(
+                        dir = %self.dir.display(),
+                        %error,
+                        "cannot allocate the next journal segment; writes will be refused when there is no room left"
+                    );
+                    return;
+                }
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ impl Threads {
         let space = Arc::clone(&shared);
         let space = thread::Builder::new()
             .name("journal-space".to_owned())
-            .spawn(move || space.space.keep_one_ahead())?;
+            .spawn(move || space.space.keep_ahead())?;
         let guard = Guard(Arc::clone(&shared));
         let writer = thread::Builder::new().name("journal".to_owned()).spawn(move || {
             let _guard = guard;
@@ -114,7 +114,7 @@ impl Threads {
         let (done, left) = awake.pump();
         *writer = left;
         drop(writer);
-        self.shared.space.keep_if_wanted();
+        self.shared.space.keep_if_wanted(&|| {});
         done
     }
 

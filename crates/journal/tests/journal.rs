@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use counterpart_core::{Lsn, SessionId, UnixMicros, record::Draft};
 use counterpart_journal::{
     AppendError, ChangeError, Config, Journal, OpenError, Progress, ReadError, RealDisk,
-    segment::{SEGMENT_HEADER_LEN, first_from_name},
+    segment::{SEGMENT_HEADER_LEN, first_from_name, is_spare_name},
 };
 use support::*;
 
@@ -346,4 +347,26 @@ fn flip(path: &Path, at: u64) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[usize::try_from(at).unwrap()] ^= 0x10;
     std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn two_spares_are_kept_ahead() {
+    let dir = tempfile::tempdir().unwrap();
+    let spares = || {
+        let names = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name());
+        names.filter(|name| is_spare_name(name.to_str().unwrap())).count()
+    };
+    let (journal, _) = open_real(dir.path(), tiny()).unwrap();
+    for records in [1, 100] {
+        append_up_to(&journal, records);
+        // For half a minute at most.
+        for _ in 0..3000 {
+            if spares() == 2 {
+                break;
+            }
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        assert_eq!(spares(), 2);
+    }
+    journal.flush_and_stop().unwrap();
 }

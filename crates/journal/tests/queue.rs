@@ -127,8 +127,8 @@ impl DiskFile for GatedFile {
     fn set_length(&self, length: u64) -> io::Result<()> {
         self.file.set_length(length)
     }
-    fn preallocate(&self, length: u64) -> io::Result<()> {
-        self.file.preallocate(length)
+    fn preallocate(&self, length: u64, between: &dyn Fn()) -> io::Result<()> {
+        self.file.preallocate(length, between)
     }
 }
 

@@ -465,7 +465,7 @@ impl DiskFile for MemoryFile {
         state.edit(self.inode, Edit::Length(place(length)))
     }
 
-    fn preallocate(&self, length: u64) -> io::Result<()> {
+    fn preallocate(&self, length: u64, _: &dyn Fn()) -> io::Result<()> {
         if self.length()? >= length {
             return Ok(());
         }

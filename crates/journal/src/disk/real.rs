@@ -111,7 +111,7 @@ impl DiskFile for RealFile {
         self.0.set_len(length)
     }
 
-    fn preallocate(&self, length: u64) -> io::Result<()> {
+    fn preallocate(&self, length: u64, between: &dyn Fn()) -> io::Result<()> {
         let have = self.length()?;
         if have >= length {
             return Ok(());
@@ -121,7 +121,7 @@ impl DiskFile for RealFile {
             Err(Errno::OPNOTSUPP) => {}
             other => other?,
         }
-        fill_with_zeros(&self.0, have, length)
+        fill_with_zeros(&self.0, have, length, between)
     }
 }
 
@@ -130,9 +130,9 @@ impl DiskFile for RealFile {
 /// A sync of a block that was allocated and never written must change the file system's own records too. That costs
 /// a third more, and a file system that is shut down by an error in that moment has been seen to report success for
 /// what a remount then reads as zeros.
-fn fill_with_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+fn fill_with_zeros(file: &File, from: u64, to: u64, between: &dyn Fn()) -> io::Result<()> {
     // Synced in steps, so that a commit that is synced meanwhile never waits for all of it.
-    const STEP: usize = 2 << 20;
+    const STEP: usize = 256 << 10;
     let zeros = vec![0; STEP];
     let mut at = from;
     while at < to {
@@ -140,6 +140,7 @@ fn fill_with_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
         file.write_all_at(&zeros[..step], at)?;
         fdatasync(file)?;
         at += step as u64;
+        between();
     }
     Ok(())
 }
@@ -228,7 +229,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = RealDisk.create(&dir.path().join("f")).unwrap();
         file.write_at(0, b"abc").unwrap();
-        file.preallocate(10_000).unwrap();
+        file.preallocate(10_000, &|| {}).unwrap();
         assert_eq!(file.length().unwrap(), 10_000);
         let mut bytes = vec![1; 20_000];
         assert_eq!(file.read_at(0, &mut bytes).unwrap(), 10_000);
