@@ -59,13 +59,15 @@ impl Database {
 
     /// Copies what readers allow from the WAL into the file, as of when it begins, and others may write on from then: just
     /// before the first page is written, `begun` is called on this thread, and no page is written before it returns, nor
-    /// if it returns `false`. It is not called if there is nothing to copy. Not durable before [`sync`](Self::sync).
+    /// if it returns `false`. It is not called if there is nothing to copy. After every 256 KiB `between` is called, which may
+    /// leave the machine to others for a while. Not durable before [`sync`](Self::sync).
     ///
     /// # Errors
     /// What SQLite says: `SQLITE_INTERRUPT` if it was not to go on.
     pub fn copy_beside_writers(
         &self,
         begun: impl FnOnce() -> bool + 'static,
+        between: impl Fn() + 'static,
     ) -> Result<Checkpoint, SqlError> {
         let keeper = self.keeper()?;
         let interrupt = keeper.get_interrupt_handle();
@@ -74,7 +76,7 @@ impl Database {
                 interrupt.interrupt();
             }
         };
-        vfs::when_copying(begun, || passive(&keeper))
+        vfs::when_copying(begun, between, || passive(&keeper))
     }
 
     /// Copies what readers allow from the WAL into the file. Nobody may write meanwhile; once it is complete, the next

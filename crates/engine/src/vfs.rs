@@ -50,15 +50,32 @@ struct ShimFile {
 thread_local! {
     /// Called when a checkpoint on this thread begins to copy.
     static COPYING: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+    /// Called between the steps in which a checkpoint on this thread copies.
+    static BETWEEN: Cell<Option<Box<dyn Fn()>>> = const { Cell::new(None) };
 }
 
-/// Runs a checkpoint. Once SQLite knows what it will copy, and before it does, `begun` is called.
-pub(crate) fn when_copying<R>(begun: impl FnOnce() + 'static, checkpoint: impl FnOnce() -> R) -> R {
+/// Runs a checkpoint. Once SQLite knows what it will copy, and before it does, `begun` is called; and `between` after each
+/// step of so many bytes as are sent to the disk at a time.
+pub(crate) fn when_copying<R>(
+    begun: impl FnOnce() + 'static,
+    between: impl Fn() + 'static,
+    checkpoint: impl FnOnce() -> R,
+) -> R {
     COPYING.set(Some(Box::new(begun)));
+    BETWEEN.set(Some(Box::new(between)));
     let outcome = checkpoint();
+    drop(BETWEEN.take());
     // Nothing was to be copied, or it failed before.
     drop(COPYING.take());
     outcome
+}
+
+/// A step of a checkpoint is done.
+pub(crate) fn has_copied() {
+    if let Some(between) = BETWEEN.take() {
+        between();
+        BETWEEN.set(Some(between));
+    }
 }
 
 /// Registers the VFS, once in a process.

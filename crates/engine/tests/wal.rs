@@ -68,11 +68,14 @@ fn a_checkpoint_copies_what_was_committed_when_it_began_while_others_write_on() 
     let (wrote, written) = mpsc::channel();
     let copying = Arc::clone(&database);
     let checkpoint = std::thread::spawn(move || {
-        copying.copy_beside_writers(move || {
-            began.send(()).unwrap();
-            written.recv().unwrap();
-            true
-        })
+        copying.copy_beside_writers(
+            move || {
+                began.send(()).unwrap();
+                written.recv().unwrap();
+                true
+            },
+            || {},
+        )
     });
     writing.recv().unwrap();
     let mut c = database.checkout().unwrap();
@@ -104,7 +107,7 @@ fn a_checkpoint_that_is_not_to_go_on_writes_nothing_and_the_next_one_does() {
     let mut principal = Principal::new();
     principal.sql("CREATE TABLE t(v INT); INSERT INTO t VALUES (1)");
     let before = std::fs::read(principal.database.path()).unwrap();
-    let refused = principal.database.copy_beside_writers(|| false).unwrap_err();
+    let refused = principal.database.copy_beside_writers(|| false, || {}).unwrap_err();
     assert_eq!(refused.code, "SQLITE_INTERRUPT");
     assert_eq!(std::fs::read(principal.database.path()).unwrap(), before);
     let asked = Arc::new(Mutex::new(0));
@@ -113,8 +116,8 @@ fn a_checkpoint_that_is_not_to_go_on_writes_nothing_and_the_next_one_does() {
         *asking.lock().unwrap() += 1;
         true
     };
-    assert!(principal.database.copy_beside_writers(go.clone()).unwrap().complete);
+    assert!(principal.database.copy_beside_writers(go.clone(), || {}).unwrap().complete);
     // There is nothing left to ask for.
-    assert!(principal.database.copy_beside_writers(go).unwrap().complete);
+    assert!(principal.database.copy_beside_writers(go, || {}).unwrap().complete);
     assert_eq!(*asked.lock().unwrap(), 1);
 }

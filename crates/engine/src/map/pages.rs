@@ -18,12 +18,13 @@ use rustix::fs::{Advice, fadvise};
 use super::{DatabaseMap, PoisonError};
 use crate::{
     glance::in_a_hurry,
+    vfs,
     writeback::{self, Before},
 };
 
 /// Bytes of a checkpoint that are on their way to the disk at a time. With all of it on the way at once, the journal's next
 /// sync would wait behind it.
-const UNDER_WAY: u64 = 1 << 20;
+const UNDER_WAY: u64 = 256 << 10;
 
 /// How often a page that changes under the reader's eyes is looked at again.
 const ATTEMPTS: usize = 3;
@@ -410,6 +411,7 @@ impl DatabaseMap {
             // What fails here fails the sync that counts, too, which is another descriptor's.
             tracing::debug!(database = %self.id, %error, "writing a checkpoint's pages early");
         }
+        vfs::has_copied();
     }
 
     /// Runs a truncation of SQLite's and takes down the size that it leaves.

@@ -5,7 +5,10 @@
 //! with nothing left in the WAL, the next write begins it anew. What takes a disk's time, making all that durable, is
 //! beside them again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -13,10 +16,13 @@ use tokio::{
 };
 
 use super::{CheckpointError, copy_all, empty_wal, harden, note_final};
-use crate::{databases::Hosted, shared::Shared};
+use crate::{clock, databases::Hosted, shared::Shared};
 
 /// Frames that may be left for the time in which the permit is held: SQLite copies so many in a millisecond or two.
 const FEW: u32 = 256;
+
+/// How long commits have the disk and the processor for themselves after each step.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Whoever writes faster than SQLite copies must not keep a checkpoint for ever.
 const PASSES: u32 = 8;
@@ -34,8 +40,10 @@ pub(super) async fn copy(
 /// Copies nearly everything that is in the WAL. `false` if a reader pins it, or the database is gone.
 async fn copy_most(shared: &Arc<Shared>, hosted: &Arc<Hosted>) -> Result<bool, CheckpointError> {
     let mut before = 0;
-    for _ in 0..PASSES {
-        let Some(copied) = copy_once(shared, hosted).await? else { return Ok(false) };
+    for pass in 0..PASSES {
+        // Not again: what is written in a pause has to be copied, too.
+        let pauses = pass == 0;
+        let Some(copied) = copy_once(shared, hosted, pauses).await? else { return Ok(false) };
         if copied.saturating_sub(before) <= FEW {
             break;
         }
@@ -44,11 +52,12 @@ async fn copy_most(shared: &Arc<Shared>, hosted: &Arc<Hosted>) -> Result<bool, C
     Ok(true)
 }
 
-/// Copies what is in the WAL now; how many frames of it are in the file. Nothing if a reader pins it, or the database is
-/// gone.
+/// Copies what is in the WAL now, with or without pauses; how many frames of it are in the file. Nothing if a reader pins it,
+/// or the database is gone.
 async fn copy_once(
     shared: &Arc<Shared>,
     hosted: &Arc<Hosted>,
+    pauses: bool,
 ) -> Result<Option<u32>, CheckpointError> {
     let Some((copying, permit)) = both(hosted).await else { return Ok(None) };
     let (shared, hosted) = (Arc::clone(shared), Arc::clone(hosted));
@@ -57,6 +66,7 @@ async fn copy_once(
         let newest = hosted.visibility.last();
         let why_not = Arc::new(Mutex::new(None));
         let told = Arc::clone(&why_not);
+        let admitting = Arc::clone(&shared);
         let begun = move || {
             drop(permit);
             let waited = shared.confirmations.wait_blocking(newest);
@@ -68,7 +78,13 @@ async fn copy_once(
             *told.lock().unwrap_or_else(PoisonError::into_inner) = why_not;
             goes_on
         };
-        let copied = hosted.engine.copy_beside_writers(begun);
+        let between = move || {
+            // Whoever steps down waits for the end of this.
+            if pauses && admitting.admission.is_open() {
+                clock::pause(PAUSE);
+            }
+        };
+        let copied = hosted.engine.copy_beside_writers(begun, between);
         if let Some(why_not) = why_not.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(why_not);
         }
