@@ -143,7 +143,7 @@ impl Connection {
         let at = limit.map_or(u64::MAX, |limit| {
             clock::nanos().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
         });
-        self.hooks.deadline.store(at, Relaxed);
+        self.hooks.set_deadline(at);
     }
 
     /// A handle with which any thread can stop the statement that runs.

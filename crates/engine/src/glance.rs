@@ -2,7 +2,7 @@
 //!
 //! A glance runs on the thread that has all the sockets, which must not be kept. So only a statement that is compiled
 //! already, that only reads or commits by itself, and that was quick when it ran elsewhere is run so, within a time, a size of
-//! its values and without the help of others. If it fails, for whatever reason, nothing has happened, and it is run like any other.
+//! its values and without the help of others. If it fails and nothing has happened, for whatever reason, it is run like any other.
 //! Glances at a statement must save more time than they cost.
 
 use std::{cell::Cell, time::Duration};
@@ -13,6 +13,7 @@ use crate::{
     class::Class,
     clock,
     connection::Connection,
+    error::SqlError,
     value::{CollectingSink, Statement, StatementResult},
 };
 
@@ -113,11 +114,16 @@ impl Connection {
         known.is_some_and(|known| known.class == class && known.pace.is_quick())
     }
 
-    /// The result of a statement, if it takes no time and has no more than `limit` bytes of values; see the module's head.
+    /// The outcome of a statement, if it takes no time and has no more than `limit` bytes of values; see the module's head. An
+    /// error is one of a statement that has committed all the same, as `INSERT OR FAIL` does: it must not be run again.
     /// For connections from [`Database::checkout_ready`](crate::Database::checkout_ready), and for statements of which
     /// [`Database::is_ready_to_write`](crate::Database::is_ready_to_write) says so. What a write in vain leaves are the numbers of
     /// its stream, which [its scope](Self::begin_scope) is to be given again.
-    pub fn glance(&mut self, statement: &Statement, limit: u64) -> Option<StatementResult> {
+    pub fn glance(
+        &mut self,
+        statement: &Statement,
+        limit: u64,
+    ) -> Option<Result<StatementResult, SqlError>> {
         let begun = clock::nanos();
         let hurry = Hurry::begin(self.handle());
         self.set_deadline(Some(LONGEST));
@@ -131,8 +137,11 @@ impl Connection {
         {
             known.pace.lose(took);
         }
-        let summary = outcome.ok()?;
-        Some(StatementResult { columns: sink.columns, rows: sink.rows, summary })
+        let CollectingSink { columns, rows, .. } = sink;
+        match outcome {
+            Ok(summary) => Some(Ok(StatementResult { columns, rows, summary })),
+            Err(error) => self.has_uncaptured().then_some(Err(error)),
+        }
     }
 }
 

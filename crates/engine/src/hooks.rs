@@ -35,7 +35,10 @@ pub(crate) struct Hooks {
     /// Frames in the WAL after the last commit that wrote any; 0 once it was captured.
     pub(crate) frames: AtomicU32,
     /// When the running statement must end, in nanoseconds of [`clock`].
-    pub(crate) deadline: AtomicU64,
+    deadline: AtomicU64,
+    /// The running statement commits, or has: SQLite asks once more whether it is to be stopped when its last instruction is done,
+    /// and would then report as stopped what is committed.
+    commits: AtomicBool,
     timed_out: AtomicBool,
     /// Whether the running statement is one that may commit a change of the main database.
     may_commit: AtomicBool,
@@ -51,6 +54,7 @@ impl Hooks {
         let hooks = Arc::new(Hooks {
             frames: AtomicU32::new(0),
             deadline: AtomicU64::new(u64::MAX),
+            commits: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
             may_commit: AtomicBool::new(false),
             refused_commit: Mutex::new(None),
@@ -65,7 +69,9 @@ impl Hooks {
         let cell = Arc::clone(&hooks);
         let mut spilled = 0;
         db.commit_hook(Some(move || {
-            cell.refuses_commit(handle as *mut ffi::sqlite3, &mut spilled)
+            let refused = cell.refuses_commit(handle as *mut ffi::sqlite3, &mut spilled);
+            cell.commits.store(!refused, Relaxed);
+            refused
         }))?;
         let cell = Arc::clone(&hooks);
         db.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || cell.is_late()))?;
@@ -75,13 +81,21 @@ impl Hooks {
     /// A statement begins. `may_commit`: it was taken for one that writes, or its transaction has written.
     pub(crate) fn begin(&self, now: UnixMicros, may_commit: bool, slot: &ReaderSlot) {
         self.may_commit.store(may_commit, Relaxed);
+        self.commits.store(false, Relaxed);
         self.timed_out.store(false, Relaxed);
         slot.begin(now);
     }
 
+    /// Statements that are compiled or run from now on must end at this time, in nanoseconds of [`clock`].
+    pub(crate) fn set_deadline(&self, at: u64) {
+        self.commits.store(false, Relaxed);
+        self.deadline.store(at, Relaxed);
+    }
+
     fn is_late(&self) -> bool {
         let deadline = self.deadline.load(Relaxed);
-        let late = deadline != u64::MAX && clock::nanos() > deadline;
+        let may_stop = deadline != u64::MAX && !self.commits.load(Relaxed);
+        let late = may_stop && clock::nanos() > deadline;
         if late {
             self.timed_out.store(true, Relaxed);
         }

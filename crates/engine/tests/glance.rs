@@ -36,7 +36,7 @@ fn glance(database: &Database, statement: &Statement) -> Value {
         let result = connection.glance(statement, u64::MAX);
         if let Some(result) = result {
             database.give_back(connection);
-            return result.rows[0][0].clone();
+            return result.unwrap().rows[0][0].clone();
         }
         // It was slow too often for this connection: the next one knows nothing of it.
         drop(connection);
@@ -138,4 +138,28 @@ fn a_write_at_a_glance_is_captured_as_ever_and_one_that_takes_longer_leaves_noth
         drop(connection);
     }
     assert!(rows.is_some(), "no glance succeeds");
+}
+
+#[test]
+fn a_write_at_a_glance_that_fails_and_commits_has_failed_and_is_captured() {
+    let mut principal = Principal::new();
+    principal.sql("CREATE TABLE t(v INTEGER UNIQUE ON CONFLICT FAIL)");
+    // The second row is in the way of itself.
+    let sql = "INSERT INTO t SELECT v FROM (SELECT coalesce(max(v), 0) + 1 AS v FROM t) JOIN (SELECT 1 UNION ALL SELECT 2 WHERE ?)";
+    let (one, two) = (with(sql, Value::Integer(0)), with(sql, Value::Integer(1)));
+    let count = |connection: &mut Connection| integer(connection, "SELECT count(*) FROM t");
+    for _ in 0..ATTEMPTS {
+        let mut connection = ready_to_write(&mut principal, &one);
+        let before = count(&mut connection);
+        if let Some(outcome) = connection.glance(&two, u64::MAX) {
+            assert_eq!(outcome.unwrap_err().code, "SQLITE_CONSTRAINT_UNIQUE");
+            assert!(connection.has_uncaptured());
+            assert!(principal.capture(&connection).is_some());
+            assert_eq!(count(&mut connection), before + 1);
+            return;
+        }
+        assert!(!connection.has_uncaptured(), "nobody knows of it");
+        drop(connection);
+    }
+    panic!("no glance was enough");
 }

@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use common::*;
 use counterpart_core::PageSize;
@@ -16,6 +19,38 @@ impl CommitGate for Gate {
         let mut state = self.0.lock().unwrap();
         state.0.push(estimate_bytes);
         state.1.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// Takes a while.
+#[derive(Debug)]
+struct Slow(Duration);
+
+impl CommitGate for Slow {
+    fn before_commit(&self, _estimate_bytes: u64) -> Result<(), String> {
+        std::thread::park_timeout(self.0);
+        Ok(())
+    }
+}
+
+/// SQLite asks whether a statement is to be stopped after so many instructions, be it the last of one that has committed.
+#[test]
+fn what_has_committed_in_time_or_not_is_not_reported_as_stopped() {
+    let deadline = Duration::from_millis(2);
+    let options = Options { gate: Some(Arc::new(Slow(2 * deadline))), ..Options::default() };
+    let mut principal = Principal::with(PageSize::DEFAULT, options);
+    let columns: Vec<_> = (0..60).map(|number| format!("c{number}")).collect();
+    principal.sql(&format!("CREATE TABLE t({})", columns.join(", ")));
+    // Many instructions in a row, of which one is likely to be the one after which it is asked.
+    let insert = Statement::new(format!("INSERT INTO t VALUES ({})", ["random()"; 60].join(", ")));
+    let mut c = principal.database.checkout().unwrap();
+    for _ in 0..300 {
+        c.set_deadline(Some(deadline));
+        match c.execute(&insert, u64::MAX) {
+            Ok(_) => assert!(principal.capture(&c).is_some()),
+            // The machine is busy.
+            Err(error) => assert!(!c.has_uncaptured(), "it has committed: {error}"),
+        }
     }
 }
 

@@ -242,3 +242,26 @@ async fn a_write_that_was_tried_in_vain_at_a_glance_shows_in_nothing() {
         assert_eq!(rows, [[3, 77, 100_000].map(Value::Integer)]);
     }
 }
+
+#[tokio::test]
+async fn a_write_that_fails_after_some_of_it_is_told_so_and_the_rest_stays() {
+    let server = Server::start(|_| {}).await;
+    let mut stream = server.stream();
+    run(&mut stream, "create table some(x unique on conflict fail)").await.unwrap();
+    let insert = async |stream: &mut ClientStream, rows: i64| {
+        let sql = "insert into some select x from (select coalesce(max(x), 0) + 1 as x from some)
+                     join (select 1 union all select 2 where ? = 2)";
+        let mut statement = Statement::new(sql);
+        statement.args.positional.push(Value::Integer(rows));
+        stream.execute(Arc::new(statement)).await
+    };
+    for round in 1..=20 {
+        for _ in 0..10 {
+            insert(&mut stream, 1).await.unwrap();
+        }
+        let failed = insert(&mut stream, 2).await.unwrap_err();
+        assert_eq!(failed.code, "SQLITE_CONSTRAINT_UNIQUE");
+        let rows = run(&mut stream, "select count(*), max(x) from some").await.unwrap().rows;
+        assert_eq!(rows, [[11 * round, 11 * round].map(Value::Integer)]);
+    }
+}

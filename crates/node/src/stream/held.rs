@@ -151,7 +151,7 @@ impl Held {
         }
         self.scope = connection.end_scope();
         hosted.engine.give_back(connection);
-        result
+        result?.ok()
     }
 
     /// After a request: the write permit, if the stream need not keep it.

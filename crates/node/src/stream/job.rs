@@ -92,23 +92,23 @@ impl Desk<'_> {
         self.judged(outcome)
     }
 
-    /// The result of a statement that commits by itself, if a glance is enough for it. Without one, nothing has happened.
+    /// The outcome of a statement that commits by itself, if a glance is enough for it. Without one, nothing has happened.
     fn glance(
         &mut self,
         statement: &Statement,
         limit: u64,
-    ) -> Result<Option<StatementResult>, SqlError> {
+    ) -> Result<Option<Result<StatementResult, SqlError>>, SqlError> {
         if self.stop.is_stopped() || self.connection.in_transaction() {
             return Ok(None);
         }
         self.connection.set_now(clock::unix_now());
-        let result = self.connection.glance(statement, limit);
+        let outcome = self.connection.glance(statement, limit);
         self.capture()?;
-        if result.is_none() && self.committed.is_some() {
+        if outcome.is_none() && self.committed.is_some() {
             let why = format!("a statement that failed has committed: {}", statement.sql);
             return Err((&self.shared.poison(&why)).into());
         }
-        Ok(result)
+        Ok(outcome)
     }
 
     /// An empty database may still be given another text encoding. A stream that has temporary tables by then can use its
@@ -307,7 +307,7 @@ impl Job for Execute {
     }
 
     fn glance(&mut self, desk: &mut Desk<'_>) -> Result<Flow, SqlError> {
-        self.result = desk.glance(&self.statement, self.limit)?.map(Ok);
+        self.result = desk.glance(&self.statement, self.limit)?;
         Ok(if self.result.is_some() { Flow::Done } else { Flow::NeedsTime })
     }
 }
