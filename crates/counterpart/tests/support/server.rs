@@ -26,8 +26,10 @@ fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, a.max(1), b, u8::try_from(n % 250 + 2).expect("below 256"))
 }
 
-fn free_port(address: Ipv4Addr) -> u16 {
-    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
+/// Two ports that nobody uses. Both are held until both are known: the system may give the same one twice.
+fn free_ports(address: Ipv4Addr) -> [u16; 2] {
+    let listeners = [(), ()].map(|()| TcpListener::bind((address, 0)).unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// One server, its directory and its ports, across restarts. The process ends with this value.
@@ -63,11 +65,12 @@ impl Server {
     /// A server that is not started yet.
     pub fn prepare(extra: &[&str]) -> Server {
         let address = own_address();
+        let [port, partner_port] = free_ports(address);
         Server {
             dir: tempfile::Builder::new().prefix("counterpart-test-").tempdir().unwrap(),
             address,
-            port: free_port(address),
-            partner_port: free_port(address),
+            port,
+            partner_port,
             partner_advertise: None,
             extra: extra.iter().map(|&s| s.to_owned()).collect(),
             environment: Vec::new(),
