@@ -3,12 +3,16 @@
 //! Never beyond the position it was told: what is above the commit LSN can be taken back, and nothing here could
 //! take it back.
 
+mod copying;
 mod thread;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -22,11 +26,13 @@ use counterpart_journal::{ControlError, ReadError, crash_point, free_bytes};
 use lru::LruCache;
 pub use thread::Replayer;
 
+use copying::Copying;
+
 use crate::{
     checkpoint, clock,
     control::CatalogEntry,
     copy,
-    databases::file_path,
+    databases::{Hosted, file_path},
     quarantine::{Evidence, Ill, keep_evidence},
     shared::Shared,
 };
@@ -36,6 +42,9 @@ const STEP: usize = 4 << 20;
 
 /// A checkpoint that met a reader or a full disk is tried again after this time, if not earlier.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether most of what is in the WALs is copied, while there is nothing else to do.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A disk with fewer free bytes than this is full for whoever makes or enlarges a file.
 const NO_ROOM: u64 = 1 << 20;
@@ -131,12 +140,17 @@ pub struct Replay {
     since_checkpoint: (u64, u64),
     /// The uptime at which one is due even if little was replayed.
     checkpoint_at: Duration,
+    /// Most of what is in the WALs is being copied, for a checkpoint that was due.
+    copying: Option<Copying>,
+    /// The position up to which something may have been applied.
+    applied_up_to: Arc<AtomicU64>,
 }
 
 impl Replay {
     /// A replay that goes on after what the server has applied.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Replay {
+        let applied_up_to = Arc::new(AtomicU64::new(shared.applied().0));
         Replay {
             shared,
             appliers: LruCache::unbounded(),
@@ -147,6 +161,8 @@ impl Replay {
             mark: None,
             since_checkpoint: (0, 0),
             checkpoint_at: clock::uptime() + checkpoint::AT_LEAST,
+            copying: None,
+            applied_up_to,
         }
     }
 
@@ -157,6 +173,7 @@ impl Replay {
     pub fn advance(&mut self, target: Lsn) -> Result<Lsn, ReplayError> {
         let shared = Arc::clone(&self.shared);
         let _applying = shared.applying.lock().expect("no holder of this lock panics");
+        self.applied_up_to.fetch_max(target.0, Relaxed);
         let outcome = self.advance_from(self.shared.applied(), target);
         match &outcome {
             Ok(reached) => {
@@ -341,6 +358,7 @@ impl Replay {
         error: &ReplayError,
         record: Option<&Record>,
     ) -> Result<(), ReplayError> {
+        self.end_copying();
         self.appliers.pop(&id);
         self.runs.remove(&id);
         let Some(hosted) = self.shared.databases.numbered(id) else {
@@ -464,6 +482,7 @@ impl Replay {
 
     fn drop_database(&mut self, record: &Record) -> Result<(), ReplayError> {
         let id = record.header().database;
+        self.end_copying();
         self.appliers.pop(&id);
         self.runs.remove(&id);
         if self.shared.databases.quarantine.release(id).is_some() {
@@ -474,7 +493,15 @@ impl Replay {
 
     /// How long it is until a checkpoint is due although nothing more is replayed.
     fn until_checkpoint(&self) -> Option<Duration> {
-        self.mark.map(|_| self.checkpoint_at.saturating_sub(clock::uptime()))
+        let due = self.mark.map(|_| self.checkpoint_at.saturating_sub(clock::uptime()));
+        if self.copying.is_some() { Some(LOOK) } else { due }
+    }
+
+    /// Waits until nothing is copied beside; a checkpoint that was due is due again.
+    pub(crate) fn end_copying(&mut self) {
+        if let Some(copying) = self.copying.take() {
+            copying.end();
+        }
     }
 
     /// Checkpoints if enough was replayed since the last one, or enough time went by; then redo starts later.
@@ -483,9 +510,21 @@ impl Replay {
     /// What SQLite or the control file says.
     pub fn checkpoint(&mut self) -> Result<(), ReplayError> {
         let Some(mark) = self.mark else { return Ok(()) };
+        if self.copying.as_ref().is_some_and(|copying| !copying.is_over()) {
+            return Ok(());
+        }
+        let is_copied = self.copying.is_some();
+        self.end_copying();
         let late = clock::uptime() >= self.checkpoint_at;
         let enough = checkpoint::is_enough(&self.shared.settings, self.since_checkpoint);
         if !late && !enough && !self.shared.databases.resting.is_crowded() {
+            return Ok(());
+        }
+        if enough && !is_copied && !self.shared.still.is_wanted() {
+            let mut databases = self.shared.databases.all();
+            databases.retain(|hosted| self.may_checkpoint(hosted));
+            let copying = Copying::begin(&self.shared, databases, &self.applied_up_to);
+            self.copying = Some(copying);
             return Ok(());
         }
         self.checkpoint_at = clock::uptime() + AGAIN;
@@ -495,29 +534,30 @@ impl Replay {
         outcome
     }
 
+    /// Whether a database has anything to copy, and may be copied. A file that a copy is compared with stays as it is.
+    fn may_checkpoint(&self, hosted: &Hosted) -> bool {
+        let is_ill = self.shared.databases.quarantine.get(hosted.id).is_some();
+        hosted.is_dirty() && !is_ill && !self.runs.contains_key(&hosted.id)
+    }
+
     fn checkpoint_to(&mut self, mark: Lsn, busy: bool) -> Result<(), ReplayError> {
         self.since_checkpoint = (0, 0);
         checkpoint::note_final(&self.shared, self.shared.applied())?;
         let (mut complete, applied) = (true, self.shared.applied());
         for hosted in self.shared.databases.all() {
-            // A file that a copy is compared with stays as it is.
-            let is_ill = self.shared.databases.quarantine.get(hosted.id).is_some();
-            if hosted.is_dirty() && !is_ill && !self.runs.contains_key(&hosted.id) {
-                match checkpoint::copy_wal(&hosted, applied, busy) {
-                    Ok(copied) => complete &= copied,
-                    Err(error) if error.is_full() => {
-                        tracing::warn!(%error, "the disk is full: this checkpoint is left to the next one");
-                        return Ok(());
-                    }
-                    Err(error) => {
-                        return Err(ReplayError::File {
-                            database: hosted.id,
-                            what: error.to_string(),
-                        });
-                    }
-                }
-            } else {
+            if !self.may_checkpoint(&hosted) {
                 complete &= !hosted.is_dirty();
+                continue;
+            }
+            match checkpoint::copy_wal(&hosted, applied, busy) {
+                Ok(copied) => complete &= copied,
+                Err(error) if error.is_full() => {
+                    tracing::warn!(%error, "the disk is full: this checkpoint is left to the next one");
+                    return Ok(());
+                }
+                Err(error) => {
+                    return Err(ReplayError::File { database: hosted.id, what: error.to_string() });
+                }
             }
         }
         // Redo must not begin after events that a damaged database lacks.

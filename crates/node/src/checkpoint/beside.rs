@@ -19,7 +19,7 @@ use super::{CheckpointError, copy_all, empty_wal, harden, note_final};
 use crate::{clock, databases::Hosted, shared::Shared};
 
 /// Frames that may be left for the time in which the permit is held: SQLite copies so many in a millisecond or two.
-const FEW: u32 = 256;
+pub(crate) const FEW: u32 = 256;
 
 /// How long commits have the disk and the processor for themselves after each step.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -64,34 +64,47 @@ async fn copy_once(
     let copied = spawn_blocking(move || {
         let _copying = copying;
         let newest = hosted.visibility.last();
-        let why_not = Arc::new(Mutex::new(None));
-        let told = Arc::clone(&why_not);
         let admitting = Arc::clone(&shared);
         let begun = move || {
             drop(permit);
-            let waited = shared.confirmations.wait_blocking(newest);
-            let known = waited
-                .map_err(CheckpointError::NotFinal)
-                .and_then(|()| Ok(note_final(&shared, newest)?));
-            let why_not = known.err();
-            let goes_on = why_not.is_none();
-            *told.lock().unwrap_or_else(PoisonError::into_inner) = why_not;
-            goes_on
+            shared.confirmations.wait_blocking(newest).map_err(CheckpointError::NotFinal)?;
+            Ok(note_final(&shared, newest)?)
         };
-        let between = move || {
-            // Whoever steps down waits for the end of this.
-            if pauses && admitting.admission.is_open() {
-                clock::pause(PAUSE);
-            }
-        };
-        let copied = hosted.engine.copy_beside_writers(begun, between);
-        if let Some(why_not) = why_not.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(why_not);
-        }
-        let copied = copied.map_err(|cause| CheckpointError::sqlite(&hosted, cause))?;
-        Ok(copied.complete.then_some(copied.copied_frames))
+        // Whoever steps down waits for the end of this.
+        copy_pass(&hosted, begun, move || pauses && admitting.admission.is_open())
     });
     copied.await.expect("SQLite does not panic")
+}
+
+/// Copies what is in the WAL now; how many frames of it are in the file, or nothing if a reader pins it. Just before the first
+/// page reaches the file, `begun` says whether it may. There are pauses between steps as long as it `may_pause`.
+///
+/// # Errors
+/// What `begun` says, or SQLite.
+pub(crate) fn copy_pass(
+    hosted: &Hosted,
+    begun: impl FnOnce() -> Result<(), CheckpointError> + 'static,
+    may_pause: impl Fn() -> bool + 'static,
+) -> Result<Option<u32>, CheckpointError> {
+    let why_not = Arc::new(Mutex::new(None));
+    let told = Arc::clone(&why_not);
+    let begun = move || {
+        let why_not = begun().err();
+        let goes_on = why_not.is_none();
+        *told.lock().unwrap_or_else(PoisonError::into_inner) = why_not;
+        goes_on
+    };
+    let between = move || {
+        if may_pause() {
+            clock::pause(PAUSE);
+        }
+    };
+    let copied = hosted.engine.copy_beside_writers(begun, between);
+    if let Some(why_not) = why_not.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(why_not);
+    }
+    let copied = copied.map_err(|cause| CheckpointError::sqlite(hosted, cause))?;
+    Ok(copied.complete.then_some(copied.copied_frames))
 }
 
 /// Copies what is left in the WAL, and makes the file durable.

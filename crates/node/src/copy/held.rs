@@ -4,7 +4,7 @@ use std::{
     io,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -21,25 +21,45 @@ use crate::{boot::given_up, databases::file_path, maps, shared::Shared};
 /// A copy is compared with what the files hold; a page that is equal then must be so still when the copy takes their place.
 #[derive(Debug, Default)]
 pub(crate) struct Still {
-    /// The link whose copy is compared with the files.
-    still: Mutex<Option<LinkId>>,
+    state: Mutex<StillFor>,
+    changed: Condvar,
     distrusted: AtomicBool,
 }
 
+#[derive(Debug, Default)]
+struct StillFor {
+    /// The link whose copy is compared with the files.
+    link: Option<LinkId>,
+    /// Checkpoints that change files now.
+    checkpoints: u32,
+}
+
 impl Still {
+    fn lock(&self) -> MutexGuard<'_, StillFor> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+
     /// From now on no checkpoint changes a file; one that is under way is waited for.
     pub(crate) fn begin(&self, link: LinkId) {
-        *self.still.lock().expect("no holder of this lock panics") = Some(link);
+        let mut state = self.lock();
+        state.link = Some(link);
+        let waited = self.changed.wait_while(state, |state| state.checkpoints > 0);
+        drop(waited.expect("no holder of this lock panics"));
     }
 
     /// The copy of this link comes to nothing. Checkpoints may go on, unless another one has begun.
     pub(crate) fn end_of(&self, link: LinkId) {
-        self.still.lock().expect("no holder of this lock panics").take_if(|of| *of == link);
+        self.lock().link.take_if(|of| *of == link);
     }
 
     /// Checkpoints may go on.
     pub(crate) fn end(&self) {
-        *self.still.lock().expect("no holder of this lock panics") = None;
+        self.lock().link = None;
+    }
+
+    /// Whether somebody has the files, or waits for the end of a checkpoint to have them.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.lock().link.is_some()
     }
 
     /// What was chosen by position did not make the files what was offered.
@@ -54,8 +74,24 @@ impl Still {
 
     /// Runs a checkpoint, unless the files must stay as they are.
     pub(crate) fn unless<T>(&self, checkpoint: impl FnOnce() -> T) -> Option<T> {
-        let still = self.still.lock().expect("no holder of this lock panics");
-        still.is_none().then(checkpoint)
+        let mut state = self.lock();
+        if state.link.is_some() {
+            return None;
+        }
+        state.checkpoints += 1;
+        drop(state);
+        let _checkpoint = UnderWay(self);
+        Some(checkpoint())
+    }
+}
+
+/// A checkpoint, until this is dropped.
+struct UnderWay<'a>(&'a Still);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().checkpoints -= 1;
+        self.0.changed.notify_all();
     }
 }
 
@@ -123,5 +159,31 @@ mod tests {
         assert!(!checkpoints(&still), "the next one is being compared");
         still.end();
         assert!(checkpoints(&still));
+    }
+
+    #[test]
+    fn whoever_wants_the_files_as_they_are_waits_for_the_checkpoint_that_changes_them() {
+        let still = Arc::new(Still::default());
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let running = Arc::clone(&still);
+        let checkpoint = std::thread::spawn(move || {
+            let ran = running.unless(|| {
+                begun.send(()).unwrap();
+                assert!(ended.recv().is_err());
+            });
+            assert!(ran.is_some());
+        });
+        has_begun.recv().unwrap();
+        assert!(!still.is_wanted());
+        let wanting = Arc::clone(&still);
+        let wants = std::thread::spawn(move || wanting.begin(LinkId(1)));
+        while !still.is_wanted() {
+            std::thread::yield_now();
+        }
+        assert!(!wants.is_finished() && still.unless(|| ()).is_none());
+        drop(end);
+        wants.join().unwrap();
+        checkpoint.join().unwrap();
     }
 }

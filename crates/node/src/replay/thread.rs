@@ -150,6 +150,8 @@ fn run(steering: &Steering, mut replay: Replay, on_applied: &dyn Fn(Lsn)) -> Rep
         let idle = |goal: &mut Goal| !goal.stop && goal.target <= replay.shared.applied();
         let goal = steering.wait_while(goal, replay.until_checkpoint(), idle);
         if goal.stop {
+            drop(goal);
+            replay.end_copying();
             return replay;
         }
         let target = goal.target;
