@@ -41,6 +41,8 @@ pub struct PageReader {
     db: rusqlite::Connection,
     shared: Arc<Shared>,
     slot: Arc<ReaderSlot>,
+    /// What was given last. Once nobody else has it, its memory is used again: new memory costs more than reading into it.
+    last: Bytes,
 }
 
 impl Drop for PageReader {
@@ -60,7 +62,7 @@ impl Database {
         // Pages are read once, in order: a cache would only cost.
         db.pragma_update(None, "cache_size", 16)?;
         let slot = self.shared.readers.register(Interrupter::new(&db));
-        Ok(PageReader { db, shared: Arc::clone(&self.shared), slot })
+        Ok(PageReader { db, shared: Arc::clone(&self.shared), slot, last: Bytes::new() })
     }
 
     /// The page in the version with this hash, from the file or from the WAL; `None` if this database has another
@@ -115,12 +117,15 @@ impl PageReader {
     }
 
     /// The same without SQLite, if none of the pages is in the WAL: in one piece, where SQLite would copy each page thrice.
-    fn read_settled(&self, from: PageNo, max_bytes: usize) -> Option<Pages> {
+    fn read_settled(&mut self, from: PageNo, max_bytes: usize) -> Option<Pages> {
         let (map, page_size) = (self.shared.map.as_ref()?, self.shared.page_size.bytes());
         let most = u32::try_from((max_bytes / page_size).max(1)).unwrap_or(u32::MAX);
+        let mut bytes = std::mem::take(&mut self.last).try_into_mut().unwrap_or_default();
+        let read = map.read_settled(from, most, &mut bytes);
+        self.last = bytes.freeze();
         // What can't be read so is left to SQLite, which says why.
-        let (bytes, size_in_pages) = map.read_settled(from, most).ok().flatten()?;
-        Some(Pages { first: from, bytes: bytes.into(), size_in_pages })
+        let size_in_pages = read.ok().flatten()?;
+        Some(Pages { first: from, bytes: self.last.clone(), size_in_pages })
     }
 
     fn read_in_transaction(&self, from: PageNo, max_bytes: usize) -> Result<Pages, SqlError> {

@@ -84,6 +84,21 @@ fn pages_are_read_in_runs_and_end_with_the_database() {
 }
 
 #[test]
+fn pages_that_somebody_keeps_stay_as_they_were_read() {
+    let mut principal = Principal::new();
+    principal.sql("CREATE TABLE t(v); INSERT INTO t VALUES (randomblob(40000))");
+    assert!(principal.database.checkpoint().unwrap().complete);
+    let mut reader = principal.database.page_reader().unwrap();
+    let kept = reader.read(PageNo(2), 4 * 4096).unwrap();
+    for first in [5, 3, 6] {
+        let read = reader.read(PageNo(first), 4 * 4096).unwrap().bytes;
+        let at = first as usize - 1;
+        assert!(read[..] == principal.pages()[at..at + 4].concat(), "pages from {first} on");
+    }
+    assert!(kept.bytes[..] == principal.pages()[1..5].concat());
+}
+
+#[test]
 fn a_database_is_described() {
     let mut principal = Principal::new();
     principal

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use counterpart_core::{
     DatabaseId, Lsn, PageNo,
     map::{Entry, page_hash},
@@ -107,7 +107,7 @@ impl DatabaseMap {
         *self.repairer.write().unwrap_or_else(PoisonError::into_inner) = repairer;
     }
 
-    fn offset(&self, page: PageNo) -> u64 {
+    pub(super) fn offset(&self, page: PageNo) -> u64 {
         u64::from(page.0 - 1) * self.page_size.bytes() as u64
     }
 
@@ -209,7 +209,7 @@ impl DatabaseMap {
     }
 
     /// Writes a page, or some from it on, as it must be in a served file: page 1 says that the database is in WAL mode.
-    fn write_page(&self, page: PageNo, image: &[u8]) -> io::Result<()> {
+    pub(super) fn write_page(&self, page: PageNo, image: &[u8]) -> io::Result<()> {
         self.raw.write_all_at(image, self.offset(page))?;
         if page == PageNo(1) && image[18..20] != [2, 2] {
             self.raw.write_all_at(&[2, 2], 18)?;
@@ -217,9 +217,9 @@ impl DatabaseMap {
         Ok(())
     }
 
-    /// Reads consecutive pages from the file, `most` at most, if the file holds them all as the database has them now; and the
-    /// size of the database. They are as they were at one moment. `None` where only SQLite can tell: some are in the WAL, or
-    /// unknown, or not what they should be.
+    /// Reads consecutive pages from the file into `bytes`, `most` at most, if the file holds them all as the database has them
+    /// now; the size of the database. They are as they were at one moment. `None` where only SQLite can tell: some are in the
+    /// WAL, or unknown, or not what they should be.
     ///
     /// # Errors
     /// What the file system says.
@@ -227,7 +227,8 @@ impl DatabaseMap {
         &self,
         from: PageNo,
         most: u32,
-    ) -> io::Result<Option<(Vec<u8>, u32)>> {
+        bytes: &mut BytesMut,
+    ) -> io::Result<Option<u32>> {
         let (hashes, size) = {
             let state = self.lock();
             let size = state.live_size();
@@ -236,15 +237,15 @@ impl DatabaseMap {
         };
         let Some(hashes) = hashes else { return Ok(None) };
         let length = self.page_size.bytes();
-        let mut bytes = vec![0; hashes.len() * length];
-        match self.raw.read_exact_at(&mut bytes, self.offset(from)) {
+        bytes.resize(hashes.len() * length, 0);
+        match self.raw.read_exact_at(bytes, self.offset(from)) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             outcome => outcome?,
         }
         // Whatever was written there meanwhile has another hash.
         let mut pages = (from.0..).map(PageNo).zip(bytes.chunks_exact(length)).zip(hashes);
         let whole = pages.all(|((page, image), hash)| page_hash(page, image) == hash);
-        Ok(whole.then_some((bytes, size)))
+        Ok(whole.then_some(size))
     }
 
     /// Writes consecutive pages into the file, which SQLite must not have open; `changed` is a position at or after
@@ -256,6 +257,17 @@ impl DatabaseMap {
     /// # Panics
     /// If `bytes` is not a whole number of pages.
     pub fn write_raw(&self, first: PageNo, bytes: &[u8], changed: Lsn) -> io::Result<()> {
+        self.write_runs(first, bytes, changed, |page, run| self.write_page(page, run))
+    }
+
+    /// Takes down what the pages will be, and has them written: by one call, or by two around the lock page.
+    pub(super) fn write_runs(
+        &self,
+        first: PageNo,
+        bytes: &[u8],
+        changed: Lsn,
+        mut write: impl FnMut(PageNo, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let length = self.page_size.bytes();
         assert_eq!(bytes.len() % length, 0, "whole pages are written");
         let lock_page = self.page_size.lock_page();
@@ -277,7 +289,7 @@ impl DatabaseMap {
         };
         for (page, run) in [(first, before), (PageNo(lock_page.0 + 1), after)] {
             if !run.is_empty() {
-                self.write_page(page, run)?;
+                write(page, run)?;
             }
         }
         Ok(())
