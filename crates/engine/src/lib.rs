@@ -51,7 +51,8 @@ pub use hooks::CommitGate;
 pub use import::{ImportError, ImportInfo, import_check};
 pub use info::{DatabaseInfo, TableInfo};
 pub use map::{
-    DamagedPage, DatabaseMap, FoldError, Loaded, RepairError, RepairOutcome, Repairer, ScrubStep,
+    BulkWriter, DamagedPage, DatabaseMap, FoldError, Loaded, RepairError, RepairOutcome, Repairer,
+    ScrubStep,
 };
 pub use pages::{PageReader, Pages, SnapshotReader};
 pub use readers::{Interrupter, Reader};

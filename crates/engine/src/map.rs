@@ -8,6 +8,7 @@
 //! [`Database`](crate::Database), [`Applier`](crate::Applier) and [`RedoFile`](crate::RedoFile) of that file keeps
 //! it true, and every page that SQLite reads from the file is verified by it.
 
+mod bulk;
 mod pages;
 mod state;
 
@@ -34,6 +35,7 @@ use counterpart_core::{
 };
 
 use crate::{shm::Shm, wal::Wal};
+pub use bulk::BulkWriter;
 pub(crate) use pages::Verdict;
 pub use pages::{DamagedPage, RepairError, RepairOutcome, Repairer, ScrubStep};
 pub use state::FoldError;

@@ -10,7 +10,9 @@ use counterpart_core::{
     map::page_hash,
     record::{Record, Stamp, TransactionDraft},
 };
-use counterpart_engine::{Applier, ApplyError, Database, DatabaseMap, Loaded, Options, RedoFile};
+use counterpart_engine::{
+    Applier, ApplyError, BulkWriter, Database, DatabaseMap, Loaded, Options, RedoFile,
+};
 
 const ID: DatabaseId = DatabaseId(1);
 
@@ -130,6 +132,35 @@ fn a_seed_written_raw_is_known_page_by_page() {
     assert_eq!(map.checksum_at(), reopen(&path).0.checksum_at());
     map.resize_raw(2).unwrap();
     assert_eq!((map.checksum_at().1, std::fs::metadata(&seeded).unwrap().len()), (2, 8192));
+}
+
+#[test]
+fn a_file_written_past_the_cache_is_as_one_written_through_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for (log2, name) in [(9, "small"), (12, "usual"), (16, "large")] {
+        let page_size = PageSize::from_log2(log2).unwrap();
+        let new = |name: String| {
+            std::fs::write(path(&name), b"").unwrap();
+            let map_path = path(&name).with_extension("map");
+            DatabaseMap::open(&path(&name), &map_path, ID, page_size).unwrap().0
+        };
+        let (through, past) = (new(format!("{name}.db")), new(format!("{name}-past.db")));
+        let mut writer = BulkWriter::new(Arc::clone(&past)).unwrap();
+        // As they arrive: at any address, and with a first page that says that the file is a plain one.
+        let bytes: Vec<u8> = (0..=40 * page_size.bytes()).map(|at| (at * 7 / 13) as u8).collect();
+        let mut first = 1;
+        for run in bytes[1..].chunks(16 * page_size.bytes()) {
+            through.write_raw(PageNo(first), run, Lsn(3)).unwrap();
+            writer.write(PageNo(first), run, Lsn(3)).unwrap();
+            first += u32::try_from(run.len() / page_size.bytes()).unwrap();
+        }
+        let read = |name: String| std::fs::read(path(&name)).unwrap();
+        let written = read(format!("{name}-past.db"));
+        assert_eq!(written, read(format!("{name}.db")));
+        assert_eq!((written.len(), &written[18..20]), (40 * page_size.bytes(), &[2, 2][..]));
+        assert_eq!(past.checksum_at(), through.checksum_at());
+    }
 }
 
 /// A record like `record`, with another checksum.
