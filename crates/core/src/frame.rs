@@ -34,8 +34,8 @@
 mod decode;
 mod seed;
 
-pub use decode::{FrameDecoder, Opening, OpeningError, ROOM_BEHIND};
-pub use seed::{SeedPages, SeedPagesError};
+pub use decode::{FrameDecoder, FrameHead, Opening, OpeningError, ROOM_BEHIND};
+pub use seed::{SEED_HEAD_LEN, SeedPages, SeedPagesError};
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;

@@ -21,6 +21,7 @@ mod node;
 pub mod operations;
 mod ops;
 pub mod orphans;
+mod priority;
 mod probe;
 mod quarantine;
 mod quiet;

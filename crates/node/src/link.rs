@@ -1,8 +1,10 @@
 //! One connection to a partner: frames in, frames out. Knows nothing of states; the driver does.
 //!
 //! What goes out keeps the order in which it was asked for. Messages overtake seed pages, never each other. Records
-//! are read from the journal as fast as the partner takes them, never ahead of it.
+//! are read from the journal as fast as the partner takes them, never ahead of it. The bytes of seed pages never pass
+//! through this thread, which has all sockets: see `lent`.
 
+mod lent;
 mod receive;
 mod send;
 
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use counterpart_core::{
     Lsn,
-    frame::{Frame, FrameType, SeedPages},
+    frame::{Frame, FrameType},
     message::Envelope,
     session::LinkId,
 };
@@ -23,6 +25,7 @@ use tokio::{
 };
 
 use crate::shared::Shared;
+pub(crate) use lent::{Ended, Inbound, Outbound};
 
 /// How long what is queued gets to go out when a link is closed.
 const LINGER: Duration = Duration::from_secs(1);
@@ -46,8 +49,8 @@ pub(crate) enum Outgoing {
 pub(crate) enum SeedOut {
     /// A frame.
     Frame(FrameType, Bytes),
-    /// A frame in parts: its header, and what makes up the payload.
-    Parts([Bytes; 3]),
+    /// Whoever asked has a frame to write by itself, and waits for its turn.
+    Turn(oneshot::Sender<Outbound>),
     /// Everything before this has been given to the network.
     Flushed(oneshot::Sender<()>),
 }
@@ -57,8 +60,8 @@ pub(crate) type SeedSink = Arc<Mutex<Option<mpsc::Sender<SeedIn>>>>;
 
 /// What a seed's receiver takes, in the order in which the partner sent it.
 pub(crate) enum SeedIn {
-    /// Pages.
-    Pages(SeedPages),
+    /// A frame of pages that has begun to arrive.
+    Frame(Inbound),
     /// There are no more: make everything durable. The copy is consistent at this position.
     Finish(Lsn),
 }

@@ -6,6 +6,12 @@
 //! copy that broke off goes on at the page where it stopped, as long as the journal from t is still there.
 //!
 //! Only pages whose events are final are sent, for redo could not take them back.
+//!
+//! Each side has a thread of its own on which a page takes its whole way: from the file to the socket, from the socket to
+//! the file. Both give way to commits.
 
 pub(crate) mod receive;
 pub(crate) mod send;
+
+/// How much commits go before a seed: where they would take the whole processor, about a quarter of it is left for that.
+const NICE: i32 = 5;

@@ -1,6 +1,6 @@
 //! Decoding, as the bytes come. Memory stays within one frame and what the caller pushed beyond it.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
@@ -87,6 +87,25 @@ impl FrameDecoder {
         Ok(Opening::Complete)
     }
 
+    /// The header of the frame that is arriving, `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// [`FrameError`]; the connection must be closed then.
+    ///
+    /// # Panics
+    /// If the opening was not taken first.
+    pub fn head(&self) -> Result<Option<FrameHead>, FrameError> {
+        assert!(self.opened, "frames come after the opening");
+        self.buffer.first_chunk().map(FrameHead::decode).transpose()
+    }
+
+    /// Takes the frame that begins with this header off the front, as far as it has arrived: what there is of its payload. The
+    /// rest must not come here.
+    pub fn take_begun(&mut self, head: &FrameHead) -> BytesMut {
+        self.buffer.advance(FRAME_HEADER_LEN);
+        self.buffer.split_to(head.length.min(self.buffer.len()))
+    }
+
     /// Takes the next whole frame off the front, `None` if more bytes are needed.
     ///
     /// # Errors
@@ -95,33 +114,60 @@ impl FrameDecoder {
     /// # Panics
     /// If the opening was not taken first.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        assert!(self.opened, "frames come after the opening");
-        let Some(head) = self.buffer.first_chunk::<FRAME_HEADER_LEN>() else {
-            return Ok(None);
-        };
-        let head = *head;
-        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        if length > MAX_PAYLOAD_LEN {
-            return Err(FrameError::TooLong(length));
-        }
-        let kind = FrameType::from_byte(head[4]).ok_or(FrameError::Type(head[4]))?;
-        if head[5..8] != [0; 3] {
-            return Err(FrameError::Reserved);
-        }
-        if self.buffer.len() < FRAME_HEADER_LEN + length {
-            let missing = FRAME_HEADER_LEN + length - self.buffer.len();
+        let Some(head) = self.head()? else { return Ok(None) };
+        let whole = FRAME_HEADER_LEN + head.length;
+        if self.buffer.len() < whole {
+            let missing = whole - self.buffer.len();
             self.buffer.reserve(missing + ROOM_BEHIND);
             return Ok(None);
         }
-        self.buffer.advance(FRAME_HEADER_LEN);
-        let payload = self.buffer.split_to(length).freeze();
-        let (first, second) = head.split_at(8);
+        let payload = self.take_begun(&head).freeze();
+        head.frame(payload).map(Some)
+    }
+}
+
+/// A frame's header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrameHead {
+    /// What the frame carries.
+    pub kind: FrameType,
+    /// The length of its payload in bytes.
+    pub length: usize,
+    seed: u64,
+    checksum: u64,
+}
+
+impl FrameHead {
+    fn decode(bytes: &[u8; FRAME_HEADER_LEN]) -> Result<FrameHead, FrameError> {
+        let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        if length > MAX_PAYLOAD_LEN {
+            return Err(FrameError::TooLong(length));
+        }
+        let kind = FrameType::from_byte(bytes[4]).ok_or(FrameError::Type(bytes[4]))?;
+        if bytes[5..8] != [0; 3] {
+            return Err(FrameError::Reserved);
+        }
+        let (first, second) = bytes.split_at(8);
         let seed = u64::from_le_bytes(first.try_into().expect("eight bytes"));
-        let stored = u64::from_le_bytes(second.try_into().expect("eight bytes"));
-        let computed = xxh3_64_with_seed(&payload, seed);
+        let checksum = u64::from_le_bytes(second.try_into().expect("eight bytes"));
+        Ok(FrameHead { kind, length, seed, checksum })
+    }
+
+    /// Whether the frame carries pages of a seed.
+    #[must_use]
+    pub fn is_seed_pages(&self) -> bool {
+        matches!(self.kind, FrameType::SeedPages | FrameType::SeedPagesLz4)
+    }
+
+    /// The frame, now that its payload is there.
+    ///
+    /// # Errors
+    /// [`FrameError::Checksum`].
+    pub fn frame(&self, payload: Bytes) -> Result<Frame, FrameError> {
+        let (stored, computed) = (self.checksum, xxh3_64_with_seed(&payload, self.seed));
         if stored != computed {
             return Err(FrameError::Checksum { stored, computed });
         }
-        Ok(Some(Frame { kind, payload }))
+        Ok(Frame { kind: self.kind, payload })
     }
 }

@@ -5,10 +5,11 @@ use bytes::Bytes;
 use super::{Frame, FrameType, MAX_PAYLOAD_LEN};
 use crate::ids::{DatabaseId, Lsn, PageNo, PageSize};
 
-const HEAD_LEN: usize = 24;
+/// Bytes of a payload before its pages.
+pub const SEED_HEAD_LEN: usize = 24;
 
 /// Places of a run that are looked at before it is compressed, and bytes of each.
-const SAMPLES: usize = 8;
+const SAMPLES: usize = 4;
 const SAMPLE_LEN: usize = 4 << 10;
 
 /// A run of consecutive pages of one database.
@@ -59,8 +60,8 @@ impl SeedPages {
             !self.bytes.is_empty() && self.bytes.len().is_multiple_of(size),
             "whole pages only, and at least one"
         );
-        assert!(self.bytes.len() + HEAD_LEN <= MAX_PAYLOAD_LEN, "the sender splits runs");
-        let mut head = Vec::with_capacity(HEAD_LEN);
+        assert!(self.bytes.len() + SEED_HEAD_LEN <= MAX_PAYLOAD_LEN, "the sender splits runs");
+        let mut head = Vec::with_capacity(SEED_HEAD_LEN);
         head.extend_from_slice(&self.database.0.to_le_bytes());
         head.extend_from_slice(&self.first.0.to_le_bytes());
         head.extend_from_slice(&self.count().to_le_bytes());
@@ -93,7 +94,7 @@ impl SeedPages {
     pub fn decode(frame: &Frame) -> Result<SeedPages, SeedPagesError> {
         let payload = &frame.payload;
         let bad = |why| Err(SeedPagesError(why));
-        if payload.len() < HEAD_LEN {
+        if payload.len() < SEED_HEAD_LEN {
             return bad("they are too short");
         }
         let word = |at: usize| u32::from_le_bytes(payload[at..at + 4].try_into().expect("four"));
@@ -112,7 +113,7 @@ impl SeedPages {
         if first.checked_add(word(8) - 1).is_none() {
             return bad("the page numbers do not fit");
         }
-        let rest = payload.slice(HEAD_LEN..);
+        let rest = payload.slice(SEED_HEAD_LEN..);
         let bytes = match frame.kind {
             FrameType::SeedPages => rest,
             FrameType::SeedPagesLz4 => {

@@ -57,6 +57,26 @@ fn a_header_over_parts_is_that_of_their_concatenation() {
 }
 
 #[test]
+fn a_frame_is_taken_over_in_its_middle_and_what_follows_stays() {
+    let mut decoder = opened();
+    assert_eq!(decoder.head(), Ok(None));
+    let pages = frame_bytes(FrameType::SeedPages, b"pages");
+    decoder.buffer().extend_from_slice(&pages[..FRAME_HEADER_LEN + 2]);
+    let head = decoder.head().unwrap().unwrap();
+    assert!(head.is_seed_pages());
+    assert_eq!((&decoder.take_begun(&head)[..], head.length), (&b"pa"[..], 5));
+    let frame = head.frame(Bytes::from_static(b"pages")).unwrap();
+    assert_eq!((frame.kind, &frame.payload[..]), (FrameType::SeedPages, &b"pages"[..]));
+    let damaged = head.frame(Bytes::from_static(b"paces"));
+    assert!(matches!(damaged, Err(FrameError::Checksum { .. })));
+    decoder.buffer().extend_from_slice(&pages);
+    decoder.buffer().extend_from_slice(&frame_bytes(FrameType::Records, b"x"));
+    let head = decoder.head().unwrap().unwrap();
+    assert_eq!(&decoder.take_begun(&head)[..], b"pages");
+    assert_eq!(decoder.next_frame().unwrap().unwrap().kind, FrameType::Records);
+}
+
+#[test]
 fn a_message_travels_as_a_frame() {
     let epoch = Epoch::default();
     let envelope = Envelope { epoch, message: Message::Commit { lsn: Lsn(7) } };

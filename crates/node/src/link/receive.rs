@@ -1,12 +1,20 @@
 //! The inbound half of a link.
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use bytes::BufMut;
 use counterpart_core::{
     Lsn,
     frame::{
-        Frame, FrameDecoder, FrameError, FrameType, Opening, OpeningError, ROOM_BEHIND, SeedPages,
-        SeedPagesError,
+        FRAME_HEADER_LEN, Frame, FrameDecoder, FrameError, FrameHead, FrameType, Opening,
+        OpeningError, ROOM_BEHIND, SeedPagesError,
     },
     message::{Envelope, MessageError},
     record::{Record, RecordError, split_records},
@@ -15,11 +23,11 @@ use counterpart_core::{
 use tokio::{
     io::AsyncReadExt,
     net::tcp::OwnedReadHalf,
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Duration, timeout},
 };
 
-use super::{CopyIn, CopySink, SeedIn, SeedSink};
+use super::{CopyIn, CopySink, Inbound, SeedIn, SeedSink};
 use crate::shared::Shared;
 
 /// Records that arrived and are not hardened: above this many bytes the link reads no further.
@@ -33,7 +41,7 @@ const STILL_THERE: Duration = Duration::from_millis(250);
 
 /// Why nothing more is read.
 #[derive(Debug, thiserror::Error)]
-enum ReceiveError {
+pub(crate) enum ReceiveError {
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
     #[error("the partner closed the connection")]
@@ -57,7 +65,8 @@ enum ReceiveError {
 struct Receiver {
     shared: Arc<Shared>,
     id: LinkId,
-    socket: OwnedReadHalf,
+    /// `None` while it is lent to a seed, and after an error.
+    socket: Option<OwnedReadHalf>,
     decoder: FrameDecoder,
     sink: SeedSink,
     copies: CopySink,
@@ -73,7 +82,7 @@ pub(super) async fn run(
     (sink, copies): (SeedSink, CopySink),
 ) {
     let inputs = shared.inputs.clone();
-    let (decoder, unhardened) = (FrameDecoder::new(), VecDeque::new());
+    let (decoder, unhardened, socket) = (FrameDecoder::new(), VecDeque::new(), Some(socket));
     let mut receiver = Receiver { shared, id, socket, decoder, sink, copies, unhardened };
     let Err(error) = receiver.run().await;
     inputs.link_down(id, error.to_string());
@@ -82,23 +91,35 @@ pub(super) async fn run(
 impl Receiver {
     async fn run(&mut self) -> Result<std::convert::Infallible, ReceiveError> {
         while self.decoder.open()? == Opening::Incomplete {
-            self.read().await?;
+            self.read(usize::MAX).await?;
         }
+        let mut most = usize::MAX;
         loop {
-            while let Some(frame) = self.decoder.next_frame()? {
-                self.take(frame).await?;
+            while let Some(head) = self.decoder.head()? {
+                // Whoever takes pages reads most of them: after pages there are likely to be more, of which only the
+                // header comes here.
+                most = if head.is_seed_pages() { FRAME_HEADER_LEN } else { usize::MAX };
+                if head.is_seed_pages() {
+                    self.take_pages(head).await?;
+                } else if let Some(frame) = self.decoder.next_frame()? {
+                    self.take(frame).await?;
+                } else {
+                    break;
+                }
             }
-            self.read().await?;
+            self.read(most).await?;
         }
     }
 
-    async fn read(&mut self) -> Result<(), ReceiveError> {
+    /// Reads what is there, as far as there is room for it, and `most` bytes at most.
+    async fn read(&mut self, most: usize) -> Result<(), ReceiveError> {
         let buffer = self.decoder.buffer();
         // Records stay where they arrived: a new buffer for each would keep as much memory for it.
         if buffer.capacity() - buffer.len() < ROOM_BEHIND {
             buffer.reserve(ROOM);
         }
-        match self.socket.read_buf(buffer).await? {
+        let socket = self.socket.as_mut().expect("whoever lends it waits until it is back");
+        match socket.read_buf(&mut buffer.limit(most)).await? {
             0 => Err(ReceiveError::Closed),
             _ => Ok(()),
         }
@@ -112,7 +133,7 @@ impl Receiver {
             }
             FrameType::Records => self.take_records(split_records(frame.payload)?).await,
             FrameType::SeedPages | FrameType::SeedPagesLz4 => {
-                self.take_pages(SeedPages::decode(&frame)?).await
+                unreachable!("frames of pages are not read here")
             }
             FrameType::CopyOffer
             | FrameType::CopyAnswer
@@ -154,14 +175,28 @@ impl Receiver {
         }
     }
 
-    async fn take_pages(&mut self, pages: SeedPages) -> Result<(), ReceiveError> {
+    /// Has whoever takes the pages read a frame of them.
+    async fn take_pages(&mut self, head: FrameHead) -> Result<(), ReceiveError> {
         self.shared.inputs.heard(self.id);
         let sink = self.sink.lock().expect("no holder of this lock panics").clone();
         let sink = sink.ok_or(ReceiveError::UnaskedSeed)?;
-        match self.room(&sink).await {
-            Some(room) => room.send(SeedIn::Pages(pages)),
-            None => return Err(ReceiveError::UnaskedSeed),
+        let begun = self.decoder.take_begun(&head);
+        let (back, mut is_back) = oneshot::channel();
+        let socket = self.socket.take().expect("whoever lends it waits until it is back");
+        let reading = Arc::new(AtomicBool::new(false));
+        let inbound = Inbound { head, begun, socket, reading: Arc::clone(&reading), back };
+        if sink.send(SeedIn::Frame(inbound)).await.is_err() {
+            return Err(ReceiveError::UnaskedSeed);
         }
+        let returned = loop {
+            match timeout(STILL_THERE, &mut is_back).await {
+                Ok(returned) => break returned,
+                // While the disk here is busy nothing is read, and that must not look like a partner's silence.
+                Err(_) if !reading.load(Ordering::Relaxed) => self.shared.inputs.heard(self.id),
+                Err(_silent) => {}
+            }
+        };
+        self.socket = Some(returned.unwrap_or(Err(ReceiveError::UnaskedSeed))?);
         Ok(())
     }
 

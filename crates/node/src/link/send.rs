@@ -21,12 +21,12 @@ use counterpart_journal::ReadError;
 use tokio::{
     io::AsyncWriteExt,
     net::tcp::OwnedWriteHalf,
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, oneshot},
     task::spawn_blocking,
     time::{Duration, Sleep, sleep},
 };
 
-use super::{Outgoing, SeedOut};
+use super::{Outbound, Outgoing, SeedOut};
 use crate::shared::Shared;
 
 /// Bytes of records in one frame, unless a single record is longer.
@@ -48,11 +48,14 @@ enum SendError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Journal(#[from] ReadError),
+    #[error("the seed broke off in the middle of a frame")]
+    BrokeOff,
 }
 
 struct Sender {
     shared: Arc<Shared>,
-    socket: OwnedWriteHalf,
+    /// `None` while it is lent to a seed, and after an error.
+    socket: Option<OwnedWriteHalf>,
     /// The last position sent, while records are streamed.
     streamed: Option<Lsn>,
     /// Frames of messages that leave with the next write.
@@ -98,7 +101,7 @@ pub(super) async fn run(
     let wake = Arc::new(Notify::new());
     let mut sender = Sender {
         shared: Arc::clone(&shared),
-        socket,
+        socket: Some(socket),
         streamed: None,
         gathered: frame::opening().to_vec(),
         position: None,
@@ -145,7 +148,7 @@ impl Sender {
                         let header = frame::header(kind, &[&payload]);
                         self.write(&[&header, &payload[..]]).await?;
                     }
-                    Some(SeedOut::Parts(parts)) => self.write(&parts).await?,
+                    Some(SeedOut::Turn(turn)) => self.lend(turn).await?,
                     // Whoever asked may have been ended meanwhile.
                     Some(SeedOut::Flushed(told)) => drop(told.send(())),
                     None => return Ok(()),
@@ -207,7 +210,24 @@ impl Sender {
     async fn close(&mut self) -> Result<(), SendError> {
         self.gather_position();
         self.send_gathered().await?;
-        Ok(self.socket.shutdown().await?)
+        Ok(self.socket().shutdown().await?)
+    }
+
+    fn socket(&mut self) -> &mut OwnedWriteHalf {
+        self.socket.as_mut().expect("whoever lends it waits until it is back")
+    }
+
+    /// Whoever asked writes one frame.
+    async fn lend(&mut self, turn: oneshot::Sender<Outbound>) -> Result<(), SendError> {
+        let (back, is_back) = oneshot::channel();
+        let socket = self.socket.take().expect("whoever lends it waits until it is back");
+        if let Err(unwanted) = turn.send(Outbound { socket, back }) {
+            // Whoever asked has been ended meanwhile.
+            self.socket = Some(unwanted.socket);
+            return Ok(());
+        }
+        self.socket = Some(is_back.await.map_err(|_| SendError::BrokeOff)??);
+        Ok(())
     }
 
     async fn send_records(&mut self) -> Result<(), SendError> {
@@ -233,18 +253,25 @@ impl Sender {
         self.write(&[&gathered[..], &header, &chunk.bytes]).await
     }
 
-    /// All parts in one system call, as far as the socket takes them.
     async fn write<P: AsRef<[u8]>>(&mut self, parts: &[P]) -> Result<(), SendError> {
-        // A write of nothing looks like one that failed.
-        let parts = parts.iter().map(AsRef::as_ref).filter(|part: &&[u8]| !part.is_empty());
-        let mut slices: Vec<_> = parts.map(IoSlice::new).collect();
-        let mut left = &mut slices[..];
-        while !left.is_empty() {
-            match self.socket.write_vectored(left).await? {
-                0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                written => IoSlice::advance_slices(&mut left, written),
-            }
-        }
-        Ok(())
+        Ok(write_all(self.socket(), parts).await?)
     }
+}
+
+/// All parts in one system call, as far as the socket takes them.
+pub(super) async fn write_all<P: AsRef<[u8]>>(
+    socket: &mut OwnedWriteHalf,
+    parts: &[P],
+) -> io::Result<()> {
+    // A write of nothing looks like one that failed.
+    let parts = parts.iter().map(AsRef::as_ref).filter(|part: &&[u8]| !part.is_empty());
+    let mut slices: Vec<_> = parts.map(IoSlice::new).collect();
+    let mut left = &mut slices[..];
+    while !left.is_empty() {
+        match socket.write_vectored(left).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => IoSlice::advance_slices(&mut left, written),
+        }
+    }
+    Ok(())
 }

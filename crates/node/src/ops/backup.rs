@@ -104,7 +104,7 @@ async fn pack(mut frames: mpsc::Receiver<SeedOut>, pieces: mpsc::Sender<Result<B
         }
         match frames.recv().await {
             Some(SeedOut::Frame(kind, payload)) => next = Some(whole_frame(kind, &payload)),
-            Some(SeedOut::Parts(parts)) => next = Some(parts.concat().into()),
+            Some(SeedOut::Turn(_)) => unreachable!("a file has no socket that could be lent"),
             // The reader has taken all that was before it, but for what waits.
             Some(SeedOut::Flushed(told)) => drop(told.send(())),
             None => return,

@@ -9,12 +9,13 @@ use std::{
 use counterpart_core::{Lsn, session::Event};
 
 use super::{Replay, ReplayError};
-use crate::shared::Shared;
+use crate::{priority, shared::Shared};
 
 /// How often it is looked whether a full disk has room again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How much others go before it, as the system counts that.
+/// How much others go before it. Nobody's commit waits for what is applied, and every one of them waits for what is hardened
+/// and acknowledged.
 const NICE: i32 = 10;
 
 /// A running replay. Dropping it ends the thread after the batch at hand.
@@ -46,7 +47,7 @@ impl Replayer {
         let steering = Arc::new(Steering::default());
         let (watch, replay) = (Arc::clone(&steering), Replay::new(Arc::clone(shared)));
         let body = move || {
-            give_way();
+            priority::give_way(NICE);
             run(&watch, replay, &on_applied)
         };
         let thread = std::thread::Builder::new().name("replay".to_owned()).spawn(body);
@@ -131,14 +132,6 @@ impl Steering {
     fn go_on(&self, shared: &Shared) {
         self.lock().failed = None;
         shared.inputs.event(Event::ReplayGoesOn);
-    }
-}
-
-/// Nobody's commit waits for what is applied, and every one of them waits for what is hardened and acknowledged.
-fn give_way() {
-    // Of this thread, not of the process.
-    if let Err(error) = rustix::process::nice(NICE) {
-        tracing::debug!(%error, "applying is as urgent as confirming");
     }
 }
 

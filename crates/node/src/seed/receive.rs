@@ -2,29 +2,31 @@
 
 use std::{collections::HashMap, io, sync::Arc};
 
+use bytes::Bytes;
 use counterpart_core::{
     DatabaseId, Lsn, PageNo,
     frame::SeedPages,
     message::{Role, SeedContents, SeedDatabase, SeedProgress},
     session::{Event, LinkId},
 };
-use counterpart_engine::DatabaseMap;
+use counterpart_engine::{BulkWriter, DatabaseMap};
 use counterpart_journal::{ControlError, crash_point, sync_dir, sync_file};
 use tokio::sync::mpsc;
 
+use super::NICE;
 use crate::{
     boot::{self, BootError},
     control::CatalogEntry,
     databases::file_path,
     driver::Input,
-    link::SeedIn,
-    maps,
+    link::{Ended, SeedIn},
+    maps, priority,
     replay::Replayer,
     shared::Shared,
 };
 
-/// Frames that may wait for the disk.
-const WAITING: usize = 8;
+/// What may wait for this thread: a frame, and the word that there are no more.
+const WAITING: usize = 2;
 
 /// Bytes after which what arrived is made durable, so that an interrupted seed goes on from there.
 const DURABLE_EVERY: usize = 64 << 20;
@@ -46,9 +48,11 @@ struct Receiver {
     progress: SeedProgress,
     announced: HashMap<DatabaseId, SeedDatabase>,
     next_database: DatabaseId,
-    /// The database being written; its map writes the pages and knows them.
-    file: Option<(DatabaseId, Arc<DatabaseMap>)>,
+    /// The database being written.
+    file: Option<(DatabaseId, BulkWriter)>,
     undurable: usize,
+    /// What frames are read into, one after the other.
+    memory: Bytes,
 }
 
 /// Starts a thread that writes what arrives; the way to it. It answers `SeedProgressed` now and then, `SeedFinished`
@@ -71,8 +75,10 @@ pub(crate) fn start(
         next_database,
         file: None,
         undurable: 0,
+        memory: Bytes::new(),
     };
     let body = move || {
+        priority::give_way(NICE);
         // Whoever replays must be done with the files before they are replaced.
         drop(replayer.map(Replayer::stop));
         if let Err(error) = receiver.run(pages) {
@@ -96,7 +102,13 @@ impl Receiver {
         self.make_room()?;
         while let Some(arrived) = pages.blocking_recv() {
             match arrived {
-                SeedIn::Pages(pages) => self.write(&pages)?,
+                SeedIn::Frame(frame) => {
+                    let reading = frame.read(&mut self.memory);
+                    match self.shared.io.block_on(reading) {
+                        Ok(pages) => self.write(&pages)?,
+                        Err(Ended) => break,
+                    }
+                }
                 SeedIn::Finish(consistent_at) => {
                     self.finish()?;
                     if consistent_at <= self.progress.mark {
@@ -163,16 +175,17 @@ impl Receiver {
             let map = maps::open_with(directory, id, pages.page_size, pages.shown)?;
             self.progress.database = Some(id);
             self.progress.next_page = pages.first;
-            self.file = Some((id, map));
+            self.file = Some((id, BulkWriter::new(map)?));
         }
-        let (_, map) = self.file.as_ref().expect("it was just opened");
-        map.write_raw(pages.first, &pages.bytes, pages.shown)?;
+        let (_, file) = self.file.as_mut().expect("it was just opened");
+        file.write(pages.first, &pages.bytes, pages.shown)?;
+        let map = Arc::clone(file.map());
         crash_point("seed.page_written");
         self.progress.next_page = PageNo(pages.first.0 + pages.count());
         self.progress.copied_at = self.progress.copied_at.max(pages.shown);
         self.undurable += pages.bytes.len();
         if self.undurable >= DURABLE_EVERY {
-            self.make_durable(id, &Arc::clone(map))?;
+            self.make_durable(id, &map)?;
             self.tell();
         }
         Ok(())
@@ -188,8 +201,8 @@ impl Receiver {
 
     /// The database at hand is complete.
     fn leave_database(&mut self) -> Result<(), ReceiveError> {
-        if let Some((id, map)) = self.file.take() {
-            self.make_durable(id, &map)?;
+        if let Some((id, file)) = self.file.take() {
+            self.make_durable(id, file.map())?;
             crash_point("seed.database_done");
             self.progress.done.push(id);
             self.progress.database = None;

@@ -1,25 +1,26 @@
 //! The principal's side of a seed.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-use bytes::Bytes;
 use counterpart_core::{
     Lsn, PageNo,
     frame::{self, SeedPages},
     message::{SeedContents, SeedDatabase, SeedProgress},
     session::{Event, LinkId},
 };
-use counterpart_engine::{PageReader, Pages, SqlError};
+use counterpart_engine::SqlError;
 use counterpart_journal::crash_point;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinError, spawn_blocking},
 };
 
+use super::NICE;
 use crate::{
     checkpoint::{MarkError, write_mark},
     databases::Hosted,
-    link::SeedOut,
+    link::{Ended, SeedOut},
+    priority,
     refusal::Refusal,
     shared::Shared,
 };
@@ -38,10 +39,14 @@ enum SeedError {
     NotFinal(Refusal),
     #[error("{0}")]
     Lacks(Refusal),
-    #[error("the connection ended")]
-    LinkEnded,
-    #[error("a task panicked: {0}")]
-    Panicked(#[from] JoinError),
+    #[error(transparent)]
+    LinkEnded(#[from] Ended),
+    #[error("the list of databases could not be made: {0}")]
+    Listing(#[from] JoinError),
+    #[error("the system gives no thread: {0}")]
+    NoThread(io::Error),
+    #[error("the thread that sends it panicked")]
+    Panicked,
 }
 
 /// Chooses the mark of a seed and lists what it copies; answers `SeedPrepared` or `SeedFailed`.
@@ -104,10 +109,23 @@ pub(crate) fn send(
     seeds: mpsc::Sender<SeedOut>,
     progress: SeedProgress,
 ) {
+    let (told, outcome) = oneshot::channel();
+    let sending = Arc::clone(shared);
+    let body = move || {
+        priority::give_way(NICE);
+        let sent = sending.io.block_on(send_all(&sending, &seeds, &progress));
+        // Whoever waits for it ends with the server only.
+        let _ended = told.send(sent);
+    };
+    let thread = std::thread::Builder::new().name("seed".to_owned()).spawn(body);
     let shared = Arc::clone(shared);
     let io = shared.io.clone();
     io.spawn(async move {
-        match send_all(&shared, &seeds, &progress).await {
+        let sent = match thread {
+            Ok(_detached) => outcome.await.unwrap_or(Err(SeedError::Panicked)),
+            Err(error) => Err(SeedError::NoThread(error)),
+        };
+        match sent {
             Ok(consistent_at) => shared.inputs.event(Event::SeedSent { link, consistent_at }),
             // The link has told the driver already; a second word does no harm.
             Err(error) => shared.inputs.event(Event::SeedFailed(link, error.to_string())),
@@ -134,8 +152,8 @@ async fn send_all(
     shared.confirmations.wait(end).await.map_err(SeedError::NotFinal)?;
     shown = shown.max(end);
     let (told, flushed) = oneshot::channel();
-    seeds.send(SeedOut::Flushed(told)).await.map_err(|_| SeedError::LinkEnded)?;
-    flushed.await.map_err(|_| SeedError::LinkEnded)?;
+    seeds.send(SeedOut::Flushed(told)).await.map_err(|_| Ended)?;
+    flushed.await.map_err(|_| Ended)?;
     crash_point("seed.all_sent");
     Ok(shown)
 }
@@ -148,48 +166,34 @@ async fn send_database(
     from: PageNo,
 ) -> Result<Lsn, SeedError> {
     let failed = |error| SeedError::Read(hosted.name.to_string(), error);
-    let opening = Arc::clone(hosted);
-    let mut reader = spawn_blocking(move || opening.engine.page_reader()).await?.map_err(failed)?;
+    let mut reader = hosted.engine.page_reader().map_err(failed)?;
     let (mut next, mut shown) = (from, Lsn::ZERO);
     loop {
-        let (returned, pages) = spawn_blocking(move || read(reader, next)).await?;
-        reader = returned;
-        let pages = pages.map_err(failed)?;
+        let pages = reader.read(next, STEP).map_err(failed)?;
         let newest = hosted.visibility.newest().await;
         shared.confirmations.wait(newest).await.map_err(SeedError::NotFinal)?;
         shown = shown.max(newest);
         if pages.bytes.is_empty() || hosted.is_retired() {
             return Ok(shown);
         }
-        next = PageNo(
-            next.0
-                + u32::try_from(pages.bytes.len() / hosted.engine.page_size().bytes())
-                    .expect("few"),
-        );
-        let parts = spawn_blocking({
-            let pages = SeedPages {
-                database: hosted.id,
-                first: pages.first,
-                page_size: hosted.engine.page_size(),
-                shown: newest,
-                bytes: pages.bytes,
-            };
-            move || frame_of(&pages)
-        })
-        .await?;
-        seeds.send(SeedOut::Parts(parts)).await.map_err(|_| SeedError::LinkEnded)?;
+        let pages = SeedPages {
+            database: hosted.id,
+            first: pages.first,
+            page_size: hosted.engine.page_size(),
+            shown: newest,
+            bytes: pages.bytes,
+        };
+        next = PageNo(next.0 + pages.count());
+        send_frame(seeds, &pages).await?;
         crash_point("seed.frame_sent");
     }
 }
 
-/// A frame with these pages; its checksum takes time that the thread of all sockets does not have.
-fn frame_of(pages: &SeedPages) -> [Bytes; 3] {
+async fn send_frame(seeds: &mpsc::Sender<SeedOut>, pages: &SeedPages) -> Result<(), SeedError> {
     let (kind, [head, body]) = pages.parts(true);
     let header = frame::header(kind, &[&head, &body]);
-    [Bytes::copy_from_slice(&header), head, body]
-}
-
-fn read(mut reader: PageReader, next: PageNo) -> (PageReader, Result<Pages, SqlError>) {
-    let pages = reader.read(next, STEP);
-    (reader, pages)
+    let (turn, my_turn) = oneshot::channel();
+    seeds.send(SeedOut::Turn(turn)).await.map_err(|_| Ended)?;
+    let link = my_turn.await.map_err(|_| Ended)?;
+    Ok(link.write(&[&header, &head, &body]).await?)
 }
