@@ -5,7 +5,15 @@ WRITER = (
     "a third goes into the record, from reading the WAL back to the deltas. All that belongs to the stream and the protocol is a tenth"
 )
 
+SEED = (
+    "a MiB takes both servers together a millisecond of processor time: a third of it is hashing (what was read, the frame on either side, the "
+    "page map), another third copying (out of the file, into the socket, out of it), and commits are sent to the mirror meanwhile. It would "
+    "take frames that carry the page map's hashes, so that each side hashes once, and larger runs of records while nobody waits for the mirror"
+)
+
 WHY = {
+    "seed": SEED,
+    "seed-commits": SEED,
     "pipelined": WRITER,
     "pipelined-stream": WRITER,
     "reads": (
