@@ -2,12 +2,9 @@
 
 mod support;
 
-use std::time::Duration;
-
 use serde_json::json;
 use support::{
     pair::{Pair, databases, start_mirroring, wait_applied, wait_state, wait_synchronized},
-    proxy::{Proxy, Wires},
     server::Server,
     stream::Stream,
     wait_for,
@@ -215,96 +212,4 @@ fn a_mirrors_checkpoint_that_met_a_reader_is_made_up_for_when_nothing_more_is_wr
     assert!(redo_after(&pair.mirror) < mark, "the reader was in its way");
     reading.run("commit");
     wait_for("the mirror's checkpoint", || (redo_after(&pair.mirror) >= mark).then_some(()));
-}
-
-/// Bytes of a seed, as this side of it tells them. The principal hears of them when they are durable on the mirror.
-fn seeded_bytes(server: &Server) -> Option<u64> {
-    let status = server.try_status().ok()?;
-    status.pointer("/mirroring/partners/0/progress/done")?.as_u64()
-}
-
-#[test]
-fn a_seed_that_is_interrupted_goes_on_where_it_broke_off() {
-    let mut principal = Server::prepare(&["--statement-timeout", "5m"]);
-    let proxy = Proxy::before(&principal.partner_address());
-    principal.partner_advertise = Some(proxy.address());
-    principal.launch();
-    let mut mirror = Server::start();
-    principal.client().run("create table big(id integer primary key, x blob)");
-    for _ in 0..16 {
-        principal.client().run(
-            "with recursive n(i) as (select 1 union all select i + 1 from n where i < 160)
-               insert into big(x) select randomblob(100000) from n",
-        );
-    }
-    // A slow network, so that the kill falls into the seed and not behind it.
-    proxy.set(Wires { delay: Duration::from_millis(2), ..Wires::default() });
-    start_mirroring(&principal, &mirror, &["--no-wait"]);
-    let before = wait_for("a part of the seed to be durable", || {
-        seeded_bytes(&principal).filter(|bytes| *bytes > 60 << 20)
-    });
-    mirror.kill();
-    principal.client().run("update big set x = randomblob(10) where id % 5 = 0");
-    mirror.launch();
-    let after = wait_for("the seed to go on", || {
-        assert_ne!(support::pair::partner_states(&mirror.status()), ["SYNCHRONIZED"], "too late");
-        seeded_bytes(&mirror)
-    });
-    assert!(after >= before, "{before} bytes were there, and it began again at {after}");
-    proxy.set(Wires::default());
-    wait_synchronized(&principal);
-    wait_state(&mirror, "SYNCHRONIZED");
-    support::pair::assert_equal(&principal, &mirror);
-}
-
-/// A pair whose mirror is being seeded over slow wires, with some of the seed on its disk already.
-fn half_seeded() -> (Server, Server, Proxy) {
-    let mut principal = Server::prepare(&["--statement-timeout", "5m"]);
-    let proxy = Proxy::before(&principal.partner_address());
-    principal.partner_advertise = Some(proxy.address());
-    principal.launch();
-    let mirror = Server::start();
-    principal.cli_ok(&["db", "create", "big"]);
-    principal.client().database("big").script(
-        "create table big(id integer primary key, x blob);
-         with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000)
-           insert into big(x) select randomblob(100000) from n",
-    );
-    proxy.set(Wires { delay: Duration::from_millis(2), ..Wires::default() });
-    start_mirroring(&principal, &mirror, &["--no-wait"]);
-    wait_for("a part of the seed to be there", || {
-        seeded_bytes(&mirror).filter(|bytes| *bytes > 10 << 20)
-    });
-    (principal, mirror, proxy)
-}
-
-#[test]
-fn a_database_that_is_dropped_while_it_is_seeded_is_dropped_on_the_mirror_too() {
-    let (principal, mirror, proxy) = half_seeded();
-    principal.cli_ok(&["db", "drop", "big", "--yes"]);
-    proxy.set(Wires::default());
-    wait_synchronized(&principal);
-    principal.client().script("create table after(x); insert into after values (1)");
-    support::pair::assert_equal(&principal, &mirror);
-    assert_eq!(databases(&mirror), ["main"]);
-    principal.cli_ok(&["verify", "--deep"]);
-}
-
-#[test]
-fn mirroring_that_ends_while_a_seed_runs_leaves_two_servers_that_serve() {
-    for from_mirror in [false, true] {
-        let (principal, mirror, _proxy) = half_seeded();
-        let asked = if from_mirror { &mirror } else { &principal };
-        asked.cli_ok(&["mirror", "stop", "--yes"]);
-        for server in [&principal, &mirror] {
-            support::pair::wait_role(server, "standalone");
-            wait_for("writes to be taken", || {
-                (server.status()["admits_writes"] == true).then_some(())
-            });
-            server.client().script("create table own(x); insert into own values (1)");
-        }
-        // What was half there is gone: the mirror had nothing whole to show.
-        assert_eq!(databases(&mirror), ["main"]);
-        assert_eq!(databases(&principal), ["big", "main"]);
-    }
 }
