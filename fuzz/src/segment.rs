@@ -110,7 +110,7 @@ impl DiskFile for File {
         Ok(())
     }
 
-    fn preallocate(&self, length: u64) -> io::Result<()> {
+    fn preallocate(&self, length: u64, _: &dyn Fn()) -> io::Result<()> {
         let mut content = self.0.lock().unwrap();
         let length = content.len().max(length as usize);
         content.resize(length, 0);

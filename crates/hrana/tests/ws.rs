@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use common::http::TestServer;
 use common::until;
-use common::ws::Client;
+use common::ws::{Client, execute, open_stream, with_stream};
 use counterpart_hrana::Limits;
 use serde_json::{Value as Json, json};
 use tokio::task::JoinHandle;
@@ -15,14 +15,6 @@ use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
 async fn server() -> TestServer {
     TestServer::start(Limits::default()).await
-}
-
-fn execute(stream_id: i32, sql: &str) -> Json {
-    json!({"type": "execute", "stream_id": stream_id, "stmt": {"sql": sql}})
-}
-
-fn open_stream(stream_id: i32) -> Json {
-    json!({"type": "open_stream", "stream_id": stream_id})
 }
 
 fn close_stream(stream_id: i32) -> Json {
@@ -45,12 +37,6 @@ fn close_cursor(cursor_id: i32) -> Json {
 }
 
 /// A client with the stream 1 open.
-async fn with_stream(server: &TestServer) -> Client {
-    let mut client = Client::open(server.address, "hrana3").await;
-    assert_eq!(client.ask(open_stream(1)).await, Ok(json!({"type": "open_stream"})));
-    client
-}
-
 #[tokio::test]
 async fn the_best_subprotocol_that_both_know_is_selected() {
     let server = server().await;
@@ -395,75 +381,6 @@ async fn reading_stops_while_too_many_requests_are_unanswered() {
     let mut rest = [client.receive().await, client.receive().await];
     rest.sort_by_key(|message| message["request_id"].as_i64());
     assert_eq!([&rest[0]["request_id"], &rest[1]["request_id"]], [&json!(3), &json!(4)]);
-}
-
-#[tokio::test]
-async fn pings_are_answered() {
-    let server = server().await;
-    let mut client = with_stream(&server).await;
-    client.send_raw(Message::Ping(Bytes::from_static(b"?"))).await;
-    assert_eq!(client.receive_raw().await, Some(Message::Pong(Bytes::from_static(b"?"))));
-}
-
-// Time is paused in these. Whenever all wait, it jumps to the next ping, whether or not what has been sent is read
-// yet; so it is stopped where a client is to answer.
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_gives_no_sign_of_life_loses_its_streams() {
-    let server = server().await;
-    let mut client = with_stream(&server).await;
-    client.start(execute(1, "HANG")).await;
-    until(|| server.fake.noted().last().is_some_and(|what| what == "HANG")).await;
-    // The client's library answers pings only while it is asked for messages, and here it is not.
-    tokio::time::sleep(Limits::default().ws_ping * 5).await;
-    until(|| server.fake.open_streams() == 0).await;
-    assert_eq!(server.fake.noted().last().unwrap(), "dropped");
-    drop(client);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_answers_pings_is_left_alone() {
-    let still = StillTime::begin();
-    let server = server().await;
-    let mut client = with_stream(&server).await;
-    for _ in 0..20 {
-        tokio::time::advance(Limits::default().ws_ping).await;
-        assert_eq!(client.receive_raw().await, Some(Message::Ping(Bytes::new())));
-    }
-    assert_eq!(server.fake.open_streams(), 1);
-    still.end().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_is_pinged_only_after_a_silence() {
-    let still = StillTime::begin();
-    let server = server().await;
-    let mut client = with_stream(&server).await;
-    tokio::time::advance(Limits::default().ws_ping / 2).await;
-    client.send_raw(Message::Ping(Bytes::from_static(b"?"))).await;
-    assert_eq!(client.receive_raw().await, Some(Message::Pong(Bytes::from_static(b"?"))));
-    tokio::time::advance(Limits::default().ws_ping / 2).await;
-    assert_eq!(client.receive_raw().await, Some(Message::Ping(Bytes::new())));
-    still.end().await;
-}
-
-/// Keeps time from jumping: it does not while a thread is at work.
-struct StillTime {
-    done: std::sync::mpsc::Sender<()>,
-    at_work: tokio::task::JoinHandle<()>,
-}
-
-impl StillTime {
-    fn begin() -> Self {
-        let (done, waited_for) = std::sync::mpsc::channel();
-        let at_work = tokio::task::spawn_blocking(move || assert!(waited_for.recv().is_err()));
-        Self { done, at_work }
-    }
-
-    async fn end(self) {
-        drop(self.done);
-        self.at_work.await.unwrap();
-    }
 }
 
 #[tokio::test]

@@ -263,7 +263,7 @@ impl Files {
                 );
             }
             self.remove(&gone.path)?;
-            self.shared.space.freed();
+            self.shared.space.make_ready();
         }
     }
 

@@ -168,6 +168,11 @@ impl Journal {
         lock(&self.shared.recent).waiting <= self.shared.config.queue_bytes / 2
     }
 
+    /// Has segments allocated ahead from now on, if not before: whoever recovers may need the room on the disk first.
+    pub fn make_ready(&self) {
+        self.shared.space.make_ready();
+    }
+
     /// Queues records that continue the journal, all at once when there is room.
     fn push(&self, appender: &mut Appender, records: Vec<Record>) -> Result<(), AppendError> {
         let Some(newest) = records.last() else { return Ok(()) };

@@ -76,7 +76,7 @@ impl Space {
             disk,
             dir: dir.to_owned(),
             segment_bytes,
-            spares: Mutex::new(Spares { wanted: true, ..Spares::default() }),
+            spares: Mutex::default(),
             allocating: Mutex::new(()),
             waiting: AtomicU32::new(0),
             wake: Condvar::new(),
@@ -168,8 +168,8 @@ impl Space {
         }
     }
 
-    /// Has another try at keeping spares, because space was freed.
-    pub fn freed(&self) {
+    /// Has a try at keeping spares, now that there is room for them.
+    pub fn make_ready(&self) {
         self.want(&mut lock(&self.spares));
     }
 

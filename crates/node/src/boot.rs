@@ -167,6 +167,8 @@ pub fn reload(shared: &Arc<Shared>, up_to: Lsn) -> Result<(), BootError> {
     shared.set_applied(up_to);
     shared.confirmations.advance(up_to);
     shared.databases.set_unavailable(None);
+    // Not before: redo needs what room there is on a full disk.
+    shared.journal.make_ready();
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, SinkExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite;
 
 use super::close::Close;
@@ -80,9 +80,9 @@ pub(super) async fn run<S: Server>(
         replies: Replies { encoding, sender, queued },
         outstanding: 0,
     };
+    let mut ping = interval(connection.app.limits.ws_ping);
     // Not at once: who has just come is there.
-    let every = connection.app.limits.ws_ping;
-    let mut ping = interval_at(Instant::now() + every, every);
+    ping.reset();
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent = 0;
     let mut ending = false;

@@ -10,6 +10,23 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use super::http::TestServer;
+
+pub fn execute(stream_id: i32, sql: &str) -> Json {
+    json!({"type": "execute", "stream_id": stream_id, "stmt": {"sql": sql}})
+}
+
+pub fn open_stream(stream_id: i32) -> Json {
+    json!({"type": "open_stream", "stream_id": stream_id})
+}
+
+/// A client with stream 1.
+pub async fn with_stream(server: &TestServer) -> Client {
+    let mut client = Client::open(server.address, "hrana3").await;
+    assert_eq!(client.ask(open_stream(1)).await, Ok(json!({"type": "open_stream"})));
+    client
+}
+
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
     next_id: i32,
