@@ -57,6 +57,7 @@ fn journal(directory: &Path) -> Result<Journal, Failure> {
     let (journal, _) =
         Journal::open(disk, &path, config, SessionId(1), Box::new(|_| {})).map_err(failed)?;
     journal.set_epoch(Epoch { term: 1, start: 1, server: ServerId(1) });
+    journal.make_ready();
     Ok(journal)
 }
 

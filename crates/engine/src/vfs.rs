@@ -70,6 +70,14 @@ pub(crate) fn when_copying<R>(
     outcome
 }
 
+/// Whether a checkpoint on this thread runs beside writers.
+pub(crate) fn copies_beside_writers() -> bool {
+    let between = BETWEEN.take();
+    let does = between.is_some();
+    BETWEEN.set(between);
+    does
+}
+
 /// A step of a checkpoint is done.
 pub(crate) fn has_copied() {
     if let Some(between) = BETWEEN.take() {

@@ -24,7 +24,10 @@ use crate::{
 
 /// Bytes of a checkpoint that are on their way to the disk at a time. With all of it on the way at once, the journal's next
 /// sync would wait behind it.
-const UNDER_WAY: u64 = 256 << 10;
+const UNDER_WAY: u64 = 1 << 20;
+
+/// The same of one that runs beside writers, and has time.
+const UNDER_WAY_BESIDE: u64 = 256 << 10;
 
 /// How often a page that changes under the reader's eyes is looked at again.
 const ATTEMPTS: usize = 3;
@@ -415,7 +418,8 @@ impl DatabaseMap {
     /// to do then. Waits for the step before.
     fn send_to_disk(&self, more: u64) {
         let waiting = self.on_its_way.fetch_add(more, Ordering::Relaxed) + more;
-        if waiting < UNDER_WAY {
+        let most = if vfs::copies_beside_writers() { UNDER_WAY_BESIDE } else { UNDER_WAY };
+        if waiting < most {
             return;
         }
         self.on_its_way.store(0, Ordering::Relaxed);
