@@ -370,3 +370,21 @@ fn the_status_of_either_server_has_the_fields_that_the_api_document_names() {
         assert_fields(&status, schema, "status");
     }
 }
+
+/// The README's first command, without building it all again.
+#[test]
+fn cargo_run_has_one_program_to_choose() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let output = cargo.current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let list = |value: &Value| value.as_array().unwrap().clone();
+    let default = list(&metadata["workspace_default_members"]);
+    let packages = list(&metadata["packages"]).into_iter();
+    let run = packages.filter(|package| default.contains(&package["id"]));
+    let targets = run.flat_map(|package| list(&package["targets"]));
+    let programs = targets.filter(|target| list(&target["kind"]).contains(&"bin".into()));
+    let names: Vec<_> = programs.map(|target| target["name"].clone()).collect();
+    assert_eq!(names, ["counterpart"]);
+}
