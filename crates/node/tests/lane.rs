@@ -96,6 +96,17 @@ async fn run(stream: &mut ClientStream, sql: &str) -> Result<StatementResult, Sq
     stream.execute(Arc::new(Statement::new(sql))).await
 }
 
+/// With one argument.
+async fn run_with(
+    stream: &mut ClientStream,
+    sql: &str,
+    argument: i64,
+) -> Result<StatementResult, SqlError> {
+    let mut statement = Statement::new(sql);
+    statement.args.positional.push(Value::Integer(argument));
+    stream.execute(Arc::new(statement)).await
+}
+
 /// Lets what was spawned before come as far as its first wait.
 async fn settle() {
     for _ in 0..100 {
@@ -226,9 +237,7 @@ async fn a_write_that_was_tried_in_vain_at_a_glance_shows_in_nothing() {
     let count = async |stream: &mut ClientStream, up_to: i64| {
         let sql = "insert into seen with recursive n(i) as (select 1 union all select i+1 from n where i < ?)
                      select changes(), last_insert_rowid(), max(i) from n";
-        let mut statement = Statement::new(sql);
-        statement.args.positional.push(Value::Integer(up_to));
-        stream.execute(Arc::new(statement)).await.unwrap();
+        run_with(stream, sql, up_to).await.unwrap();
     };
     for _ in 0..20 {
         for _ in 0..10 {
@@ -251,9 +260,7 @@ async fn a_write_that_fails_after_some_of_it_is_told_so_and_the_rest_stays() {
     let insert = async |stream: &mut ClientStream, rows: i64| {
         let sql = "insert into some select x from (select coalesce(max(x), 0) + 1 as x from some)
                      join (select 1 union all select 2 where ? = 2)";
-        let mut statement = Statement::new(sql);
-        statement.args.positional.push(Value::Integer(rows));
-        stream.execute(Arc::new(statement)).await
+        run_with(stream, sql, rows).await
     };
     for round in 1..=20 {
         for _ in 0..10 {
