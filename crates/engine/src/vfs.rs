@@ -16,13 +16,15 @@
 mod wal;
 
 use std::{
-    cell::Cell,
+    cell::RefCell,
     ffi::{CStr, OsStr, c_char, c_int, c_void},
     io,
     mem::size_of,
     os::unix::ffi::OsStrExt,
     path::Path,
-    ptr, slice,
+    ptr,
+    rc::Rc,
+    slice,
     sync::{Arc, OnceLock},
 };
 
@@ -47,11 +49,15 @@ struct ShimFile {
     held: Held,
 }
 
+/// Who is told of a checkpoint.
+struct Beside {
+    begun: Option<Box<dyn FnOnce()>>,
+    between: Rc<dyn Fn()>,
+}
+
 thread_local! {
-    /// Called when a checkpoint on this thread begins to copy.
-    static COPYING: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
-    /// Called between the steps in which a checkpoint on this thread copies.
-    static BETWEEN: Cell<Option<Box<dyn Fn()>>> = const { Cell::new(None) };
+    /// The checkpoint on this thread, if it runs beside writers.
+    static BESIDE: RefCell<Option<Beside>> = const { RefCell::new(None) };
 }
 
 /// Runs a checkpoint. Once SQLite knows what it will copy, and before it does, `begun` is called; and `between` after each
@@ -61,28 +67,31 @@ pub(crate) fn when_copying<R>(
     between: impl Fn() + 'static,
     checkpoint: impl FnOnce() -> R,
 ) -> R {
-    COPYING.set(Some(Box::new(begun)));
-    BETWEEN.set(Some(Box::new(between)));
+    BESIDE.set(Some(Beside { begun: Some(Box::new(begun)), between: Rc::new(between) }));
     let outcome = checkpoint();
-    drop(BETWEEN.take());
-    // Nothing was to be copied, or it failed before.
-    drop(COPYING.take());
+    // What it would still have told is forgotten.
+    drop(BESIDE.take());
     outcome
 }
 
 /// Whether a checkpoint on this thread runs beside writers.
 pub(crate) fn copies_beside_writers() -> bool {
-    let between = BETWEEN.take();
-    let does = between.is_some();
-    BETWEEN.set(between);
-    does
+    BESIDE.with_borrow(Option::is_some)
 }
 
-/// A step of a checkpoint is done.
+/// A checkpoint on this thread begins to copy.
+fn begins_to_copy() {
+    let begun = BESIDE.with_borrow_mut(|beside| beside.as_mut()?.begun.take());
+    if let Some(begun) = begun {
+        begun();
+    }
+}
+
+/// A step of a checkpoint on this thread is done.
 pub(crate) fn has_copied() {
-    if let Some(between) = BETWEEN.take() {
+    let between = BESIDE.with_borrow(|beside| Some(Rc::clone(&beside.as_ref()?.between)));
+    if let Some(between) = between {
         between();
-        BETWEEN.set(Some(between));
     }
 }
 
@@ -361,10 +370,8 @@ unsafe extern "C" fn file_control(
     if op == ffi::SQLITE_FCNTL_MMAP_SIZE {
         return ffi::SQLITE_NOTFOUND;
     }
-    if op == ffi::SQLITE_FCNTL_CKPT_START
-        && let Some(begun) = COPYING.take()
-    {
-        begun();
+    if op == ffi::SQLITE_FCNTL_CKPT_START {
+        begins_to_copy();
     }
     // SAFETY: SQLite gives an open file of ours; the argument is the unix VFS's to understand.
     unsafe {

@@ -7,7 +7,7 @@ mod beside;
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
-pub(crate) use beside::{FEW, copy_pass, still};
+pub(crate) use beside::{copy_pass, is_worth_another, still};
 use counterpart_core::{DatabaseId, Lsn, record::Draft};
 use counterpart_engine::{FoldError, RepairOutcome, SqlError};
 use counterpart_journal::{AppendError, ControlError, crash_point};

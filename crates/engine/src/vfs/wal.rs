@@ -141,9 +141,9 @@ unsafe extern "C" fn write(
             return result;
         }
         let is_new = length == FRAME_HEADER && frame.read_at != offset;
-        let result = settle(file);
-        if result != ffi::SQLITE_OK {
-            return result;
+        match settle(file) {
+            ffi::SQLITE_OK => {}
+            failed => return failed,
         }
         if is_new {
             frame.bytes.extend_from_slice(bytes);
@@ -162,9 +162,9 @@ unsafe extern "C" fn read(
 ) -> c_int {
     // SAFETY: SQLite gives an open file of ours and room for `amount` bytes.
     unsafe {
-        let result = settle(file);
-        if result != ffi::SQLITE_OK {
-            return result;
+        match settle(file) {
+            ffi::SQLITE_OK => {}
+            failed => return failed,
         }
         if usize::try_from(amount).is_ok_and(|length| length >= FRAME_HEADER + LEAST_PAGE) {
             frame(file).read_at = offset;

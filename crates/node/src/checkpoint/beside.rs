@@ -19,7 +19,7 @@ use super::{CheckpointError, copy_all, empty_wal, harden, note_final};
 use crate::{clock, databases::Hosted, shared::Shared};
 
 /// Frames that may be left for the time in which the permit is held: SQLite copies so many in a millisecond or two.
-pub(crate) const FEW: u32 = 256;
+const FEW: u32 = 256;
 
 /// How long commits have the disk and the processor for themselves after each step.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -44,12 +44,18 @@ async fn copy_most(shared: &Arc<Shared>, hosted: &Arc<Hosted>) -> Result<bool, C
         // Not again: what is written in a pause has to be copied, too.
         let pauses = pass == 0;
         let Some(copied) = copy_once(shared, hosted, pauses).await? else { return Ok(false) };
-        if copied.saturating_sub(before) <= FEW {
+        if !is_worth_another(before, copied) {
             break;
         }
         before = copied;
     }
     Ok(true)
+}
+
+/// Whether what writers left meanwhile is worth another pass, after one that brought the frames in the file from `before` to
+/// `copied`.
+pub(crate) fn is_worth_another(before: u32, copied: u32) -> bool {
+    copied.saturating_sub(before) > FEW
 }
 
 /// Copies what is in the WAL now, with or without pauses; how many frames of it are in the file. Nothing if a reader pins it,

@@ -13,7 +13,7 @@ use std::{
 use counterpart_core::Lsn;
 
 use crate::{
-    checkpoint::{CheckpointError, FEW, copy_pass, note_final},
+    checkpoint::{CheckpointError, copy_pass, is_worth_another, note_final},
     databases::Hosted,
     shared::Shared,
 };
@@ -93,7 +93,7 @@ impl Pass {
                 Ok(note_final(&begins.shared, newest)?)
             };
             match copy_pass(hosted, begun, move || !pauses.is_in_a_hurry())? {
-                Some(copied) if copied.saturating_sub(before) > FEW => before = copied,
+                Some(copied) if is_worth_another(before, copied) => before = copied,
                 // Little is left, or a reader pins the rest.
                 _ => break,
             }
