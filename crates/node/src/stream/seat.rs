@@ -40,6 +40,14 @@ pub(super) struct Waiting<J> {
     pub(super) reached: Lsn,
 }
 
+/// What has become of a request in its turn.
+enum HadTurn<J> {
+    /// It is to have another one; the permit is for whoever is next.
+    Waits(Waiting<J>, OwnedSemaphorePermit),
+    /// It is executed. The permit is for whoever is next, unless the request's stream keeps it.
+    Over(Option<OwnedSemaphorePermit>),
+}
+
 impl<J: Job> Seat<J> {
     pub(super) fn new(waiting: Waiting<J>) -> Arc<Seat<J>> {
         Arc::new(Seat(Mutex::new(State::Waits(waiting))))
@@ -73,11 +81,13 @@ impl<J: Job> Seat<J> {
 impl<J: Job> Turn for Seat<J> {
     fn take(&self, permit: OwnedSemaphorePermit) -> After {
         let Some(waiting) = self.take_out() else { return After::Over(Some(permit)) };
-        let (waiting, after) = waiting.with(permit).work(J::step);
-        if let Some(waiting) = waiting {
-            self.put_back(waiting);
+        match waiting.with(permit).work(J::step) {
+            HadTurn::Waits(waiting, permit) => {
+                self.put_back(waiting);
+                After::Again(permit)
+            }
+            HadTurn::Over(spare) => After::Over(spare),
         }
-        after
     }
 
     fn glance(&self, permit: OwnedSemaphorePermit) -> Glanced {
@@ -88,15 +98,13 @@ impl<J: Job> Turn for Seat<J> {
         }
         // What is tried in vain must not show in the stream's numbers.
         let scope = waiting.held.scope;
-        let (waiting, after) = waiting.with(permit).work(J::glance);
-        match (waiting, after) {
-            (Some(mut waiting), After::Again(permit)) => {
+        match waiting.with(permit).work(J::glance) {
+            HadTurn::Waits(mut waiting, permit) => {
                 waiting.held.scope = scope;
                 self.put_back(waiting);
                 Glanced::NeedsTime(permit)
             }
-            (_, After::Over(spare)) => Glanced::Over(spare),
-            (None, After::Again(permit)) => Glanced::Over(Some(permit)),
+            HadTurn::Over(spare) => Glanced::Over(spare),
         }
     }
 
@@ -116,10 +124,7 @@ impl<J: Job> Waiting<J> {
     }
 
     /// Works on, and waits again if it is to have another turn.
-    fn work(
-        self,
-        how: fn(&mut J, &mut Desk<'_>) -> Result<Flow, SqlError>,
-    ) -> (Option<Waiting<J>>, After) {
+    fn work(self, how: fn(&mut J, &mut Desk<'_>) -> Result<Flow, SqlError>) -> HadTurn<J> {
         let Worked { job, held, outcome, spare } =
             work(&self.shared, &self.slot, self.job, self.held, Permit::Held, how);
         // While the permit is held, nobody else's commit is on its way.
@@ -131,9 +136,7 @@ impl<J: Job> Waiting<J> {
         let waits = yields || matches!(outcome, Ok((Flow::NeedsTime, _)));
         match spare {
             // What keeps nothing is as good as a request that has just come.
-            Some(permit) if waits => {
-                (Some(Waiting { job, held, reached, ..self }), After::Again(permit))
-            }
+            Some(permit) if waits => HadTurn::Waits(Waiting { job, held, reached, ..self }, permit),
             spare => {
                 drop(held);
                 let (tell, outcome) = (self.tell, outcome.map(|(_flow, committed)| committed));
@@ -142,7 +145,7 @@ impl<J: Job> Waiting<J> {
                     // A client that has gone does not need its answer.
                     drop(tell.send(Ok(Done { job, outcome, confirmed })));
                 });
-                (None, After::Over(spare))
+                HadTurn::Over(spare)
             }
         }
     }
