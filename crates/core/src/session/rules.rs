@@ -18,9 +18,10 @@ impl Core {
         if self.d.role == Role::Principal {
             return Ok(());
         }
+        let is = if self.d.role == Role::Mirror { "a mirror" } else { "standalone" };
         no(
             Code::WrongRole,
-            format!("This server is {}, not the principal.", self.d.role),
+            format!("This server is {is}, not the principal."),
             &self.to_the_principal("Run the command on the principal"),
         )
     }

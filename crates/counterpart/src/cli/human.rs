@@ -41,6 +41,11 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A number of events: `1 event`, `1,234 events`.
+pub fn events(number: u64) -> String {
+    format!("{} event{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ mod show;
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::{Connection, human, screen::Screen, view};
+use super::{Connection, screen::Screen, view};
 use crate::exit::Failure;
 
 /// The verbs.
@@ -72,7 +72,7 @@ fn database_names(set: &Value) -> String {
 }
 
 /// How many events a set has.
-fn events(set: &Value) -> String {
+fn events(set: &Value) -> u64 {
     let position = |pointer| view::number(set, pointer).unwrap_or(0);
-    human::count(position("/end").saturating_sub(position("/common")))
+    position("/end").saturating_sub(position("/common"))
 }

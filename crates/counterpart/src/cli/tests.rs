@@ -254,6 +254,6 @@ fn orphans_that_are_not_saved_yet_are_told() {
     status["mirroring"]["parked"] = json!({ "common": 305, "end": 308 });
     server.answers("GET /api/v1/status", ok(status));
     let told = run(&server, &["orphans", "list"]).unwrap();
-    assert!(told.starts_with("3 events after LSN 305 are only on this server"), "{told}");
+    assert!(told.starts_with("only this server has 3 events after LSN 305"), "{told}");
     assert!(told.contains("counterpart mirror rejoin"), "{told}");
 }

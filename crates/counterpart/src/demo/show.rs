@@ -83,7 +83,7 @@ fn figures(view: &View) -> Vec<(&'static str, String)> {
     let progress = &view.progress;
     let queue = |name: &str| {
         let events = view.partner().and_then(|partner| view::number(partner, name));
-        events.map_or("unknown".to_owned(), |n| format!("{} events", human::count(n)))
+        events.map_or("unknown".to_owned(), human::events)
     };
     let lag = progress.lag.map(|lag| human::seconds(lag.as_secs_f64()));
     let mut figures = vec![

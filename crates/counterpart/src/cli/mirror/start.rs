@@ -131,8 +131,8 @@ fn only_here(status: &Value) -> Option<String> {
     let parked = status.pointer("/mirroring/parked")?;
     let events = view::number(parked, "/end")?.checked_sub(view::number(parked, "/common")?)?;
     Some(format!(
-        ", and {} events that nobody else has (`counterpart mirror rejoin` would keep them as orphans)",
-        human::count(events)
+        ", and {} that nobody else has (`counterpart mirror rejoin` would keep them as orphans)",
+        human::events(events)
     ))
 }
 

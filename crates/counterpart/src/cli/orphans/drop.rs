@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::super::{Connection, screen::Screen};
+use super::super::{Connection, human, screen::Screen};
 use crate::exit::Failure;
 
 /// What it takes.
@@ -23,8 +23,8 @@ pub fn run(args: &DropArgs, screen: &mut Screen) -> Result<(), Failure> {
     let path = super::path_of(&args.set);
     if !args.yes {
         let set = client.get(&path)?;
-        let (events, databases) = (super::events(&set), super::database_names(&set));
-        let question = format!("Delete {events} events that nobody else has, in {databases}?");
+        let (events, databases) = (human::events(super::events(&set)), super::database_names(&set));
+        let question = format!("Delete {events} that nobody else has, in {databases}?");
         screen.confirm(&question, false)?;
     }
     let answer = client.delete(&path)?;

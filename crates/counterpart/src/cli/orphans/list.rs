@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::super::{Connection, screen::Screen, table, view};
+use super::super::{Connection, human, screen::Screen, table, view};
 use crate::exit::Failure;
 
 /// What it takes.
@@ -38,8 +38,8 @@ fn unsaved(status: &Value) -> Option<String> {
     let told = |range: &Value, then: &str| {
         let common = view::number(range, "/common").unwrap_or(0);
         format!(
-            "{} events after LSN {common} are only on this server; {then}",
-            super::events(range)
+            "only this server has {} after LSN {common}; {then}",
+            human::events(super::events(range))
         )
     };
     of("parked")
@@ -54,5 +54,10 @@ fn row(set: &Value) -> Vec<String> {
         all if all == compared => "yes".to_owned(),
         all => format!("{compared} of {all}"),
     };
-    vec![super::id(set).to_owned(), super::events(set), super::database_names(set), compared]
+    vec![
+        super::id(set).to_owned(),
+        human::count(super::events(set)),
+        super::database_names(set),
+        compared,
+    ]
 }

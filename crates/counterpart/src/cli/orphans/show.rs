@@ -24,9 +24,9 @@ pub fn run(args: &ShowArgs, screen: &mut Screen) -> Result<(), Failure> {
     let path = super::path_of(&args.set);
     let set = client.get(&path)?;
     screen.line(format!(
-        "{}: {} events that only this server had, in {}",
+        "{}: {} that only this server had, in {}",
         super::id(&set),
-        super::events(&set),
+        human::events(super::events(&set)),
         super::database_names(&set)
     ))?;
     let mut shown = Vec::new();

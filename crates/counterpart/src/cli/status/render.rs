@@ -110,8 +110,8 @@ fn writes(status: &Value, taken: bool) -> String {
 fn parked(status: &Value) -> Option<String> {
     let parked = status.pointer("/mirroring/parked")?;
     let (common, end) = (number(parked, "/common")?, number(parked, "/end")?);
-    let events = human::count(end.saturating_sub(common));
-    Some(format!("{events} events after LSN {common} are only on this server"))
+    let events = human::events(end.saturating_sub(common));
+    Some(format!("only this server has {events} after LSN {common}"))
 }
 
 fn journal(status: &Value) -> Option<String> {
@@ -151,7 +151,7 @@ fn partner_lines(partner: &Value, screen: &Screen) -> Vec<String> {
     ];
     let positions: Vec<String> = positions.into_iter().flatten().collect();
     line("positions", (!positions.is_empty()).then(|| positions.join(", ")));
-    line("behind", number(partner, "/behind").map(|n| format!("{} events", human::count(n))));
+    line("behind", number(partner, "/behind").map(human::events));
     line("send queue", queue(partner, "send_queue"));
     line("redo queue", queue(partner, "redo_queue"));
     line("lag", number(partner, "/lag_millis").map(millis));
@@ -180,7 +180,7 @@ fn queue(partner: &Value, name: &str) -> Option<String> {
     let events = number(partner, &format!("/{name}"))?;
     let bytes = number(partner, &format!("/{name}_bytes"));
     let bytes = bytes.map(|bytes| format!(", {}", human::bytes(bytes))).unwrap_or_default();
-    Some(format!("{} events{bytes}", human::count(events)))
+    Some(format!("{}{bytes}", human::events(events)))
 }
 
 /// How a mirror catches up and how far it has come: the way, bytes or pages done and in all, rate, time left.
@@ -194,7 +194,7 @@ pub fn progress(partner: &Value) -> Option<String> {
         (Some("switching"), _) => {
             return Some("what came takes the place of what was there".to_owned());
         }
-        (Some("journal"), _) => format!("{} events left", human::count(left()?)),
+        (Some("journal"), _) => format!("{} left", human::events(left()?)),
         (Some(_), Some(figures)) => figures,
         (Some(_), None) => "beginning".to_owned(),
     };

@@ -64,7 +64,7 @@ pub fn partner_lines(partner: &Value, screen: &Screen) -> Vec<String> {
 /// Events between two positions.
 fn events(range: &Value) -> Option<String> {
     let (common, end) = (number(range, "/common")?, number(range, "/end")?);
-    Some(format!("{} events after LSN {common}", human::count(end.saturating_sub(common))))
+    Some(format!("{} after LSN {common}", human::events(end.saturating_sub(common))))
 }
 
 fn orphans(mirroring: &Value) -> Option<String> {

@@ -131,7 +131,7 @@ fn a_parked_server_says_what_it_alone_has_and_why_it_takes_no_writes() {
             "parked": { "common": 10, "end": 13 },
         },
     }));
-    assert!(text.contains("parked      3 events after LSN 10 are only on this server"), "{text}");
+    assert!(text.contains("parked      only this server has 3 events after LSN 10"), "{text}");
     assert!(text.contains("writes      refused: It was deposed."), "{text}");
 }
 
