@@ -299,7 +299,7 @@ fn a_deposed_principal_with_events_of_its_own_parks_and_is_seeded_anew_on_the_op
     let events = parked["end"].as_u64().unwrap() - parked["common"].as_u64().unwrap();
     assert!(events >= 2, "{parked}");
     let words = old.cli_ok(&["status"]);
-    assert!(words.contains("only on this server"), "it says what differs: {words}");
+    assert!(words.contains("only this server has"), "it says what differs: {words}");
     assert!(words.contains("mirror rejoin"), "it says how to rejoin: {words}");
     let seen = partner(new, old);
     assert_eq!(seen["last_error"]["code"], "DIVERGED", "{seen}");
