@@ -73,6 +73,21 @@ def memory_gib():
     return round(int(open("/proc/meminfo").readline().split()[1]) / (1 << 20))
 
 
+def processor_time():
+    """Seconds that this machine's processors worked since it started, and seconds that its host kept from it meanwhile (0 without a host)."""
+    names = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+    with open("/proc/stat") as file:
+        ticks = dict(zip(names, map(int, file.readline().split()[1:])))
+    hertz = os.sysconf("SC_CLK_TCK")
+    return sum(ticks[name] for name in ("user", "nice", "system", "irq", "softirq")) / hertz, ticks["steal"] / hertz
+
+
+def stolen_since(before):
+    """The share of the processor time asked for since then that the host gave to others."""
+    worked, stolen = (now - then for now, then in zip(processor_time(), before))
+    return stolen / (worked + stolen) if worked + stolen else 0.0
+
+
 def describe(binary, directory):
     """The machine and the versions, for the page."""
     mounts = json.loads(subprocess.run(["findmnt", "-J", "-T", directory], capture_output=True, text=True).stdout or "{}")

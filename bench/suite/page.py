@@ -15,6 +15,9 @@ FIGURES = ROOT / "docs" / "src" / "benchmarks"
 # A machine that does nothing else has less than this before the run.
 QUIET = 0.5
 
+# And one that is not shared loses less than this share of its processor time to others.
+STOLEN = 0.05
+
 
 def save(figures):
     FIGURES.mkdir(exist_ok=True)
@@ -80,6 +83,8 @@ def warning(machine):
     reasons = []
     if machine["load"] > QUIET:
         reasons.append(f"the machine had other work (load {machine['load']:.1f} before the run)")
+    if machine["stolen"] > STOLEN:
+        reasons.append(f"this machine is a virtual one, whose host kept {machine['stolen']:.0%} of the processor time from it")
     if machine["commit"].endswith("-dirty"):
         reasons.append("the source had changes that are not committed")
     return f"> **These figures have to be taken again:** {' and '.join(reasons)}. Only the page's form counts.\n\n" if reasons else ""
@@ -127,6 +132,7 @@ principal and mirror share the machine.
 | | |
 |---|---|
 {end.join(about)}
+| noise | load {machine['load']:.1f} before the run; {machine['stolen']:.1%} of the processor time was given to other machines by the host during it |
 | versions | {versions} |
 
 ## Taking them again

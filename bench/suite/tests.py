@@ -19,9 +19,9 @@ def line(**changed):
                    "goal": ratio_at_least(0.9), **changed})
 
 
-def figures(*lines, load=0.1, failed=None):
+def figures(*lines, load=0.1, stolen=0.01, failed=None):
     about = dict.fromkeys(("processor", "memory", "disk", "system", "rustc", "wrk", "counterpart", "commit"), "x")
-    return {"date": "2026-01-01", "seconds": 5, "rounds": 3, "machine": {**about, "load": load}, "versions": {"PostgreSQL": "postgres 15"},
+    return {"date": "2026-01-01", "seconds": 5, "rounds": 3, "machine": {**about, "load": load, "stolen": stolen}, "versions": {"PostgreSQL": "postgres 15"},
             "lines": [each.to_json() for each in lines], "failed": failed or {}}
 
 
@@ -156,6 +156,8 @@ class Page(unittest.TestCase):
 
     def test_figures_of_a_machine_with_other_work_are_marked(self):
         self.assertIn("have to be taken again", page.text(figures(line(), load=4)))
+        self.assertIn("have to be taken again", page.text(figures(line(), stolen=0.2)))
+        self.assertIn("20.0% of the processor time", page.text(figures(line(), stolen=0.2)))
         self.assertNotIn("have to be taken again", page.text(figures(line())))
 
     def test_a_chart_has_a_bar_for_each_row(self):
