@@ -192,6 +192,9 @@ random_id! {
 pub struct UnixMicros(pub u64);
 
 /// A database's name: `[a-z0-9][a-z0-9_-]{0,62}`.
+///
+/// Besides, there is the name of the server's own database, which nobody can write: it comes from the disk and from partners
+/// (`TryFrom<String>`), and never from people (`FromStr`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DatabaseName(String);
@@ -210,6 +213,18 @@ impl DatabaseName {
         DatabaseName("main".to_owned())
     }
 
+    /// The name of the server's own database.
+    #[must_use]
+    pub fn system() -> DatabaseName {
+        DatabaseName(SYSTEM.to_owned())
+    }
+
+    /// Whether it is the server's own database.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        self.0 == SYSTEM
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -217,22 +232,31 @@ impl DatabaseName {
     }
 }
 
+const SYSTEM: &str = "_system";
+
 impl TryFrom<String> for DatabaseName {
     type Error = DatabaseNameError;
     fn try_from(text: String) -> Result<Self, DatabaseNameError> {
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let bytes = text.as_bytes();
-        let good = (1..=63).contains(&bytes.len())
-            && plain(bytes[0])
-            && bytes.iter().all(|&b| plain(b) || b == b'_' || b == b'-');
-        if good { Ok(DatabaseName(text)) } else { Err(DatabaseNameError(text)) }
+        if text == SYSTEM {
+            return Ok(DatabaseName(text));
+        }
+        text.parse()
     }
 }
 
 impl FromStr for DatabaseName {
     type Err = DatabaseNameError;
     fn from_str(text: &str) -> Result<Self, DatabaseNameError> {
-        text.to_owned().try_into()
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let bytes = text.as_bytes();
+        let good = (1..=63).contains(&bytes.len())
+            && plain(bytes[0])
+            && bytes.iter().all(|&b| plain(b) || b == b'_' || b == b'-');
+        if good {
+            Ok(DatabaseName(text.to_owned()))
+        } else {
+            Err(DatabaseNameError(text.to_owned()))
+        }
     }
 }
 
@@ -263,6 +287,14 @@ mod tests {
         {
             assert!(bad.parse::<DatabaseName>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn nobody_can_write_the_name_of_the_servers_own_database() {
+        let system = DatabaseName::system();
+        assert!(system.is_system() && !DatabaseName::main().is_system());
+        assert_eq!(DatabaseName::try_from(String::from(system.clone())), Ok(system.clone()));
+        assert!(system.as_str().parse::<DatabaseName>().is_err());
     }
 
     #[test]

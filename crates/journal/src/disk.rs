@@ -16,7 +16,9 @@ pub mod memory;
 mod real;
 
 pub use lock::{DirectoryLock, LOCK_FILE, LockError, lock_directory};
-pub use real::{RealDisk, atomic_write, free_bytes, rename_durably, sync_dir, sync_file};
+pub use real::{
+    RealDisk, atomic_write, free_bytes, rename_durably, sync_dir, sync_file, write_private,
+};
 
 /// The files and directories that the journal and the control file need of a machine.
 ///

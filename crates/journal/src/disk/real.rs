@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
 };
@@ -171,6 +171,22 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(&RealDisk, path, bytes)
 }
 
+/// Writes a small file that only its owner can read, durably. A crash may leave less of it.
+///
+/// # Errors
+/// What the system says.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Made anew, so that nobody can have it open, and private from its first moment.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all_at(bytes, 0)?;
+    fdatasync(&file)?;
+    RealDisk.sync_dir(parent(path)?)
+}
+
 /// Renames a file, replacing what had the name, and makes that durable. Its content must have been synced.
 ///
 /// # Errors
@@ -197,6 +213,18 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
 mod tests {
     use super::*;
     use crate::disk::replace_in_turn;
+
+    #[test]
+    fn a_private_file_is_its_owners_alone_whatever_was_there_before() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        fs::write(&path, "something longer, for everybody").unwrap();
+        write_private(&path, b"secret").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"secret");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(write_private(&dir.path().join("no/such"), b"").is_err());
+    }
 
     #[test]
     fn a_replaced_file_has_the_new_content_and_leaves_no_other_file() {
