@@ -13,12 +13,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("counterpart-journal", &["counterpart-core"]),
     ("counterpart-engine", &["counterpart-core"]),
     ("counterpart-hrana", &[]),
-    ("counterpart-node", &["counterpart-core", "counterpart-journal", "counterpart-engine"]),
-    ("counterpart-admin", &["counterpart-core", "counterpart-node"]),
+    ("counterpart-access", &["counterpart-core"]),
+    (
+        "counterpart-node",
+        &["counterpart-core", "counterpart-access", "counterpart-journal", "counterpart-engine"],
+    ),
+    ("counterpart-admin", &["counterpart-core", "counterpart-access", "counterpart-node"]),
     (
         "counterpart",
         &[
             "counterpart-core",
+            "counterpart-access",
             "counterpart-journal",
             "counterpart-engine",
             "counterpart-hrana",

@@ -1,0 +1,99 @@
+//! Everybody whom a server knows, as of one moment: who shows this token, and is it still good?
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{Fingerprint, Grant};
+
+/// Somebody whom the server knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The token's name, for logs and people.
+    pub name: String,
+    /// What it allows.
+    pub grant: Grant,
+}
+
+impl Identity {
+    /// Somebody who may do everything.
+    #[must_use]
+    pub fn admin(name: &str) -> Arc<Identity> {
+        Arc::new(Identity { name: name.to_owned(), grant: Grant::ADMIN })
+    }
+}
+
+/// A token as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Who shows it.
+    pub identity: Arc<Identity>,
+    /// The first second (of UTC, since 1970) in which it is no longer good; nothing if it is until it is revoked.
+    pub expires: Option<u64>,
+}
+
+/// Why somebody is not let in. Deliberately little: who tries tokens learns nothing from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It shows no token.
+    #[error("this server wants to know who asks")]
+    NothingShown,
+    /// It shows one that is unknown: never made, or revoked.
+    #[error("the token is not known here, or was revoked")]
+    Unknown,
+    /// It shows one that was good once.
+    #[error("the token has expired")]
+    Expired,
+}
+
+/// All tokens of a server.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    entries: HashMap<Fingerprint, Entry>,
+}
+
+impl Directory {
+    /// Adds a token.
+    pub fn insert(&mut self, fingerprint: Fingerprint, entry: Entry) {
+        self.entries.insert(fingerprint, entry);
+    }
+
+    /// Who shows this, at this second of UTC since 1970.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn who(&self, shown: Option<&str>, now: u64) -> Result<&Arc<Identity>, Refused> {
+        let shown = shown.ok_or(Refused::NothingShown)?;
+        let entry = self.entries.get(&Fingerprint::of(shown)).ok_or(Refused::Unknown)?;
+        match entry.expires {
+            Some(end) if now >= end => Err(Refused::Expired),
+            _ => Ok(&entry.identity),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Role, Token};
+
+    fn entry(name: &str, expires: Option<u64>) -> Entry {
+        let grant = Grant::new(Role::Reader, ["main"]).unwrap();
+        Entry { identity: Arc::new(Identity { name: name.to_owned(), grant }), expires }
+    }
+
+    #[test]
+    fn a_token_is_good_until_it_expires_or_is_gone() {
+        let (lasting, short, gone) = (Token::generate(), Token::generate(), Token::generate());
+        let mut directory = Directory::default();
+        directory.insert(lasting.fingerprint(), entry("lasting", None));
+        directory.insert(short.fingerprint(), entry("short", Some(100)));
+        let who = |token: &Token, now| {
+            directory.who(Some(token.reveal()), now).map(|identity| identity.name.as_str())
+        };
+        assert_eq!(who(&lasting, u64::MAX), Ok("lasting"));
+        assert_eq!(who(&short, 99), Ok("short"));
+        assert_eq!(who(&short, 100), Err(Refused::Expired));
+        assert_eq!(who(&gone, 0), Err(Refused::Unknown));
+        assert_eq!(directory.who(None, 0), Err(Refused::NothingShown));
+        assert_eq!(directory.who(Some(""), 0), Err(Refused::Unknown));
+    }
+}
