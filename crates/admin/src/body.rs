@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::body::{Body, Bytes, HttpBody};
-use counterpart_core::DatabaseName;
+use counterpart_core::{DatabaseName, DatabaseNameError};
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
@@ -54,8 +54,8 @@ fn invalid(error: &dyn std::fmt::Display) -> Problem {
 }
 
 /// A database's name, or the refusal that quotes the rule.
-pub fn database_name(text: String) -> Result<DatabaseName, Problem> {
-    DatabaseName::try_from(text).map_err(|error| {
+pub fn database_name(text: &str) -> Result<DatabaseName, Problem> {
+    text.parse().map_err(|error: DatabaseNameError| {
         Problem::new(
             "INVALID_DATABASE_NAME",
             format!("{:?} is not a database name", error.0),

@@ -35,6 +35,10 @@ pub enum Endpoint {
     OrphanRows,
     ExportOrphans,
     DropOrphans,
+    WhoAmI,
+    ListTokens,
+    CreateToken,
+    RevokeToken,
     Health,
     HealthPrincipal,
     HealthMirror,
@@ -100,7 +104,7 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 34] = [
+const TABLE: [Route; 38] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
@@ -328,6 +332,19 @@ const TABLE: [Route; 34] = [
     },
     delete(Endpoint::DropOrphans, ORPHAN_SET, "Deletes a set of orphans for good")
         .refuses(&["ORPHANS_NOT_FOUND"]),
+    get(Endpoint::WhoAmI, "/api/v1/whoami", "Identity", "Who asks, and what that one may do"),
+    get(Endpoint::ListTokens, TOKENS, "Tokens", "All tokens, without what would let anybody in"),
+    post(
+        Endpoint::CreateToken,
+        TOKENS,
+        "NewToken",
+        "CreatedToken",
+        "Makes a token; it is in this answer, and nowhere else",
+    )
+    .gives(201)
+    .refuses(&["TOKEN_INVALID", "TOKEN_EXISTS", "READ_ONLY_MIRROR", "DISK_FULL"]),
+    delete(Endpoint::RevokeToken, TOKEN, "Revokes a token at once")
+        .refuses(&["TOKEN_NOT_FOUND", "READ_ONLY_MIRROR"]),
     get(Endpoint::Health, "/health", "Health", "200 while the server is alive"),
     get(Endpoint::HealthPrincipal, "/health/principal", "Health", "200 where writes are taken")
         .refuses(&["HEALTH_NOT_PRINCIPAL", "HEALTH_WRITES_REFUSED"]),
@@ -346,8 +363,64 @@ const ORPHAN_ROWS: &str = "/api/v1/orphans/{set}/rows";
 const ORPHAN_CONTENT: &str = "/api/v1/orphans/{set}/content";
 const SCRUB: &str = "/api/v1/scrub";
 const PROMOTION: &str = "/api/v1/mirroring/promotion";
+const TOKENS: &str = "/api/v1/tokens";
+const TOKEN: &str = "/api/v1/tokens/{token}";
+
+/// Who may ask for an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Anybody, known or not.
+    Nothing,
+    /// Whoever is known.
+    SignedIn,
+    /// Whoever may read the database that the path names.
+    Reading,
+    /// Operators and admins.
+    Operate,
+    /// Admins.
+    Administer,
+}
 
 impl Endpoint {
+    /// Who may ask for it.
+    pub fn needs(self) -> Needs {
+        match self {
+            Endpoint::Health | Endpoint::HealthPrincipal | Endpoint::HealthMirror => Needs::Nothing,
+            Endpoint::Status | Endpoint::WhoAmI | Endpoint::OpenApi => Needs::SignedIn,
+            Endpoint::DescribeDatabase | Endpoint::ExportDatabase => Needs::Reading,
+            Endpoint::ListDatabases
+            | Endpoint::Backup
+            | Endpoint::TakeBackup
+            | Endpoint::Probe
+            | Endpoint::CheckJoin
+            | Endpoint::Join
+            | Endpoint::CancelJoin
+            | Endpoint::AddPartner
+            | Endpoint::Failover
+            | Endpoint::AssessPromotion
+            | Endpoint::Promote
+            | Endpoint::Suspend
+            | Endpoint::Resume
+            | Endpoint::StopMirroring
+            | Endpoint::Rejoin
+            | Endpoint::Scrub
+            | Endpoint::StartScrub
+            | Endpoint::Checksums
+            | Endpoint::CompareChecksums
+            | Endpoint::ListOrphans
+            | Endpoint::ShowOrphans
+            | Endpoint::OrphanRows
+            | Endpoint::ExportOrphans
+            | Endpoint::DropOrphans => Needs::Operate,
+            Endpoint::CreateDatabase
+            | Endpoint::DropDatabase
+            | Endpoint::ImportDatabase
+            | Endpoint::ListTokens
+            | Endpoint::CreateToken
+            | Endpoint::RevokeToken => Needs::Administer,
+        }
+    }
+
     /// All routes. An endpoint that has none is never constructed, which the compiler reports; one that has two
     /// would make the router panic in every test.
     pub const ROUTES: &[Route] = &TABLE;

@@ -7,6 +7,7 @@ mod health;
 mod integrity;
 mod mirroring;
 mod orphans;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -67,6 +68,10 @@ pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
         Endpoint::OrphanRows => on(method, orphans::rows::<O>),
         Endpoint::ExportOrphans => on(method, orphans::export::<O>),
         Endpoint::DropOrphans => on(method, orphans::drop_set::<O>),
+        Endpoint::WhoAmI => on(method, tokens::who_am_i),
+        Endpoint::ListTokens => on(method, tokens::list::<O>),
+        Endpoint::CreateToken => on(method, tokens::create::<O>),
+        Endpoint::RevokeToken => on(method, tokens::revoke::<O>),
         Endpoint::Health => on(method, health::alive),
         Endpoint::HealthPrincipal => on(method, health::principal::<O>),
         Endpoint::HealthMirror => on(method, health::mirror::<O>),

@@ -8,6 +8,7 @@
 mod body;
 mod download;
 mod endpoint;
+mod gate;
 mod handlers;
 mod openapi;
 mod origin;
@@ -31,7 +32,9 @@ use endpoint::Endpoint;
 pub fn router<O: Operations>(ops: Arc<O>) -> Router {
     let mut router = Router::new();
     for route in Endpoint::ROUTES {
-        router = router.route(route.path, handlers::of::<O>(route.endpoint));
+        let gate = gate::Gate { ops: Arc::clone(&ops), needs: route.endpoint.needs() };
+        let gate = middleware::from_fn_with_state(gate, gate::check::<O>);
+        router = router.route(route.path, handlers::of::<O>(route.endpoint).layer(gate));
     }
     router
         .route("/api", any(handlers::unknown_route))

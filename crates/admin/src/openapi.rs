@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    endpoint::{Content, Endpoint, Method, Route},
+    endpoint::{Content, Endpoint, Method, Needs, Route},
     problem::status_of,
 };
 
@@ -27,7 +27,10 @@ pub fn document() -> Value {
             "description": "Every refusal is {\"error\":{\"code\",\"what\",\"remedy\"}}; codes are stable.",
         },
         "paths": paths,
-        "components": { "schemas": schemas::all() },
+        "components": {
+            "schemas": schemas::all(),
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
     })
 }
 
@@ -38,6 +41,9 @@ fn operation(route: &Route) -> Value {
         "parameters": parameters(route),
         "responses": responses(route),
     });
+    if route.endpoint.needs() != Needs::Nothing {
+        operation["security"] = json!([{ "token": [] }]);
+    }
     if route.request != Content::Nothing {
         let required = matches!(route.request, Content::SqliteFile | Content::BackupFile);
         operation["requestBody"] =
@@ -54,6 +60,10 @@ fn parameters(route: &Route) -> Value {
     if route.endpoint == Endpoint::StopMirroring {
         let schema = json!({ "$ref": "#/components/schemas/ServerId" });
         return json!([{ "name": "partner", "in": "query", "required": false, "schema": schema }]);
+    }
+    if route.path.contains("{token}") {
+        let text = json!({ "type": "string", "description": "the token's name" });
+        return json!([{ "name": "token", "in": "path", "required": true, "schema": text }]);
     }
     if route.path.contains("{file}") {
         let text = json!({ "type": "string", "description": "the file's name" });
@@ -84,6 +94,11 @@ fn parameters(route: &Route) -> Value {
 /// The success, then the refusals by status: those of this endpoint, and those of every endpoint of its kind.
 fn responses(route: &Route) -> Value {
     let mut codes: Vec<&str> = route.refusals.to_vec();
+    match route.endpoint.needs() {
+        Needs::Nothing => {}
+        Needs::SignedIn => codes.push("NOT_SIGNED_IN"),
+        _ => codes.extend(["NOT_SIGNED_IN", "FORBIDDEN"]),
+    }
     if matches!(route.request, Content::Json(_)) {
         codes.extend(["INVALID_BODY", "REQUEST_TOO_LARGE"]);
     }

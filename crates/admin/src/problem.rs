@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::rejection::PathRejection,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header::WWW_AUTHENTICATE},
     response::{IntoResponse, Response},
 };
 use counterpart_node::Refusal;
@@ -41,7 +41,13 @@ impl IntoResponse for Problem {
             "what": refusal.what(),
             "remedy": refusal.remedy(),
         }});
-        (status, Json(body)).into_response()
+        let mut response = (status, Json(body)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            // What HTTP asks of every such answer.
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        response
     }
 }
 
@@ -59,7 +65,8 @@ pub fn status_of(code: &str) -> StatusCode {
         | "INVALID_SAFETY"
         | "IMPORT_BROKEN_OFF"
         | "PARTNER_NOT_NAMED" => StatusCode::BAD_REQUEST,
-        "CROSS_ORIGIN" => StatusCode::FORBIDDEN,
+        "NOT_SIGNED_IN" => StatusCode::UNAUTHORIZED,
+        "CROSS_ORIGIN" | "FORBIDDEN" => StatusCode::FORBIDDEN,
         "UNKNOWN_PARTNER" => StatusCode::NOT_FOUND,
         "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
         "SERVER_FAULT" | "STAGING_FAILED" | "STORAGE_FAILED" => StatusCode::INTERNAL_SERVER_ERROR,

@@ -15,6 +15,20 @@ pub struct NewDatabase {
     pub name: String,
 }
 
+/// `POST /api/v1/tokens`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    pub name: String,
+    pub role: String,
+    /// Those it is limited to; all without.
+    #[serde(default)]
+    pub databases: Option<Vec<String>>,
+    /// How long it is good; without, until it is revoked.
+    #[serde(default)]
+    pub lifetime_seconds: Option<u64>,
+}
+
 /// `POST /api/v1/mirroring/probe`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

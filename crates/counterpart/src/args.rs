@@ -53,6 +53,13 @@ pub enum Command {
     /// List, show, export and delete the events that only a deposed principal had
     #[command(subcommand)]
     Orphans(cli::orphans::OrphansCommand),
+    /// Make, list and revoke tokens: who may do what
+    #[command(subcommand)]
+    Token(cli::token::TokenCommand),
+    /// Keep a token for a server, so that commands show it there
+    Login(cli::login::LoginArgs),
+    /// Forget the token that is kept for a server
+    Logout(cli::login::LogoutArgs),
     /// Print a completion script for a shell
     Completions(cli::completions::CompletionsArgs),
     /// Print the version
@@ -114,6 +121,9 @@ impl Command {
             Command::Suspend(which) | Command::Resume(which) => which.connection.json,
             Command::Verify(verify) => verify.connection.json,
             Command::Orphans(orphans) => orphans.connection().json,
+            Command::Token(token) => token.connection().json,
+            Command::Login(login) => login.connection.json,
+            Command::Logout(logout) => logout.connection.json,
             Command::Version(version) => version.json,
         }
     }

@@ -16,7 +16,10 @@ use counterpart_hrana::{
 };
 use counterpart_node::Refusal;
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, header::CONTENT_TYPE};
+use hyper::{
+    Method, Request, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -44,7 +47,8 @@ impl Forwarder {
         Forwarder(Client::builder(TokioExecutor::new()).build(connector))
     }
 
-    /// Has `request` executed on the database of the principal at `url`, on a stream of its own.
+    /// Has `request` executed on the database of the principal at `url`, on a stream of its own, as whoever
+    /// shows these `credentials`.
     ///
     /// # Errors
     /// The principal's own error; `READ_ONLY_MIRROR` when it can't be reached from here and the client has to go there
@@ -53,15 +57,21 @@ impl Forwarder {
         &self,
         url: &str,
         database: &str,
+        credentials: Option<&str>,
         request: StreamRequest,
     ) -> Result<StreamResponse, Error> {
         let requests = vec![request, StreamRequest::GetAutocommit, StreamRequest::Close];
         let body = PipelineRequest { baton: None, requests };
         let body = serde_json::to_vec(&body).expect("the protocol's types are JSON");
-        let sent = Request::builder()
+        let mut sent = Request::builder()
             .method(Method::POST)
             .uri(format!("{}/db/{database}/v3/pipeline", url.trim_end_matches('/')))
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(token) = credentials {
+            // Partners know the same tokens.
+            sent = sent.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let sent = sent
             .body(Full::new(Bytes::from(body)))
             // What is no URL was sent nothing, either.
             .map_err(|_no_url| refused(&Refusal::read_only_mirror(url)))?;
@@ -141,7 +151,7 @@ mod tests {
 
     async fn code_of(url: &str) -> String {
         let request = StreamRequest::Sequence { sql: Some(String::new()), sql_id: None };
-        let error = Forwarder::new().forward(url, "main", request).await.unwrap_err();
+        let error = Forwarder::new().forward(url, "main", None, request).await.unwrap_err();
         assert!(error.message.contains(url), "{}", error.message);
         error.code.into_owned()
     }

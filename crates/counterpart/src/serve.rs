@@ -257,6 +257,7 @@ fn node_settings(
         rejoin: settings.rejoin,
         scrub_every: settings.scrub_every,
         scrub_rate: settings.scrub_rate,
+        require_token: settings.require_token,
         ..counterpart_node::Settings::new(settings.data)
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use counterpart_access::{Identity, Need};
 use counterpart_core::DatabaseName;
 use counterpart_engine as engine;
 use counterpart_hrana::{
@@ -33,27 +34,70 @@ impl Clients {
         Clients { node, forwarder: Forwarder::new() }
     }
 
-    fn open(&self, name: &DatabaseName) -> Result<NodeStream, Refusal> {
-        let stream = self.node.open_stream(name)?;
-        Ok(NodeStream { stream, forwarder: self.forwarder.clone() })
+    fn open(
+        &self,
+        name: &DatabaseName,
+        identity: &Identity,
+        pass: &Pass,
+    ) -> Result<NodeStream, Refusal> {
+        if !identity.grant.allows(Need::Read(name)) {
+            return Err(forbidden(identity, &format!("read in {name}")));
+        }
+        let mut stream = self.node.open_stream(name)?;
+        if !identity.grant.allows(Need::Write(name)) {
+            stream = stream.only_reads(forbidden(identity, &format!("write in {name}")));
+        }
+        Ok(NodeStream { stream, forwarder: self.forwarder.clone(), pass: pass.clone() })
     }
 }
 
 impl Server for Clients {
     type Stream = NodeStream;
 
+    async fn hello(&self, target: &Target) -> Result<(), Error> {
+        Pass::of(&self.node, target).identity().await.map(drop)
+    }
+
     async fn open(&self, target: &Target) -> Result<NodeStream, Error> {
-        match parse_name(target).and_then(|name| Clients::open(self, &name)) {
+        let pass = Pass::of(&self.node, target);
+        let identity = pass.identity().await?;
+        let open = |name: &DatabaseName| Clients::open(self, name, &identity, &pass);
+        match parse_name(target).and_then(|name| open(&name)) {
             Ok(stream) => Ok(stream),
             // A host's first label that names no database is a host name, not a choice.
             Err(refusal)
                 if refusal.code() == "DATABASE_NOT_FOUND" && target.chosen_by == ChosenBy::Host =>
             {
-                Clients::open(self, &DatabaseName::main()).map_err(|refusal| refused(&refusal))
+                open(&DatabaseName::main()).map_err(|refusal| refused(&refusal))
             }
             Err(refusal) => Err(refused(&refusal)),
         }
     }
+}
+
+/// What a client shows, looked at again with every request: a token that is revoked lets nobody go on.
+#[derive(Clone)]
+struct Pass {
+    node: Arc<Node>,
+    credentials: Option<Arc<str>>,
+}
+
+impl Pass {
+    fn of(node: &Arc<Node>, target: &Target) -> Pass {
+        Pass { node: Arc::clone(node), credentials: target.credentials.as_deref().map(Arc::from) }
+    }
+
+    async fn identity(&self) -> Result<Arc<Identity>, Error> {
+        self.node.who(self.credentials.as_deref()).await.map_err(|refusal| refused(&refusal))
+    }
+}
+
+fn forbidden(identity: &Identity, what: &str) -> Refusal {
+    Refusal::new(
+        "FORBIDDEN",
+        format!("{} is {} here, and may not {what}", identity.name, identity.grant.role()),
+        "ask an admin for a token that allows it",
+    )
 }
 
 fn parse_name(target: &Target) -> Result<DatabaseName, Refusal> {
@@ -76,6 +120,8 @@ fn kind_of(code: &str) -> ErrorKind {
     match code {
         "STREAM_EXPIRED" => ErrorKind::StreamGone,
         "DATABASE_NOT_FOUND" => ErrorKind::NotFound,
+        "NOT_SIGNED_IN" => ErrorKind::Unauthorized,
+        "FORBIDDEN" => ErrorKind::Forbidden,
         "RESPONSE_TOO_LARGE" => ErrorKind::TooLarge,
         "SERVER_STARTING" | "SERVER_STOPPING" | "SEEDING" | "NOT_FINAL" | "JOURNAL_FAILED"
         | "MIRROR_REQUIRED" => ErrorKind::Unavailable,
@@ -87,6 +133,7 @@ fn kind_of(code: &str) -> ErrorKind {
 pub struct NodeStream {
     stream: ClientStream,
     forwarder: Forwarder,
+    pass: Pass,
 }
 
 impl NodeStream {
@@ -98,7 +145,9 @@ impl NodeStream {
     ) -> Result<StreamResponse, Error> {
         match self.stream.moved_to() {
             Some(url) => {
-                self.forwarder.forward(&url, self.stream.database().as_str(), request()).await
+                let database = self.stream.database().as_str();
+                let credentials = self.pass.credentials.as_deref();
+                self.forwarder.forward(&url, database, credentials, request()).await
             }
             None => Err(failed(error)),
         }
@@ -151,6 +200,7 @@ fn mismatched() -> Error {
 
 impl Stream for NodeStream {
     async fn execute(&mut self, statement: Statement) -> Result<StmtResult, Error> {
+        self.pass.identity().await?;
         let statement = Arc::new(to_engine(statement));
         match self.stream.execute(Arc::clone(&statement)).await {
             Ok(result) if is_large(sizes(&result)) => Ok(beside(move || to_wire(result)).await),
@@ -163,6 +213,12 @@ impl Stream for NodeStream {
         let line = Arc::new(Mutex::new(Line { waiting, front: None }));
         let lock = || line.lock().expect("no holder of this lock panics");
         while lock().front().is_some() {
+            if let Err(refused) = self.pass.identity().await {
+                let front = lock().front.take();
+                let (_, answer) = front.expect("what was not executed is still in front");
+                answer(Err(refused));
+                continue;
+            }
             if let Err(error) = self.stream.run(&line).await {
                 let front = lock().front.take();
                 let (statement, answer) = front.expect("what was not executed is still in front");
@@ -172,6 +228,7 @@ impl Stream for NodeStream {
     }
 
     async fn batch(&mut self, batch: Program) -> Result<BatchResult, Error> {
+        self.pass.identity().await?;
         let steps = to_steps(batch);
         let outcome = match self.stream.batch(Arc::clone(&steps)).await {
             Ok(outcome) => outcome,
@@ -190,10 +247,12 @@ impl Stream for NodeStream {
     }
 
     async fn cursor(&mut self, batch: Program, out: CursorSink) -> Result<(), Error> {
+        self.pass.identity().await?;
         self.stream.cursor(to_steps(batch), EntrySink(out)).await.map_err(failed)
     }
 
     async fn sequence(&mut self, sql: Arc<str>) -> Result<(), Error> {
+        self.pass.identity().await?;
         let Err(error) = self.stream.sequence(Arc::clone(&sql)).await else { return Ok(()) };
         let request =
             || StreamRequest::Sequence { sql: Some(sql.as_ref().to_owned()), sql_id: None };
@@ -201,6 +260,7 @@ impl Stream for NodeStream {
     }
 
     async fn describe(&mut self, sql: Arc<str>) -> Result<DescribeResult, Error> {
+        self.pass.identity().await?;
         let description = self.stream.describe(sql).await.map_err(failed)?;
         Ok(DescribeResult {
             params: description.params.into_iter().map(|name| DescribeParam { name }).collect(),

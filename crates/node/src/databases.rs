@@ -258,6 +258,12 @@ impl Databases {
         self.read().by_name.len()
     }
 
+    /// How many there are without the server's own.
+    #[must_use]
+    pub fn of_users(&self) -> usize {
+        self.read().by_name.keys().filter(|name| !name.is_system()).count()
+    }
+
     /// Adds an open database.
     pub fn insert(&self, hosted: Arc<Hosted>) {
         let mut open = self.write();

@@ -38,6 +38,7 @@ mod shared;
 mod status;
 mod storage;
 mod stream;
+pub mod system;
 mod visibility;
 mod workers;
 

@@ -28,6 +28,7 @@ use crate::{
     settings::Settings,
     shared::Shared,
     stream::ClientStream,
+    system::tokens::SignIn,
 };
 
 /// Why a server can't start. Nothing was changed, unless the sentence says otherwise.
@@ -56,6 +57,9 @@ pub enum StartError {
         /// A file of it.
         path: PathBuf,
     },
+    /// The server's own token can't be read or made.
+    #[error("this server's admin token can't be read or made: {0}")]
+    Token(#[source] std::io::Error),
     /// The control file can't be read or written.
     #[error(transparent)]
     Control(#[from] journal::ControlError),
@@ -82,6 +86,7 @@ impl StartError {
             StartError::Lock(_)
             | StartError::Directory { .. }
             | StartError::Unfinished { .. }
+            | StartError::Token(_)
             | StartError::Panicked(_) => false,
         }
     }
@@ -89,7 +94,8 @@ impl StartError {
 
 /// A running server.
 pub struct Node {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) sign_in: SignIn,
     driver: std::sync::Mutex<Option<JoinHandle<()>>>,
     accepting: JoinHandle<()>,
     reaping: JoinHandle<()>,
@@ -111,9 +117,13 @@ impl Node {
         let opened = spawn_blocking({
             let (settings, inputs, io) =
                 (settings.clone(), inputs.clone(), tokio::runtime::Handle::current());
-            move || open::open(settings, inputs, io)
+            move || {
+                let opened = open::open(settings.clone(), inputs, io)?;
+                let sign_in = SignIn::new(&settings.data, settings.require_token);
+                Ok::<_, StartError>((opened, sign_in.map_err(StartError::Token)?))
+            }
         });
-        let (shared, recovered, lock) = opened.await??;
+        let ((shared, recovered, lock), sign_in) = opened.await??;
         let mut actions = Vec::new();
         let core = Core::start(core_config(&settings), recovered, now(), &mut actions);
         let driver = tokio::spawn(Driver::new(core, Arc::clone(&shared)).run(actions, queue));
@@ -131,6 +141,7 @@ impl Node {
         let _settled = settled.wait_for(|settled| *settled).await;
         Ok(Arc::new(Node {
             shared,
+            sign_in,
             driver,
             accepting,
             reaping,

@@ -1,9 +1,10 @@
 //! What an operator can ask of one server. The admin API is generic over this trait, so that its handlers can be
 //! tested without a server behind them; the running server implements it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
+use counterpart_access::{Identity, Token};
 use counterpart_core::{DatabaseId, DatabaseName, Lsn, ServerId, SessionId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -13,6 +14,7 @@ use crate::{
     orphans::{Form, OrphanSet},
     refusal::Refusal,
     scrub,
+    system::{NewToken, TokenSummary},
 };
 
 /// One database, as the list shows it.
@@ -242,4 +244,15 @@ pub trait Operations: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Export, Refusal>> + Send;
     /// Deletes a set for good. `ORPHANS_NOT_FOUND`.
     fn drop_orphans(&self, set: String) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Who shows this token, or nothing. `NOT_SIGNED_IN`, and what reading meets.
+    fn who(
+        &self,
+        shown: Option<String>,
+    ) -> impl Future<Output = Result<Arc<Identity>, Refusal>> + Send;
+    /// All tokens, by name.
+    fn tokens(&self) -> impl Future<Output = Result<Vec<TokenSummary>, Refusal>> + Send;
+    /// Makes a token. `TOKEN_INVALID`, `TOKEN_EXISTS`, and what every write can meet.
+    fn create_token(&self, new: NewToken) -> impl Future<Output = Result<Token, Refusal>> + Send;
+    /// Revokes a token. `TOKEN_NOT_FOUND`, and what every write can meet.
+    fn revoke_token(&self, name: String) -> impl Future<Output = Result<(), Refusal>> + Send;
 }

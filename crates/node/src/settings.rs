@@ -51,6 +51,8 @@ pub struct Settings {
     pub scrub_every: Option<Duration>,
     /// Bytes that this reads in a second at most.
     pub scrub_rate: u64,
+    /// Nobody is let in without a token.
+    pub require_token: bool,
 }
 
 impl Settings {
@@ -80,6 +82,7 @@ impl Settings {
             rejoin: Rejoin::Automatic,
             scrub_every: Some(Duration::from_secs(24 * 3600)),
             scrub_rate: 32 << 20,
+            require_token: false,
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Va
         "data_dir": shared.settings.data,
         "admits_writes": status.role != Role::Mirror && matches!(status.writes, Writes::Open),
         "serves_reads": shared.databases.is_available(),
-        "databases": shared.databases.count(),
+        "databases": shared.databases.of_users(),
         "journal": {
             "first": journal.first(),
             "last": journal.last(),

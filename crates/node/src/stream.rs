@@ -52,12 +52,21 @@ pub struct ClientStream {
     slot: Arc<Slot>,
     /// The last request waited out a failover and was refused with nothing of it executed.
     moved: AtomicBool,
+    /// Why this stream may not write, if it may not.
+    only_reads: Option<Refusal>,
 }
 
 impl ClientStream {
     pub(crate) fn new(shared: Arc<Shared>, hosted: Arc<Hosted>) -> ClientStream {
         let slot = Slot::new(hosted, shared.era());
-        ClientStream { shared, slot, moved: AtomicBool::new(false) }
+        ClientStream { shared, slot, moved: AtomicBool::new(false), only_reads: None }
+    }
+
+    /// The stream may only read: whatever writes is refused, and told why.
+    #[must_use]
+    pub fn only_reads(mut self, why: Refusal) -> ClientStream {
+        self.only_reads = Some(why);
+        self
     }
 
     /// The database that the stream works on.
@@ -239,7 +248,8 @@ impl ClientStream {
         let held = self.usable().await.map_err(|refusal| SqlError::from(&refusal))?;
         // When this future is dropped, the client has hung up: what runs is stopped.
         let _watch = self.slot.stop.watch();
-        let door = self.shared.admission.now();
+        let door =
+            self.only_reads.clone().map_or_else(|| self.shared.admission.now(), Door::Closed);
         let alone = held.connection.is_none() && !matches!(door, Door::Closed(_));
         if alone && job.expects_write() {
             self.perform_in_lane(job, held).await

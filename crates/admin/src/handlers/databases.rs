@@ -28,7 +28,7 @@ pub type NamePart = Result<Path<String>, PathRejection>;
 /// The database that a path names.
 pub fn named(part: NamePart) -> Result<DatabaseName, Problem> {
     match part {
-        Ok(Path(text)) => database_name(text),
+        Ok(Path(text)) => database_name(&text),
         Err(rejection) => Err(Problem::path(
             &rejection,
             "write the database's name as it is; names need no escapes",
@@ -50,7 +50,7 @@ pub async fn create<O: Operations>(
     body: Body,
 ) -> Result<(StatusCode, Json<DatabaseSummary>), Problem> {
     let request: NewDatabase = json(body).await?;
-    let name = database_name(request.name)?;
+    let name = database_name(&request.name)?;
     let made = to_the_end(async move { Ok(ops.create_database(name).await?) }).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }

@@ -68,7 +68,7 @@ type WhichPart = Result<Query<Which>, QueryRejection>;
 
 fn which(query: WhichPart) -> Result<(Option<DatabaseName>, Which), Problem> {
     let Query(which) = query.map_err(|rejection| invalid_query(&rejection.body_text()))?;
-    Ok((which.database.clone().map(database_name).transpose()?, which))
+    Ok((which.database.as_deref().map(database_name).transpose()?, which))
 }
 
 pub async fn list<O: Operations>(State(ops): State<Arc<O>>) -> Answer<OrphanSets> {

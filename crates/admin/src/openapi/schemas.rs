@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// All schemas by name.
 pub fn all() -> Value {
     let mut schemas = requests();
-    let others = [basics(), databases(), integrity(), orphans(), answers()];
+    let others = [basics(), databases(), integrity(), orphans(), tokens(), answers()];
     let known = schemas.as_object_mut().expect("an object was written above");
     for group in others {
         let Value::Object(group) = group else { unreachable!("an object was written below") };
@@ -170,6 +170,36 @@ fn orphans() -> Value {
         "OrphanSet": set,
         "OrphanSets": object(&[("sets", sets)], &[]),
         "OrphanRows": object(&[("rows", rows)], &[]),
+    })
+}
+
+fn tokens() -> Value {
+    let text = json!({ "type": "string" });
+    let role = json!({ "enum": ["admin", "operator", "writer", "reader"] });
+    let seconds = json!({ "type": "integer", "minimum": 0 });
+    let names = json!({ "type": "array", "items": text });
+    let or_null = |schema: &Value| json!({ "anyOf": [schema, { "type": "null" }] });
+    let token = object(
+        &[
+            ("name", text.clone()),
+            ("role", role.clone()),
+            ("databases", or_null(&names)),
+            ("created", seconds.clone()),
+            ("expires", or_null(&seconds)),
+        ],
+        &[],
+    );
+    json!({
+        "NewToken": object(
+            &[("name", text.clone()), ("role", role.clone())],
+            &[("databases", names.clone()), ("lifetime_seconds", seconds)],
+        ),
+        "CreatedToken": object(&[("name", text.clone()), ("token", text.clone())], &[]),
+        "Tokens": object(&[("tokens", json!({ "type": "array", "items": token }))], &[]),
+        "Identity": object(
+            &[("name", text), ("role", role), ("databases", or_null(&names))],
+            &[],
+        ),
     })
 }
 

@@ -3,12 +3,13 @@
 use std::{
     path::PathBuf,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
 };
 
 use bytes::Bytes;
+use counterpart_access::{Grant, Identity, Token};
 use counterpart_core::{DatabaseId, DatabaseName, Epoch, Lsn, ServerId, UnixMicros};
 use counterpart_node::{
     Operations, Refusal,
@@ -18,6 +19,7 @@ use counterpart_node::{
     },
     orphans::{Differences, Form, OrphanDatabase, OrphanSet},
     scrub,
+    system::{NewToken, TokenSummary},
 };
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -36,6 +38,8 @@ pub struct Fake {
     /// `suspend` waits for this, if `hold_suspend` is set.
     pub release: Notify,
     pub hold_suspend: Mutex<bool>,
+    /// Who is let in, by token, which is the name too; everybody without.
+    pub guarded: Mutex<Option<Vec<(String, Grant)>>>,
 }
 
 impl Fake {
@@ -53,6 +57,7 @@ impl Fake {
             staged: AtomicU32::new(0),
             release: Notify::new(),
             hold_suspend: Mutex::new(false),
+            guarded: Mutex::default(),
         }
     }
 
@@ -298,5 +303,35 @@ impl Operations for Fake {
 
     async fn drop_orphans(&self, set: String) -> Result<(), Refusal> {
         self.called(format!("drop-orphans {set}"), ())
+    }
+
+    async fn who(&self, shown: Option<String>) -> Result<Arc<Identity>, Refusal> {
+        let Some(guarded) = &*self.guarded.lock().unwrap() else {
+            return Ok(Identity::admin("anybody"));
+        };
+        let who = shown.and_then(|shown| guarded.iter().find(|(token, _)| *token == shown));
+        let unknown = || Refusal::new("NOT_SIGNED_IN", "this server wants to know", "show a token");
+        who.map(|(name, grant)| Arc::new(Identity { name: name.clone(), grant: grant.clone() }))
+            .ok_or_else(unknown)
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenSummary>, Refusal> {
+        let token = TokenSummary {
+            name: "shop".to_owned(),
+            role: "writer".to_owned(),
+            databases: Some(vec!["main".to_owned()]),
+            created: 1,
+            expires: None,
+        };
+        self.called("tokens".to_owned(), vec![token])
+    }
+
+    async fn create_token(&self, new: NewToken) -> Result<Token, Refusal> {
+        let call = format!("create-token {} {} {:?}", new.name, new.grant.role(), new.lifetime);
+        self.called(call, Token::generate())
+    }
+
+    async fn revoke_token(&self, name: String) -> Result<(), Refusal> {
+        self.called(format!("revoke-token {name}"), ())
     }
 }

@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod fake;
+mod gate;
 mod requests;
 mod routes;
 mod schema;

@@ -4,8 +4,13 @@
 use std::{io::Read, time::Duration};
 
 use serde_json::{Value, json};
-use ureq::{Agent, Body, RequestBuilder, SendBody, http::Response};
+use ureq::{
+    Agent, Body, RequestBuilder, SendBody,
+    http::{HeaderValue, Request, Response, header::AUTHORIZATION},
+    middleware::{Middleware, MiddlewareNext},
+};
 
+use super::credentials;
 use crate::exit::{Exit, Failure};
 
 /// How long a server may take to accept a connection.
@@ -19,9 +24,32 @@ pub struct Client {
     agent: Agent,
 }
 
+/// Shows a token with every request.
+struct Shown(String);
+
+impl Middleware for Shown {
+    fn handle(
+        &self,
+        mut request: Request<SendBody<'_>>,
+        next: MiddlewareNext<'_>,
+    ) -> Result<Response<Body>, ureq::Error> {
+        // What no header can hold was no token that any server made, and is told as such.
+        if let Ok(shown) = HeaderValue::from_str(&self.0) {
+            request.headers_mut().insert(AUTHORIZATION, shown);
+        }
+        next.handle(request)
+    }
+}
+
 impl Client {
-    /// A client of the server at `url`. Nothing is sent yet.
+    /// A client of the server at `url` that shows what token there is for it. Nothing is sent yet.
     pub fn new(url: &str) -> Result<Client, Failure> {
+        let token = credentials::token_for(url.trim_end_matches('/'))?;
+        Client::showing(url, token.as_deref())
+    }
+
+    /// A client of the server at `url` that shows this token, or none.
+    pub fn showing(url: &str, token: Option<&str>) -> Result<Client, Failure> {
         let base = url.trim_end_matches('/');
         let authority = base.strip_prefix("http://").unwrap_or_default();
         if authority.is_empty() || authority.contains(['/', '?', '#', '@', ' ']) {
@@ -40,6 +68,11 @@ impl Client {
             // An operator's request goes to the server that was named, not through what the environment names.
             .proxy(None)
             .user_agent(concat!("counterpart/", env!("CARGO_PKG_VERSION")));
+        let token = token.map(|token| format!("Bearer {token}"));
+        let config = match token {
+            Some(token) => config.middleware(Shown(token)),
+            None => config,
+        };
         Ok(Client { base: base.to_owned(), agent: Agent::new_with_config(config.build()) })
     }
 

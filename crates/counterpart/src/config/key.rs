@@ -10,6 +10,7 @@ pub enum Key {
     Advertise,
     PartnerAdvertise,
     Insecure,
+    RequireToken,
     ForeignKeys,
     PartnerTimeout,
     RequireMirror,
@@ -48,7 +49,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 27] = [
+const TABLE: [Row; 28] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -82,6 +83,11 @@ const TABLE: [Row; 27] = [
         Key::Insecure,
         "insecure",
         "Allow addresses other than loopback, although nothing is encrypted and nobody has to log in",
+    ),
+    switch(
+        Key::RequireToken,
+        "require-token",
+        "Answer nobody without a token, but for /health; the first admin's is in the file admin.token of the data directory",
     ),
     value(
         Key::ForeignKeys,

@@ -35,6 +35,8 @@ pub struct Settings {
     pub partner_advertise: Option<String>,
     /// Addresses other than loopback are allowed.
     pub insecure: bool,
+    /// Nobody is let in without a token.
+    pub require_token: bool,
     /// New streams enforce foreign keys.
     pub foreign_keys: bool,
     /// A partner that is silent for this long counts as disconnected. At least 1 s.
@@ -146,6 +148,7 @@ impl Resolved {
             advertise: self.optional(Key::Advertise, client_url)?,
             partner_advertise: self.optional(Key::PartnerAdvertise, host_and_port)?,
             insecure: self.value(Key::Insecure, on_or_off)?,
+            require_token: self.value(Key::RequireToken, on_or_off)?,
             foreign_keys: self.value(Key::ForeignKeys, on_or_off)?,
             partner_timeout: self
                 .value(Key::PartnerTimeout, |t| time(t, Duration::from_secs(1)))?,

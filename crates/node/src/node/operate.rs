@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use counterpart_access::{Identity, Token};
 use counterpart_core::{
     DatabaseName, ServerId,
     message::{PartnerAddress, Safety},
@@ -21,6 +22,7 @@ use crate::{
     probe,
     refusal::Refusal,
     scrub, status,
+    system::{NewToken, TokenSummary},
 };
 
 impl Operations for Node {
@@ -40,7 +42,10 @@ impl Operations for Node {
     }
 
     fn databases(&self) -> Vec<DatabaseSummary> {
-        self.shared.databases.all().iter().map(|hosted| ops::look::summary(hosted)).collect()
+        let all = self.shared.databases.all();
+        // Its own is not the operator's to see, to drop or to name.
+        let theirs = all.iter().filter(|hosted| !hosted.name.is_system());
+        theirs.map(|hosted| ops::look::summary(hosted)).collect()
     }
 
     async fn database(&self, name: DatabaseName) -> Result<DatabaseDetails, Refusal> {
@@ -243,6 +248,22 @@ impl Operations for Node {
 
     async fn drop_orphans(&self, set: String) -> Result<(), Refusal> {
         self.reading(move |shared| orphans::drop_set(shared, &set)).await
+    }
+
+    async fn who(&self, shown: Option<String>) -> Result<Arc<Identity>, Refusal> {
+        Node::who(self, shown.as_deref()).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenSummary>, Refusal> {
+        Node::tokens(self).await
+    }
+
+    async fn create_token(&self, new: NewToken) -> Result<Token, Refusal> {
+        Node::create_token(self, new).await
+    }
+
+    async fn revoke_token(&self, name: String) -> Result<(), Refusal> {
+        Node::revoke_token(self, &name).await
     }
 }
 
