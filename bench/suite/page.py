@@ -83,11 +83,18 @@ def warning(machine):
     reasons = []
     if machine["load"] > QUIET:
         reasons.append(f"the machine had other work (load {machine['load']:.1f} before the run)")
-    if machine["stolen"] > STOLEN:
+    if machine.get("stolen", 0) > STOLEN:
         reasons.append(f"this machine is a virtual one, whose host kept {machine['stolen']:.0%} of the processor time from it")
     if machine["commit"].endswith("-dirty"):
         reasons.append("the source had changes that are not committed")
     return f"> **These figures have to be taken again:** {' and '.join(reasons)}. Only the page's form counts.\n\n" if reasons else ""
+
+
+def noise(machine):
+    load = f"load {machine['load']:.1f} before the run"
+    if "stolen" not in machine:
+        return f"{load}; what the host gave to other machines was not looked at"
+    return f"{load}; {machine['stolen']:.1%} of the processor time was given to other machines by the host during it"
 
 
 def listed(title, points):
@@ -132,7 +139,7 @@ principal and mirror share the machine.
 | | |
 |---|---|
 {end.join(about)}
-| noise | load {machine['load']:.1f} before the run; {machine['stolen']:.1%} of the processor time was given to other machines by the host during it |
+| noise | {noise(machine)} |
 | versions | {versions} |
 
 ## Taking them again
