@@ -82,12 +82,13 @@ def charts(lines):
 def warning(machine):
     reasons = []
     if machine["load"] > QUIET:
-        reasons.append(f"the machine had other work (load {machine['load']:.1f} before the run)")
+        reasons.append(f"the machine had other work until shortly before the run (load {machine['load']:.1f})")
     if machine.get("stolen", 0) > STOLEN:
         reasons.append(f"this machine is a virtual one, whose host kept {machine['stolen']:.0%} of the processor time from it")
     if machine["commit"].endswith("-dirty"):
         reasons.append("the source had changes that are not committed")
-    return f"> **These figures have to be taken again:** {' and '.join(reasons)}. Only the page's form counts.\n\n" if reasons else ""
+    care = "Both sides of a row were disturbed alike, so ratios bear more than figures; take them again on a quiet machine"
+    return f"> **Read these figures with care:** {' and '.join(reasons)}. {care}.\n\n" if reasons else ""
 
 
 def noise(machine):

@@ -155,10 +155,10 @@ class Page(unittest.TestCase):
         self.assertIn("- seed: no room", text)
 
     def test_figures_of_a_machine_with_other_work_are_marked(self):
-        self.assertIn("have to be taken again", page.text(figures(line(), load=4)))
-        self.assertIn("have to be taken again", page.text(figures(line(), stolen=0.2)))
+        self.assertIn("with care", page.text(figures(line(), load=4)))
+        self.assertIn("with care", page.text(figures(line(), stolen=0.2)))
         self.assertIn("20.0% of the processor time", page.text(figures(line(), stolen=0.2)))
-        self.assertNotIn("have to be taken again", page.text(figures(line())))
+        self.assertNotIn("with care", page.text(figures(line())))
 
     def test_a_chart_has_a_bar_for_each_row(self):
         self.assertEqual(chart.bars("t", "u", [("a", 2, True), ("b", 1, False)]).count("<rect"), 2)
