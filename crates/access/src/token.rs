@@ -16,6 +16,9 @@ use sha2::{Digest, Sha256};
 
 const PREFIX: &str = "cpt_";
 
+/// Characters of a token.
+const LENGTH: usize = PREFIX.len() + 43;
+
 /// A new token. It is shown to somebody once, and kept nowhere.
 pub struct Token(String);
 
@@ -35,6 +38,12 @@ impl Token {
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Whether a text is as long as a token, and begins like one: not an empty file, nor half of one.
+    #[must_use]
+    pub fn is_whole(text: &str) -> bool {
+        text.starts_with(PREFIX) && text.len() == LENGTH
     }
 
     /// What is kept of it.
@@ -82,7 +91,10 @@ mod tests {
     fn tokens_differ_and_are_known_by_their_fingerprints() {
         let (one, other) = (Token::generate(), Token::generate());
         assert_ne!(one.reveal(), other.reveal());
-        assert_eq!(one.reveal().len(), 47);
+        assert!(Token::is_whole(one.reveal()));
+        for less in ["", "cpt_", &one.reveal()[..46], &one.reveal()[1..]] {
+            assert!(!Token::is_whole(less), "{less:?}");
+        }
         assert_eq!(one.fingerprint(), Fingerprint::of(one.reveal()));
         assert_ne!(one.fingerprint(), other.fingerprint());
         let kept = Fingerprint::from_bytes(one.fingerprint().as_bytes());

@@ -166,12 +166,14 @@ fn a_servers_own_token_is_for_its_owners_eyes_and_outlives_a_start() {
     server.launch();
     assert_eq!(fs::read_to_string(&file).unwrap(), token);
     operator.cli_ok(&server, &["status"]);
-    // A crash left half of one.
-    assert!(server.terminate().success());
-    fs::write(&file, &token[..20]).unwrap();
-    server.launch();
-    assert_ne!(fs::read_to_string(&file).unwrap(), token);
-    refused_with(operator.cli(&server, &["status", "--json"]), "NOT_SIGNED_IN");
+    // A crash left half of one, or nothing but the file.
+    for left in [&token[..20], "\n", ""] {
+        assert!(server.terminate().success());
+        fs::write(&file, left).unwrap();
+        server.launch();
+        assert_ne!(fs::read_to_string(&file).unwrap(), token);
+        refused_with(operator.cli(&server, &["status", "--json"]), "NOT_SIGNED_IN");
+    }
     Operator::of(&[&server]);
 }
 

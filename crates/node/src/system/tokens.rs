@@ -98,7 +98,7 @@ impl SignIn {
 /// That of the token in a file; nothing if there is none, or a crash left less than one.
 fn own_token(path: &Path) -> io::Result<Option<Fingerprint>> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(text.strip_suffix('\n').map(Fingerprint::of)),
+        Ok(text) => Ok(Some(text.trim()).filter(|text| Token::is_whole(text)).map(Fingerprint::of)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
