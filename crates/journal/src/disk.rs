@@ -127,11 +127,21 @@ pub trait DiskFile: Send + Sync {
 /// # Errors
 /// What the system says; the file then has the old content or the new.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_made_by(disk, path, bytes, |path| disk.create(path))
+}
+
+/// [`replace`], with a file that somebody else creates.
+fn replace_made_by(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: &[u8],
+    create: impl FnOnce(&Path) -> io::Result<Arc<dyn DiskFile>>,
+) -> io::Result<()> {
     let parent = parent(path)?;
     let temporary = beside(path, ".new");
     // A crash may have left one behind; its content means nothing.
     remove_if_there(disk, &temporary)?;
-    let file = disk.create(&temporary)?;
+    let file = create(&temporary)?;
     file.write_at(0, bytes)?;
     file.sync_data()?;
     disk.rename(&temporary, path)?;

@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Disk, DiskFile, parent, replace};
+use super::{Disk, DiskFile, parent, replace, replace_made_by};
 
 /// The machine's file systems.
 #[derive(Clone, Copy, Debug, Default)]
@@ -171,20 +171,16 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(&RealDisk, path, bytes)
 }
 
-/// Writes a small file that only its owner can read, durably. A crash may leave less of it.
+/// Replaces a small file as a whole, durably, by one that only its owner can read; see [`replace`].
 ///
 /// # Errors
-/// What the system says.
+/// What the system says; the file then has the old content or the new.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    // Made anew, so that nobody can have it open, and private from its first moment.
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all_at(bytes, 0)?;
-    fdatasync(&file)?;
-    RealDisk.sync_dir(parent(path)?)
+    replace_made_by(&RealDisk, path, bytes, |path| {
+        // Private from its first moment.
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Arc::new(RealFile(file)))
+    })
 }
 
 /// Renames a file, replacing what had the name, and makes that durable. Its content must have been synced.
