@@ -56,13 +56,13 @@ impl Directory {
         self.entries.insert(fingerprint, entry);
     }
 
-    /// Who shows this, at this second of UTC since 1970.
+    /// Who shows the token of this fingerprint, at this second of UTC since 1970.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn who(&self, shown: Option<&str>, now: u64) -> Result<&Arc<Identity>, Refused> {
+    pub fn who(&self, shown: Option<Fingerprint>, now: u64) -> Result<&Arc<Identity>, Refused> {
         let shown = shown.ok_or(Refused::NothingShown)?;
-        let entry = self.entries.get(&Fingerprint::of(shown)).ok_or(Refused::Unknown)?;
+        let entry = self.entries.get(&shown).ok_or(Refused::Unknown)?;
         match entry.expires {
             Some(end) if now >= end => Err(Refused::Expired),
             _ => Ok(&entry.identity),
@@ -76,7 +76,7 @@ mod tests {
     use crate::{Role, Token};
 
     fn entry(name: &str, expires: Option<u64>) -> Entry {
-        let grant = Grant::new(Role::Reader, ["main"]).unwrap();
+        let grant = Grant::new(Role::Reader, Some(&["main"])).unwrap();
         Entry { identity: Arc::new(Identity { name: name.to_owned(), grant }), expires }
     }
 
@@ -87,13 +87,13 @@ mod tests {
         directory.insert(lasting.fingerprint(), entry("lasting", None));
         directory.insert(short.fingerprint(), entry("short", Some(100)));
         let who = |token: &Token, now| {
-            directory.who(Some(token.reveal()), now).map(|identity| identity.name.as_str())
+            directory.who(Some(token.fingerprint()), now).map(|identity| identity.name.as_str())
         };
         assert_eq!(who(&lasting, u64::MAX), Ok("lasting"));
         assert_eq!(who(&short, 99), Ok("short"));
         assert_eq!(who(&short, 100), Err(Refused::Expired));
         assert_eq!(who(&gone, 0), Err(Refused::Unknown));
         assert_eq!(directory.who(None, 0), Err(Refused::NothingShown));
-        assert_eq!(directory.who(Some(""), 0), Err(Refused::Unknown));
+        assert_eq!(directory.who(Some(Fingerprint::of("")), 0), Err(Refused::Unknown));
     }
 }

@@ -65,6 +65,9 @@ pub enum GrantError {
     /// An admin or operator is one for the whole server.
     #[error("the role {0} is for the whole server, and cannot be limited to databases")]
     Unlimited(Role),
+    /// It is limited to nothing.
+    #[error("a limit to databases names at least one")]
+    Empty,
     /// What it is limited to is no database.
     #[error(transparent)]
     Database(#[from] DatabaseNameError),
@@ -125,19 +128,17 @@ impl Grant {
     /// Everything.
     pub const ADMIN: Grant = Grant { role: Role::Admin, databases: Databases::All };
 
-    /// A role, limited to databases if any are named.
+    /// A role, for all databases or limited to some.
     ///
     /// # Errors
     /// [`GrantError`].
-    pub fn new<N: AsRef<str>>(
-        role: Role,
-        databases: impl IntoIterator<Item = N>,
-    ) -> Result<Grant, GrantError> {
+    pub fn new<N: AsRef<str>>(role: Role, limits: Option<&[N]>) -> Result<Grant, GrantError> {
+        let Some(limits) = limits else { return Ok(Grant { role, databases: Databases::All }) };
         let names: Result<BTreeSet<DatabaseName>, _> =
-            databases.into_iter().map(|name| name.as_ref().parse()).collect();
+            limits.iter().map(|name| name.as_ref().parse()).collect();
         let names = names?;
         if names.is_empty() {
-            return Ok(Grant { role, databases: Databases::All });
+            return Err(GrantError::Empty);
         }
         if !role.can_be_limited() {
             return Err(GrantError::Unlimited(role));
@@ -189,12 +190,12 @@ mod tests {
             Need::Administer,
         ];
         for (role, limits, allowed) in [
-            (Role::Admin, &[][..], "xxxxxxx"),
-            (Role::Operator, &[], "xxx--x-"),
-            (Role::Writer, &[], "xxxxx--"),
-            (Role::Writer, &["own"], "xx-x---"),
-            (Role::Reader, &[], "xxx----"),
-            (Role::Reader, &["own"], "xx-----"),
+            (Role::Admin, None, "xxxxxxx"),
+            (Role::Operator, None, "xxx--x-"),
+            (Role::Writer, None, "xxxxx--"),
+            (Role::Writer, Some(&["own"][..]), "xx-x---"),
+            (Role::Reader, None, "xxx----"),
+            (Role::Reader, Some(&["own"]), "xx-----"),
         ] {
             let grant = Grant::new(role, limits).unwrap();
             let found = needs.map(|need| if grant.allows(need) { 'x' } else { '-' });
@@ -205,9 +206,11 @@ mod tests {
     #[test]
     fn what_is_no_grant_is_refused_by_its_cause() {
         assert_eq!("root".parse::<Role>(), Err(GrantError::UnknownRole("root".to_owned())));
-        let limited = Grant::new(Role::Operator, ["main"]);
+        let limited = Grant::new(Role::Operator, Some(&["main"]));
         assert_eq!(limited, Err(GrantError::Unlimited(Role::Operator)));
-        assert!(matches!(Grant::new(Role::Reader, ["A/b"]), Err(GrantError::Database(_))));
+        assert!(matches!(Grant::new(Role::Reader, Some(&["A/b"])), Err(GrantError::Database(_))));
+        // Limited to nothing is not the same as not limited.
+        assert_eq!(Grant::new::<&str>(Role::Reader, Some(&[])), Err(GrantError::Empty));
         for role in Role::ALL {
             assert_eq!(role.name().parse(), Ok(role));
         }

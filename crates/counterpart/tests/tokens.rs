@@ -30,12 +30,7 @@ impl Operator {
         let mut command = Command::new(BINARY);
         command.args(args).env("COUNTERPART_SERVER", server.url()).stdin(Stdio::null());
         command.env("XDG_CONFIG_HOME", self.0.path()).env_remove("COUNTERPART_TOKEN");
-        let output = command.env_remove("COUNTERPART_TOKEN_FILE").output().unwrap();
-        CliOutcome {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        CliOutcome::of(command.env_remove("COUNTERPART_TOKEN_FILE"))
     }
 
     fn cli_ok(&self, server: &Server, args: &[&str]) -> String {
@@ -260,6 +255,7 @@ fn a_token_is_made_well_or_not_at_all() {
         json!({ "name": "x" }),
         json!({ "name": "x", "role": "root" }),
         json!({ "name": "x", "role": "reader", "databases": ["A B"] }),
+        json!({ "name": "x", "role": "reader", "databases": [] }),
         json!({ "name": "x", "role": "reader", "limits": [] }),
     ] {
         let (status, answer) = post(&server, "/api/v1/tokens", Some(own.trim()), &body);

@@ -50,7 +50,7 @@ pub async fn create<O: Operations>(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let request: wire::NewToken = read(body).await?;
     let role = request.role.parse();
-    let grant = role.and_then(|role| Grant::new(role, request.databases.unwrap_or_default()));
+    let grant = role.and_then(|role| Grant::new(role, request.databases.as_deref()));
     let grant = grant.map_err(|error: GrantError| {
         let remedy = "give a role of admin, operator, writer or reader, the last two with databases if you like";
         Problem::new("TOKEN_INVALID", error.to_string(), remedy)

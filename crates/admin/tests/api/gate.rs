@@ -25,14 +25,14 @@ fn expected(operation: &str) -> &'static str {
 #[test]
 fn every_endpoint_is_for_the_roles_that_the_table_names() {
     let api = Api::start();
-    let grant = |role, limits: &[&str]| Grant::new(role, limits).unwrap();
+    let grant = |role, limits: Option<&[&str]>| Grant::new(role, limits).unwrap();
     let known = [
-        ("a", grant(Role::Admin, &[])),
-        ("o", grant(Role::Operator, &[])),
-        ("w", grant(Role::Writer, &[])),
-        ("r", grant(Role::Reader, &[])),
-        ("W", grant(Role::Writer, &["other"])),
-        ("R", grant(Role::Reader, &["other"])),
+        ("a", grant(Role::Admin, None)),
+        ("o", grant(Role::Operator, None)),
+        ("w", grant(Role::Writer, None)),
+        ("r", grant(Role::Reader, None)),
+        ("W", grant(Role::Writer, Some(&["other"]))),
+        ("R", grant(Role::Reader, Some(&["other"]))),
     ];
     let named = known.iter().map(|(token, grant)| ((*token).to_owned(), grant.clone()));
     *api.fake.guarded.lock().unwrap() = Some(named.collect());

@@ -289,6 +289,16 @@ pub struct CliOutcome {
 }
 
 impl CliOutcome {
+    /// Runs a command to its end.
+    pub fn of(command: &mut Command) -> CliOutcome {
+        let output = command.output().unwrap();
+        CliOutcome {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     pub fn expect_ok(self, args: &[&str]) -> String {
         assert_eq!(self.code, Some(0), "counterpart {args:?}:\n{}\n{}", self.stdout, self.stderr);
         self.stdout
@@ -302,12 +312,7 @@ pub fn run_cli(server: Option<&str>, args: &[&str]) -> CliOutcome {
     if let Some(url) = server {
         command.env("COUNTERPART_SERVER", url);
     }
-    let output = command.output().unwrap();
-    CliOutcome {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    CliOutcome::of(&mut command)
 }
 
 /// Copies a directory tree, as an operator's `cp -a` would.

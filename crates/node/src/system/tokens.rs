@@ -121,7 +121,8 @@ impl Node {
             SignIn::NotAsked(anybody) => return Ok(Arc::clone(anybody)),
             SignIn::Required { own, admin, known } => (own, admin, known),
         };
-        if shown.is_some_and(|shown| Fingerprint::of(shown) == *own) {
+        let shown = shown.map(Fingerprint::of);
+        if shown == Some(*own) {
             return Ok(Arc::clone(admin));
         }
         if shown.is_none() {
@@ -153,8 +154,7 @@ impl Node {
         for row in self.read_tokens(sql).await? {
             let kept = Kept(&row);
             let (name, role, databases) = (kept.text(0)?, kept.text(1)?, kept.databases(2)?);
-            let grant =
-                role.parse().and_then(|role| Grant::new(role, databases.unwrap_or_default()));
+            let grant = role.parse().and_then(|role| Grant::new(role, databases.as_deref()));
             let grant = grant.map_err(|error: GrantError| unreadable(&error))?;
             let entry = Entry {
                 identity: Arc::new(Identity { name: name.to_owned(), grant }),
@@ -167,12 +167,18 @@ impl Node {
 
     /// The rows of a question about tokens; none where no token was ever made.
     async fn read_tokens(&self, sql: &str) -> Result<Vec<Vec<Value>>, Refusal> {
-        let Some(mut stream) = self.open_system()? else { return Ok(Vec::new()) };
-        let there = "SELECT 1 FROM sqlite_schema WHERE name = 'token'";
-        if run(&mut stream, there, Vec::new()).await?.is_empty() {
-            return Ok(Vec::new());
+        match self.open_tokens().await? {
+            Some(mut stream) => run(&mut stream, sql, Vec::new()).await,
+            None => Ok(Vec::new()),
         }
-        run(&mut stream, sql, Vec::new()).await
+    }
+
+    /// A stream on the table of tokens; nothing where no token was ever made.
+    async fn open_tokens(&self) -> Result<Option<ClientStream>, Refusal> {
+        let Some(mut stream) = self.open_system()? else { return Ok(None) };
+        let there = "SELECT 1 FROM sqlite_schema WHERE name = 'token'";
+        let there = !run(&mut stream, there, Vec::new()).await?.is_empty();
+        Ok(there.then_some(stream))
     }
 
     /// All tokens, by name.
@@ -239,22 +245,23 @@ impl Node {
     /// # Errors
     /// `TOKEN_NOT_FOUND`, and what every write can meet.
     pub async fn revoke_token(&self, name: &str) -> Result<(), Refusal> {
-        let not_found = || {
-            Refusal::new(
-                "TOKEN_NOT_FOUND",
-                format!("there is no token called {name:?}"),
-                "`counterpart token list` shows those that there are",
-            )
-        };
+        // A mirror says where the principal is, and a failover is waited out.
         self.shared.admission.pass().await?;
-        if !self.tokens().await?.iter().any(|token| token.name == name) {
-            return Err(not_found());
+        let gone = match self.open_tokens().await? {
+            Some(mut stream) => {
+                let named = vec![Value::Text(name.to_owned())];
+                run(&mut stream, "DELETE FROM token WHERE name = ? RETURNING name", named).await?
+            }
+            None => Vec::new(),
+        };
+        if !gone.is_empty() {
+            return Ok(());
         }
-        let Some(mut stream) = self.open_system()? else { return Err(not_found()) };
-        let named = vec![Value::Text(name.to_owned())];
-        let sql = "DELETE FROM token WHERE name = ? RETURNING name";
-        let gone = run(&mut stream, sql, named).await?;
-        if gone.is_empty() { Err(not_found()) } else { Ok(()) }
+        Err(Refusal::new(
+            "TOKEN_NOT_FOUND",
+            format!("there is no token called {name:?}"),
+            "`counterpart token list` shows those that there are",
+        ))
     }
 }
 
