@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use counterpart_access::{Identity, Need};
-use counterpart_node::Operations;
+use counterpart_node::{Operations, Refusal};
 
 use crate::{body::database_name, endpoint::Needs, problem::Problem};
 
@@ -75,9 +75,5 @@ fn allowed(identity: &Identity, needs: Needs, path: Option<&RawPathParams>) -> R
     if identity.grant.allows(need) {
         return Ok(());
     }
-    Err(Problem::new(
-        "FORBIDDEN",
-        format!("{} is {} here, and may not do this", identity.name, identity.grant.role()),
-        "ask an admin for a token that allows it (`counterpart token create`)",
-    ))
+    Err(Refusal::forbidden(identity, "do this").into())
 }

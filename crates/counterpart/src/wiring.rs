@@ -41,11 +41,11 @@ impl Clients {
         pass: &Pass,
     ) -> Result<NodeStream, Refusal> {
         if !identity.grant.allows(Need::Read(name)) {
-            return Err(forbidden(identity, &format!("read in {name}")));
+            return Err(Refusal::forbidden(identity, &format!("read in {name}")));
         }
         let mut stream = self.node.open_stream(name)?;
         if !identity.grant.allows(Need::Write(name)) {
-            stream = stream.only_reads(forbidden(identity, &format!("write in {name}")));
+            stream = stream.only_reads(Refusal::forbidden(identity, &format!("write in {name}")));
         }
         Ok(NodeStream { stream, forwarder: self.forwarder.clone(), pass: pass.clone() })
     }
@@ -90,14 +90,6 @@ impl Pass {
     async fn identity(&self) -> Result<Arc<Identity>, Error> {
         self.node.who(self.credentials.as_deref()).await.map_err(|refusal| refused(&refusal))
     }
-}
-
-fn forbidden(identity: &Identity, what: &str) -> Refusal {
-    Refusal::new(
-        "FORBIDDEN",
-        format!("{} is {} here, and may not {what}", identity.name, identity.grant.role()),
-        "ask an admin for a token that allows it",
-    )
 }
 
 fn parse_name(target: &Target) -> Result<DatabaseName, Refusal> {
@@ -172,6 +164,13 @@ struct Line {
     front: Option<(Arc<engine::Statement>, Answer)>,
 }
 
+impl Line {
+    /// The statement that was [in front](Queue::front), and where its answer goes.
+    fn take(&mut self) -> (Arc<engine::Statement>, Answer) {
+        self.front.take().expect("a statement that is taken was in front")
+    }
+}
+
 impl Queue for Line {
     fn front(&mut self) -> Option<Arc<engine::Statement>> {
         if self.front.is_none() {
@@ -185,7 +184,7 @@ impl Queue for Line {
         &mut self,
     ) -> impl FnOnce(Result<engine::StatementResult, engine::SqlError>) + Send + 'static + use<>
     {
-        let (_, answer) = self.front.take().expect("a statement was executed");
+        let (_, answer) = self.take();
         move |result| answer(result.map(to_wire).map_err(failed))
     }
 }
@@ -214,14 +213,12 @@ impl Stream for NodeStream {
         let lock = || line.lock().expect("no holder of this lock panics");
         while lock().front().is_some() {
             if let Err(refused) = self.pass.identity().await {
-                let front = lock().front.take();
-                let (_, answer) = front.expect("what was not executed is still in front");
+                let (_, answer) = lock().take();
                 answer(Err(refused));
                 continue;
             }
             if let Err(error) = self.stream.run(&line).await {
-                let front = lock().front.take();
-                let (statement, answer) = front.expect("what was not executed is still in front");
+                let (statement, answer) = lock().take();
                 give(answer, self.execute_elsewhere(error, &statement).await).await;
             }
         }

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use counterpart_access::Identity;
+
 /// A refusal: one sentence of what, one of what to do, and a code that scripts may rely on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(Arc<Parts>);
@@ -58,6 +60,16 @@ impl Refusal {
             "READ_ONLY_MIRROR",
             "this server is a mirror and takes no writes",
             format!("write to the principal at {principal}"),
+        )
+    }
+
+    /// Somebody may not do `what`: that completes "and may not".
+    #[must_use]
+    pub fn forbidden(identity: &Identity, what: &str) -> Refusal {
+        Refusal::new(
+            "FORBIDDEN",
+            format!("{} is {} here, and may not {what}", identity.name, identity.grant.role()),
+            "ask an admin for a token that allows it (`counterpart token create`)",
         )
     }
 

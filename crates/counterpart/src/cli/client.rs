@@ -68,9 +68,8 @@ impl Client {
             // An operator's request goes to the server that was named, not through what the environment names.
             .proxy(None)
             .user_agent(concat!("counterpart/", env!("CARGO_PKG_VERSION")));
-        let token = token.map(|token| format!("Bearer {token}"));
         let config = match token {
-            Some(token) => config.middleware(Shown(token)),
+            Some(token) => config.middleware(Shown(format!("Bearer {token}"))),
             None => config,
         };
         Ok(Client { base: base.to_owned(), agent: Agent::new_with_config(config.build()) })

@@ -30,15 +30,12 @@ fn row(token: &Value) -> Vec<String> {
     let text = |pointer| view::text(token, pointer).unwrap_or("?").to_owned();
     let names = token["databases"].as_array();
     let names = names.map(|names| names.iter().filter_map(Value::as_str).collect::<Vec<_>>());
-    let span = |end: u64| human::seconds(end.saturating_sub(token_made(token)) as f64);
+    let made = view::number(token, "/created").unwrap_or(0);
+    let span = |end: u64| human::seconds(end.saturating_sub(made) as f64);
     vec![
         text("/name"),
         text("/role"),
         names.map_or("all".to_owned(), |names| names.join(", ")),
         view::number(token, "/expires").map_or("until it is revoked".to_owned(), span),
     ]
-}
-
-fn token_made(token: &Value) -> u64 {
-    view::number(token, "/created").unwrap_or(0)
 }
