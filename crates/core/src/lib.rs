@@ -6,6 +6,7 @@
 
 pub mod copy;
 pub mod epoch;
+pub mod fingerprint;
 pub mod frame;
 pub mod ids;
 pub mod map;
@@ -16,6 +17,7 @@ pub mod session;
 pub mod status;
 
 pub use epoch::{Epoch, EpochHistory};
+pub use fingerprint::{Fingerprint, FingerprintError};
 pub use ids::{
     DatabaseId, DatabaseName, DatabaseNameError, Lsn, PageNo, PageSize, ServerId, SessionId,
     UnixMicros,

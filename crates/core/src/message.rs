@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     epoch::{Epoch, EpochHistory},
+    fingerprint::Fingerprint,
     ids::{DatabaseId, Lsn, PageNo, ServerId, SessionId},
     session::PairState,
 };
@@ -29,7 +30,9 @@ use crate::{
 /// The oldest protocol version that this build speaks.
 pub const PROTOCOL_MIN: u16 = 3;
 /// The newest protocol version that this build speaks.
-pub const PROTOCOL_MAX: u16 = 3;
+pub const PROTOCOL_MAX: u16 = 4;
+/// The protocol version from which on [`Message::ClientKey`] is understood.
+pub const PROTOCOL_CLIENT_KEY: u16 = 4;
 
 /// A message with the epoch that its sender holds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -224,6 +227,8 @@ pub enum Message {
         /// The records from the first on, one after the other, as many as fit; `None` if they are not here.
         bytes: Option<Vec<u8>>,
     },
+    /// Mirror → principal: whoever answers at my client URL shows this TLS key. Since protocol version 4.
+    ClientKey(Fingerprint),
 }
 
 impl Message {
@@ -260,6 +265,7 @@ impl Message {
             Message::HealFailed { .. } => "HealFailed",
             Message::Differs(_) => "Differs",
             Message::ReplayStopped(_) => "ReplayStopped",
+            Message::ClientKey(_) => "ClientKey",
         }
     }
 }

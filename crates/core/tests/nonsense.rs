@@ -4,7 +4,7 @@
 mod world;
 
 use counterpart_core::{
-    DatabaseId, Epoch, EpochHistory, Lsn, PageNo, ServerId, SessionId,
+    DatabaseId, Epoch, EpochHistory, Fingerprint, Lsn, PageNo, ServerId, SessionId,
     message::{
         About, DataState, Envelope, Hello, Intent, Message, PROTOCOL_MAX, PROTOCOL_MIN, Plan, Role,
         Safety, SeedContents, SeedProgress, Welcome,
@@ -149,6 +149,7 @@ fn message() -> impl Strategy<Value = Message> {
         lsn().prop_map(|at| Message::HealDone { database: DatabaseId(1), at }),
         Just(Message::Differs(vec![DatabaseId(1)])),
         Just(Message::ReplayStopped(String::new())),
+        any::<[u8; 32]>().prop_map(|key| Message::ClientKey(Fingerprint(key))),
     ]
 }
 

@@ -3,8 +3,8 @@
 mod world;
 
 use counterpart_core::{
-    DatabaseId, Lsn,
-    message::{Role, Safety},
+    DatabaseId, Fingerprint, Lsn,
+    message::{PROTOCOL_CLIENT_KEY, PROTOCOL_MAX, Role, Safety},
     session::{AlarmKind, Command, Event, LinkId, PairState, Rejoin},
 };
 use world::{Disk, Thread, World};
@@ -500,4 +500,40 @@ fn a_principal_that_knows_that_it_was_rolled_back_has_nobody_cut_what_it_lacks()
     world.advance(60_000);
     assert_eq!(world.nodes[0].disk.content.end(), world.nodes[1].disk.content.end());
     assert!(world.nodes[1].disk.content.end() >= end, "what was confirmed is there");
+}
+
+/// `a` as the principal of `b`; both show clients a key, and `a` knows protocol versions up to `speaks`.
+fn with_keys(speaks: u16) -> World {
+    let mut world = World::new(true);
+    for (index, name) in ["a", "b"].into_iter().enumerate() {
+        world.add_server(name);
+        world.nodes[index].client_key = Some(Fingerprint([name.as_bytes()[0]; 32]));
+        world.start(index);
+    }
+    world.nodes[0].speaks = speaks;
+    world.run();
+    world.add_partner(0, 1, Safety::Full, false);
+    world.run();
+    world.join(1, 0, false, false);
+    world.run();
+    assert!(world.write(0));
+    world.run();
+    world
+}
+
+/// What a principal passes on after a failover goes to the mirror that it knew.
+#[test]
+fn a_mirror_tells_its_principal_which_key_it_shows_clients() {
+    let mut world = with_keys(PROTOCOL_MAX);
+    let (key, mirror) = (world.nodes[1].client_key.unwrap(), world.nodes[1].server);
+    assert_eq!(world.nodes[0].keys.get(&mirror), Some(&key));
+    assert!(world.nodes[1].keys.is_empty());
+}
+
+#[test]
+fn an_older_principal_is_told_no_key_and_follows_the_rest() {
+    let mut world = with_keys(PROTOCOL_CLIENT_KEY - 1);
+    assert!(world.nodes[0].keys.is_empty());
+    write_and_run(&mut world, 0, 3);
+    assert_eq!(world.nodes[1].disk.journal.end(), world.nodes[0].disk.journal.end());
 }

@@ -7,6 +7,7 @@ mod admission;
 mod boot;
 mod checkpoint;
 pub mod checksums;
+mod client_keys;
 mod clock;
 mod confirm;
 mod control;
@@ -42,6 +43,7 @@ pub mod system;
 mod visibility;
 mod workers;
 
+pub use client_keys::{ClientKeys, ShownCertificate};
 pub use node::{Node, StartError};
 pub use operations::Operations;
 pub use ops::restore::{BackupInfo, RestoreError, Restored, restore, verify_backup};

@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     admission::Door,
     boot,
+    client_keys::ClientKeys,
     driver::{Driver, Input, Inputs, now},
     ops, quarantine, random,
     refusal::Refusal,
@@ -162,6 +163,12 @@ impl Node {
         Ok(ClientStream::new(Arc::clone(&self.shared), hosted))
     }
 
+    /// Which TLS keys its mirrors show their clients.
+    #[must_use]
+    pub fn client_keys(&self) -> ClientKeys {
+        self.shared.client_keys.clone()
+    }
+
     /// Ends the server in order: no new partners, what was decided is on the disk, the journal is hardened.
     pub async fn stop(&self) {
         self.accepting.abort();
@@ -258,6 +265,7 @@ fn core_config(settings: &Settings) -> Config {
         Millis(u64::try_from(settings.partner_timeout.as_millis()).unwrap_or(u64::MAX));
     config.jitter_seed = random::number();
     config.rejoin = settings.rejoin;
+    config.client_key = settings.certificate.as_ref().map(|shown| shown.borrow().key);
     config
 }
 

@@ -3,6 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use counterpart_core::session::Rejoin;
+use tokio::sync::watch;
+
+use crate::client_keys::ShownCertificate;
 
 /// Resolved settings of one server.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub struct Settings {
     pub scrub_rate: u64,
     /// Nobody is let in without a token.
     pub require_token: bool,
+    /// The certificate that clients are shown at `client_url`, as it is at the moment; `None`: no TLS there.
+    pub certificate: Option<watch::Receiver<ShownCertificate>>,
 }
 
 impl Settings {
@@ -83,6 +88,7 @@ impl Settings {
             scrub_every: Some(Duration::from_secs(24 * 3600)),
             scrub_rate: 32 << 20,
             require_token: false,
+            certificate: None,
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     admission::Admission,
+    client_keys::ClientKeys,
     clock,
     confirm::Confirmations,
     control::{CatalogEntry, ControlKeeper},
@@ -79,6 +80,8 @@ pub struct Shared {
     pub hardened: watch::Sender<Lsn>,
     /// Where clients reach the principal, while this server is not it.
     pub principal: Mutex<Option<String>>,
+    /// Which TLS keys mirrors show their clients.
+    pub client_keys: ClientKeys,
     /// Held by whoever receives a seed or a copy, or adopts one.
     pub seeding: Mutex<()>,
     /// Held by whoever applies records, and for a moment by whoever wants to know what exactly is applied.
@@ -151,6 +154,7 @@ impl Shared {
             workers: Arc::default(),
             hardened: watch::Sender::new(Lsn::ZERO),
             principal: Mutex::new(None),
+            client_keys: ClientKeys::default(),
             seeding: Mutex::new(()),
             applying: Mutex::new(()),
             still: Still::default(),

@@ -27,6 +27,7 @@ pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> Va
         "uptime_seconds": clock::uptime().saturating_sub(started).as_secs(),
         "client_url": status.client_url,
         "partner_address": status.partner_address,
+        "tls": shared.settings.certificate.as_ref().map(|shown| shown.borrow().show()),
         "data_dir": shared.settings.data,
         "admits_writes": status.role != Role::Mirror && matches!(status.writes, Writes::Open),
         "serves_reads": shared.databases.is_available(),

@@ -236,6 +236,7 @@ fn status() -> Value {
             "uptime_seconds": { "type": "number" },
             "client_url": text,
             "partner_address": text,
+            "tls": tls(),
             "data_dir": text,
             "admits_writes": boolean,
             "serves_reads": boolean,
@@ -247,6 +248,19 @@ fn status() -> Value {
             "storage_error": { "type": ["object", "null"] },
             "copies": { "type": "array", "items": { "type": "object" } },
             "mirroring": mirroring(),
+        },
+    })
+}
+
+/// The certificate that clients are shown.
+fn tls() -> Value {
+    json!({
+        "type": ["object", "null"],
+        "description": "null without TLS; fingerprints are SHA-256",
+        "properties": {
+            "fingerprint": { "type": "string", "description": "of the key" },
+            "certificate_fingerprint": { "type": "string" },
+            "self_signed": { "type": "boolean" },
         },
     })
 }

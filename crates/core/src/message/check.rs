@@ -67,7 +67,8 @@ impl Envelope {
             | Message::HealWanted { .. }
             | Message::HealFailed { .. }
             | Message::Differs(_)
-            | Message::ReplayStopped(_) => None,
+            | Message::ReplayStopped(_)
+            | Message::ClientKey(_) => None,
         }
     }
 }

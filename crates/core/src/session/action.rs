@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::{
     epoch::Epoch,
+    fingerprint::Fingerprint,
     ids::{DatabaseId, Lsn, PageNo, ServerId},
     message::{Envelope, Refusal, SeedProgress},
     session::{CommandError, CommandId, DialId, Durable, LinkId, Outcome, Ticket},
@@ -21,6 +22,8 @@ pub enum Action {
     Dial(DialId, String),
     /// Send a message. A link that is closed by now is no error.
     Send(LinkId, Envelope),
+    /// Principal: keep in mind which TLS key this mirror shows its clients, for as long as the process runs.
+    NoteClientKey(ServerId, Fingerprint),
     /// Send what is queued, as far as that goes quickly, and close. Stops streams and seeds on it.
     CloseLink(LinkId),
 

@@ -33,6 +33,8 @@ pub(super) struct Link {
     pub(super) heard: Millis,
     /// Its partner was asked to say Hello again: what it says next it says now, not before the doubt began.
     pub(super) asked_again: bool,
+    /// The newest protocol version that both sides speak, once its partner has said Hello.
+    pub(super) protocol: u16,
 }
 
 impl Link {
@@ -63,7 +65,13 @@ impl Core {
 
     fn add_link(&mut self, id: LinkId, used: Use) {
         assert!(self.link_use(id).is_none(), "the driver numbered two connections {id:?}");
-        self.links.push(Link { id, used, heard: self.now.ticks, asked_again: false });
+        self.links.push(Link {
+            id,
+            used,
+            heard: self.now.ticks,
+            asked_again: false,
+            protocol: PROTOCOL_MAX,
+        });
     }
 
     /// Forgets a link at once and has it closed after what was said on it.
@@ -191,6 +199,9 @@ impl Core {
             );
             let remedy = "Upgrade the older of the two servers.";
             return self.refuse(id, Refusal::new(Code::Incompatible, what, remedy));
+        }
+        for link in self.links.iter_mut().filter(|link| link.id == id) {
+            link.protocol = protocol_max.min(PROTOCOL_MAX);
         }
         if about.server == self.d.server {
             let what = "A server cannot be its own partner.";

@@ -19,8 +19,8 @@ use crate::{
     epoch::Epoch,
     ids::{Lsn, ServerId, UnixMicros},
     message::{
-        Code, DataState, Envelope, Intent, Message, PartnerAddress, Plan, Refusal, Refused, Role,
-        Welcome,
+        Code, DataState, Envelope, Intent, Message, PROTOCOL_CLIENT_KEY, PartnerAddress, Plan,
+        Refusal, Refused, Role, Welcome,
     },
 };
 
@@ -227,6 +227,12 @@ impl Core {
         self.upstream.hardened = welcome.hardened;
         let truncate_to = welcome.truncate_to;
         self.upstream.told = Some(PairState::Synchronizing);
+        // Before anything else, so that a principal that hands over knows whom it passes clients' requests on to.
+        if let Some(key) = self.config.client_key
+            && welcome.protocol >= PROTOCOL_CLIENT_KEY
+        {
+            self.send(id, Message::ClientKey(key));
+        }
         self.upstream.welcome = Some(welcome);
         self.persist();
         if waits {

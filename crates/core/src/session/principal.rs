@@ -235,7 +235,7 @@ impl Core {
         if !suspended {
             self.turn(server, Cause::Joined, "");
         }
-        let message = self.welcome_message(server, truncate_to, plan);
+        let message = self.welcome_message(id, server, truncate_to, plan);
         self.send(id, message);
         if let Some(resume) = seed {
             self.emit(Action::PrepareSeed(id, resume));
@@ -244,9 +244,16 @@ impl Core {
         }
     }
 
-    fn welcome_message(&self, server: ServerId, truncate_to: Lsn, plan: Plan) -> Message {
+    fn welcome_message(
+        &self,
+        id: LinkId,
+        server: ServerId,
+        truncate_to: Lsn,
+        plan: Plan,
+    ) -> Message {
+        let link = self.links.iter().find(|link| link.id == id);
         Message::Welcome(Box::new(Welcome {
-            protocol: PROTOCOL_MAX,
+            protocol: link.map_or(PROTOCOL_MAX, |link| link.protocol),
             server: self.d.server,
             session: self.d.session,
             history: self.d.history.clone(),
@@ -304,6 +311,7 @@ impl Core {
             Message::HealWanted { database } => self.heal_wanted(id, database),
             Message::Differs(databases) => self.mirror_differs(server, databases),
             Message::ReplayStopped(why) => self.mirror_stopped(server, why),
+            Message::ClientKey(key) => self.emit(Action::NoteClientKey(server, key)),
             Message::EndMirroring { session } if session == own_session => {
                 self.log(super::Level::Warn, format!("partner {server} ended mirroring"));
                 self.remove_partner(server);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::UnixMicros;
+use crate::{fingerprint::Fingerprint, ids::UnixMicros};
 
 /// A span, or a point on the driver's monotonic clock, in milliseconds.
 #[derive(
@@ -51,6 +51,8 @@ pub struct Config {
     pub partner_address: String,
     /// Where clients reach this server (a URL).
     pub client_url: String,
+    /// The TLS key that is shown there; `None` without TLS.
+    pub client_key: Option<Fingerprint>,
     /// The program's version, for people.
     pub build: String,
     /// What a deposed principal does with events that only it has.
@@ -80,6 +82,7 @@ impl Config {
             jitter_seed: 1,
             partner_address: partner_address.to_owned(),
             client_url: client_url.to_owned(),
+            client_key: None,
             build: env!("CARGO_PKG_VERSION").to_owned(),
             rejoin: Rejoin::Automatic,
         }

@@ -17,8 +17,8 @@ pub use disk::{Disk, Rec, Run, Spool};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use counterpart_core::{
-    DatabaseId, Epoch, EpochHistory, Lsn, PageNo, ServerId, SessionId, UnixMicros,
-    message::{Envelope, PartnerAddress, Role, Safety, SeedProgress},
+    DatabaseId, Epoch, EpochHistory, Fingerprint, Lsn, PageNo, ServerId, SessionId, UnixMicros,
+    message::{Envelope, PROTOCOL_MAX, PartnerAddress, Role, Safety, SeedProgress},
     session::{
         Admission, AlarmKind, Command, CommandId, Config, Core, DialId, Durable, Event, LinkId,
         Millis, Now, Rejoin, Ticket,
@@ -131,6 +131,12 @@ pub struct Node {
     pub taken: Vec<(u64, bool)>,
     /// Raised and not cleared.
     pub alarms: BTreeSet<(AlarmKind, Option<ServerId>)>,
+    /// The TLS key that it shows clients.
+    pub client_key: Option<Fingerprint>,
+    /// The keys that its mirrors told.
+    pub keys: BTreeMap<ServerId, Fingerprint>,
+    /// The newest protocol version that its program knows.
+    pub speaks: u16,
     /// What was received last, for replaying.
     pub received: Vec<(LinkId, Frame)>,
 }
@@ -230,6 +236,9 @@ impl World {
             pages: BTreeMap::new(),
             taken: Vec::new(),
             alarms: BTreeSet::new(),
+            client_key: None,
+            keys: BTreeMap::new(),
+            speaks: PROTOCOL_MAX,
             received: Vec::new(),
         });
     }
@@ -268,6 +277,7 @@ impl World {
         config.partner_timeout = self.timeout;
         config.build = "test".to_owned();
         config.rejoin = node.rejoin;
+        config.client_key = node.client_key;
         let recovered = node.recover();
         let mut out = Vec::new();
         node.core = Some(Core::start(config, recovered, clock, &mut out));

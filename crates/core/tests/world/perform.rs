@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use counterpart_core::{
     DatabaseId, DatabaseName, Lsn, PageNo, PageSize,
-    message::{Role, SeedContents, SeedDatabase, SeedProgress},
+    message::{Message, PROTOCOL_CLIENT_KEY, Role, SeedContents, SeedDatabase, SeedProgress},
     session::{Action, Admission, Event, LinkId},
 };
 
@@ -40,7 +40,15 @@ impl World {
             Action::BecomeMirror => {
                 job(Thread::Engine, Job::Become(Role::Mirror, Default::default(), false));
             }
-            Action::Send(link, envelope) => {
+            Action::Send(link, mut envelope) => {
+                match &mut envelope.message {
+                    Message::Hello(hello) => hello.protocol_max = node.speaks,
+                    Message::Welcome(welcome) => {
+                        welcome.protocol = welcome.protocol.min(node.speaks);
+                    }
+                    _ => {}
+                }
+                self.is_understood(link, &envelope.message);
                 self.put(link, Frame::Message(envelope));
             }
             Action::CloseLink(link) => self.close_link(index, link),
@@ -72,8 +80,19 @@ impl World {
                 assert!(news, "{}: an alarm is told when it changes", node.name);
             }
             Action::Log(..) => {}
+            Action::NoteClientKey(server, key) => {
+                node.keys.insert(server, key);
+            }
             other => self.perform_copying(index, other),
         }
+    }
+
+    /// A message of a later version is never said to whom does not know it.
+    fn is_understood(&self, link: LinkId, message: &Message) {
+        let Some(conn) = self.conns.get(&(link.0 / 2)) else { return };
+        let to = &self.nodes[conn.ends[1 - usize::try_from(link.0 % 2).expect("0 or 1")]];
+        let since = if let Message::ClientKey(_) = message { PROTOCOL_CLIENT_KEY } else { 0 };
+        assert!(to.speaks >= since, "{} does not know {}", to.name, message.name());
     }
 
     fn committed(&mut self, index: usize, lsn: Lsn) {

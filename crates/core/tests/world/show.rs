@@ -71,6 +71,9 @@ impl World {
                     self.named(&alarm.text)
                 )
             }
+            Action::NoteClientKey(server, _) => {
+                format!("keep the key of {} in mind", self.named(&server.to_string()))
+            }
             Action::Log(level, text) => format!("log {level:?}: {}", self.named(text)),
             Action::Reply(_, Ok(outcome)) => {
                 format!("reply ok: {}", self.named(&format!("{outcome:?}")))

@@ -23,6 +23,9 @@ impl Driver {
                 Action::Send(link, envelope) => {
                     self.ask(link, Outgoing::Message(Box::new(envelope)))
                 }
+                Action::NoteClientKey(server, key) => {
+                    self.shared.client_keys.note(server, key);
+                }
                 Action::CloseLink(link) => self.drop_link(link, "closed by this server"),
                 Action::StreamFrom(link, after) => self.ask(link, Outgoing::StreamFrom(after)),
                 Action::StopStreaming(link) => self.ask(link, Outgoing::StopStreaming),
