@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("counterpart-engine", &["counterpart-core"]),
     ("counterpart-hrana", &[]),
     ("counterpart-access", &["counterpart-core"]),
+    ("counterpart-tls", &["counterpart-core", "counterpart-journal"]),
     (
         "counterpart-node",
         &["counterpart-core", "counterpart-access", "counterpart-journal", "counterpart-engine"],
@@ -27,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "counterpart-journal",
             "counterpart-engine",
             "counterpart-hrana",
+            "counterpart-tls",
             "counterpart-node",
             "counterpart-admin",
         ],
