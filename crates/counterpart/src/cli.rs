@@ -10,6 +10,7 @@ mod credentials;
 pub mod db;
 pub mod failover;
 pub mod human;
+mod known;
 pub mod login;
 pub mod mirror;
 pub mod orphans;
@@ -18,6 +19,7 @@ pub mod restore;
 pub mod resume;
 mod save;
 pub mod screen;
+mod secure;
 pub mod status;
 pub mod suspend;
 mod table;
@@ -26,6 +28,7 @@ mod transfer;
 pub mod verify;
 pub mod version;
 pub mod view;
+pub mod voucher;
 
 #[cfg(test)]
 mod fake;
@@ -36,6 +39,7 @@ use clap::Args;
 
 use crate::exit::Failure;
 use client::Client;
+use voucher::CaCert;
 
 /// Where a server answers when nobody says otherwise; the default of `serve --listen`.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:6480";
@@ -47,6 +51,8 @@ pub struct Connection {
     #[arg(long, value_name = "URL", env = "COUNTERPART_SERVER", hide_env_values = true,
           default_value = DEFAULT_SERVER)]
     pub server: String,
+    #[command(flatten)]
+    pub trusted: CaCert,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -55,7 +61,12 @@ pub struct Connection {
 impl Connection {
     /// A client of that server.
     pub fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.server)
+        self.client_of(&self.server)
+    }
+
+    /// A client of another server, such as a partner of that one.
+    pub fn client_of(&self, url: &str) -> Result<Client, Failure> {
+        Client::new(url, &self.trusted)
     }
 }
 

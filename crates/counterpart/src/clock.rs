@@ -8,10 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use counterpart_tls::rustls::pki_types::UnixTime;
+
 /// Time since this process first asked. It never jumps.
 pub fn uptime() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
+}
+
+/// The time of day, by which certificates are made and renewed.
+pub fn unix() -> UnixTime {
+    UnixTime::now()
 }
 
 /// Lets time pass before a remote server is asked again: it offers nothing that could be waited for.

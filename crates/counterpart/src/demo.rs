@@ -25,6 +25,7 @@ use crate::{
         client::Client,
         mirror::{self, MirrorCommand, StartArgs},
         screen::Screen,
+        voucher::CaCert,
     },
     clock,
     exit::{Exit, Failure},
@@ -106,7 +107,7 @@ impl<'a> Demo<'a> {
         let mut home = Home::make()?;
         let mut servers = [Server::start("a", &mut home)?, Server::start("b", &mut home)?];
         let [principal, mirror] = &mut servers;
-        Client::new(&principal.url)?
+        Client::new(&principal.url, &CaCert::default())?
             .post("/api/v1/databases", &json!({ "name": workload::DATABASE }))?;
         start_mirroring(principal, mirror, screen)?;
         workload::prepare(&principal.url).map_err(|why| {
@@ -261,6 +262,7 @@ fn start_mirroring(
         replace: false,
         yes: false,
         no_wait: false,
+        trusted: CaCert::default(),
         json: false,
     };
     let command = MirrorCommand::Start(args);

@@ -14,7 +14,7 @@ Exit codes:
   3   the server cannot be reached
   4   not confirmed: the answer to a question was no
   5   a local file cannot be read or written
-  6   what answered is not a Counterpart server, or one of another version
+  6   what answered is no Counterpart server, is not trusted, or has another version
   7   the server could not start, or stopped because it could not go on
   70  a fault in this program
 
@@ -33,7 +33,7 @@ pub enum Exit {
     NotConfirmed = 4,
     /// A local file failed.
     LocalFile = 5,
-    /// The answer makes no sense.
+    /// The answer makes no sense, or comes from somebody else.
     NotAServer = 6,
     /// The server itself failed.
     Server = 7,

@@ -15,11 +15,13 @@ use counterpart_hrana::{
     },
 };
 use counterpart_node::Refusal;
+use counterpart_tls::{KnownKeys, Trust, client_config};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -34,16 +36,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// And this long of it to accept a connection: one that never does has been sent nothing.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reaches principals over HTTP.
+/// Reaches principals over HTTP, with TLS where their URL says so.
 #[derive(Clone)]
-pub struct Forwarder(Client<HttpConnector, Full<Bytes>>);
+pub struct Forwarder(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 impl Forwarder {
-    /// A forwarder without connections yet.
-    pub fn new() -> Forwarder {
+    /// A forwarder without connections yet. With TLS, it takes for a principal who shows a key that a partner said was its
+    /// own, or a certificate that the system's authorities vouch for; to anybody else, nothing is sent.
+    pub fn new(partners: KnownKeys) -> Forwarder {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_PATIENCE));
         connector.set_nodelay(true);
+        // Its other scheme is what it is wrapped for.
+        connector.enforce_http(false);
+        let trust = Trust::keys_or_system(partners);
+        let connector = HttpsConnector::from((connector, client_config(trust)));
         Forwarder(Client::builder(TokioExecutor::new()).build(connector))
     }
 
@@ -136,12 +143,17 @@ fn unknown(url: &str, why: &dyn std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use axum::serve::Listener;
+    use counterpart_tls::{Own, Shown};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
     };
 
     use super::*;
+    use crate::{clock, tls::TlsListener};
 
     async fn listener() -> (TcpListener, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -150,8 +162,13 @@ mod tests {
     }
 
     async fn code_of(url: &str) -> String {
+        code_by(url, Box::new(|_| false)).await
+    }
+
+    /// With TLS, where these keys are partners'.
+    async fn code_by(url: &str, partners: KnownKeys) -> String {
         let request = StreamRequest::Sequence { sql: Some(String::new()), sql_id: None };
-        let error = Forwarder::new().forward(url, "main", None, request).await.unwrap_err();
+        let error = Forwarder::new(partners).forward(url, "main", None, request).await.unwrap_err();
         assert!(error.message.contains(url), "{}", error.message);
         error.code.into_owned()
     }
@@ -194,6 +211,30 @@ mod tests {
         let (serving, url) = answering(body).await;
         assert_eq!(code_of(&url).await, "NOT_CONFIRMED");
         serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn with_tls_only_a_partner_is_sent_anything() {
+        let data = tempfile::tempdir().unwrap();
+        let (identity, _) = Own::new(data.path(), []).keep(clock::unix()).unwrap();
+        let key = identity.key_fingerprint();
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", tcp.local_addr().unwrap());
+        let mut listener = TlsListener::new(tcp, &Arc::new(Shown::new(identity)));
+        // Whoever gets through has the request read, and no answer.
+        let vanishing = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await;
+            let mut read = Vec::new();
+            socket.read_buf(&mut read).await.unwrap();
+            read
+        });
+        assert_eq!(code_of(&url).await, "READ_ONLY_MIRROR");
+        let other: KnownKeys = Box::new(move |shown| *shown != key);
+        assert_eq!(code_by(&url, other).await, "READ_ONLY_MIRROR");
+        assert!(!vanishing.is_finished());
+        let partner: KnownKeys = Box::new(move |shown| *shown == key);
+        assert_eq!(code_by(&url, partner).await, "NOT_CONFIRMED");
+        assert!(vanishing.await.unwrap().starts_with(b"POST /db/main/v3/pipeline"));
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ mod demo;
 mod exit;
 mod forward;
 mod serve;
+mod tls;
 mod wiring;
 
 use std::process::ExitCode;

@@ -2,7 +2,10 @@
 
 use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use axum::{Router, serve::ListenerExt};
+use axum::{
+    Router,
+    serve::{Listener, ListenerExt},
+};
 use counterpart_hrana::{Hrana, Limits};
 use counterpart_node::{Node, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,12 +14,14 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::Notify,
+    task::{JoinHandle, spawn_blocking},
     time::timeout,
 };
 
 use crate::{
     config::{LogFormat, Settings},
     exit::{Exit, Failure},
+    tls::{self, Tls, TlsListener},
     wiring::Clients,
 };
 
@@ -117,6 +122,7 @@ pub struct Server {
     hrana: Hrana<Clients>,
     app: Router,
     clients: TcpListener,
+    tls: Option<Tls>,
     /// Where clients connect.
     pub listen: SocketAddr,
     /// Where partners connect.
@@ -133,7 +139,12 @@ impl Server {
     pub async fn start(settings: Settings) -> Result<Server, Failure> {
         let (clients, listen) = bind(settings.listen, "--listen").await?;
         let (partners, partner_listen) = bind(settings.partner_listen, "--partner-listen").await?;
-        let client_url = settings.advertise.clone().unwrap_or_else(|| format!("http://{listen}"));
+        warn_of_exposure(&settings);
+        let prepared = settings.clone();
+        let tls = spawn_blocking(move || Tls::prepare(&prepared, listen)).await;
+        let tls = tls.map_err(|error| start_failed(&format!("starting panicked: {error}")))??;
+        let client_url = settings.advertise.clone();
+        let client_url = client_url.unwrap_or_else(|| format!("{}://{listen}", settings.scheme()));
         let partner_address =
             settings.partner_advertise.clone().unwrap_or_else(|| partner_listen.to_string());
         let limits = Limits {
@@ -143,13 +154,21 @@ impl Server {
             ..Limits::default()
         };
         let ready_file = settings.ready_file.clone();
-        let node = Node::start(node_settings(settings, &client_url, partner_address), partners);
+        let certificate = tls.as_ref().map(Tls::told);
+        let node_settings = counterpart_node::Settings {
+            certificate: certificate.clone(),
+            ..node_settings(settings, &client_url, partner_address)
+        };
+        let node = Node::start(node_settings, partners);
         let node = node.await.map_err(node_failed)?;
         let hrana = Hrana::new(Arc::new(Clients::new(Arc::clone(&node))), limits);
         let app = hrana.router().merge(counterpart_admin::router(Arc::clone(&node)));
-        let server = Server { node, hrana, app, clients, listen, partner_listen, client_url };
+        let server = Server { node, hrana, app, clients, tls, listen, partner_listen, client_url };
         if let Some(path) = ready_file {
             server.write_ready(&path)?;
+        }
+        if let Some(shown) = certificate {
+            tls::log(&shown.borrow(), "clients and operators are served with TLS");
         }
         tracing::info!(url = %server.client_url, partners = %server.partner_listen, "serving");
         Ok(server)
@@ -170,17 +189,27 @@ impl Server {
     /// Serves until `stop` completes, then ends in order: no new connections, what runs finishes within bounds, the
     /// journal is flushed.
     pub async fn run(self, stop: impl Future<Output = &'static str>) {
-        let Server { node, hrana, app, clients, .. } = self;
+        let Server { node, hrana, app, clients, tls, .. } = self;
         let ending = Arc::new(Notify::new());
-        let ended = Arc::clone(&ending);
-        let clients = clients.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a client's connection may be slower than it could be");
+        let (mut serving, keeping) = match tls {
+            None => {
+                let clients = clients.tap_io(|stream| {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "a client's connection may be slower than it could be");
+                    }
+                });
+                (serve(clients, app, &ending), None)
             }
-        });
-        let serving =
-            axum::serve(clients, app).with_graceful_shutdown(async move { ended.notified().await });
-        let mut serving = tokio::spawn(serving.into_future());
+            Some(tls) => {
+                let clients = TlsListener::new(clients, tls.shown());
+                let keeping =
+                    signal(SignalKind::hangup()).map(|hangup| tokio::spawn(tls.keep(hangup)));
+                if let Err(error) = &keeping {
+                    tracing::error!(%error, "the certificate is not looked after: hang-ups can't be handled");
+                }
+                (serve(clients, app, &ending), keeping.ok())
+            }
+        };
         let why = stop.await;
         tracing::info!(signal = why, "stopping");
         ending.notify_one();
@@ -198,7 +227,35 @@ impl Server {
                 serving.abort();
             }
         }
+        if let Some(keeping) = keeping {
+            keeping.abort();
+        }
         node.stop().await;
+    }
+}
+
+/// Serves whoever connects, until `ending` says that it is enough.
+fn serve<L>(clients: L, app: Router, ending: &Arc<Notify>) -> JoinHandle<std::io::Result<()>>
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
+    let ended = Arc::clone(ending);
+    let serving =
+        axum::serve(clients, app).with_graceful_shutdown(async move { ended.notified().await });
+    tokio::spawn(serving.into_future())
+}
+
+/// Says loudly what the operator allowed with `insecure`.
+fn warn_of_exposure(settings: &Settings) {
+    let exposed = settings.exposed();
+    for (address, what) in &exposed {
+        tracing::warn!(%address, "--insecure: {what}");
+    }
+    if settings.insecure && exposed.is_empty() {
+        tracing::info!(
+            "--insecure is given and allows nothing that would not be allowed without it"
+        );
     }
 }
 

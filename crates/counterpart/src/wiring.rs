@@ -31,7 +31,9 @@ pub struct Clients {
 impl Clients {
     /// Clients of this node.
     pub fn new(node: Arc<Node>) -> Clients {
-        Clients { node, forwarder: Forwarder::new() }
+        let partners = node.client_keys();
+        let forwarder = Forwarder::new(Box::new(move |key| partners.contains(key)));
+        Clients { node, forwarder }
     }
 
     fn open(

@@ -10,7 +10,7 @@ use std::{
 };
 
 use counterpart_core::Fingerprint;
-use counterpart_journal::{atomic_write, write_private};
+use counterpart_journal::{Disk, RealDisk, atomic_write, write_private};
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, PublicKeyData,
     SanType,
@@ -151,7 +151,8 @@ impl Own {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 let key = KeyPair::generate().map_err(OwnError::Make)?;
                 let directory = path.parent().expect("it was joined to a directory");
-                fs::create_dir_all(directory)
+                RealDisk
+                    .create_dir(directory)
                     .and_then(|()| write_private(path, key.serialize_pem().as_bytes()))
                     .map_err(|cause| OwnError::Write { path: path.clone(), cause })?;
                 Ok(key)

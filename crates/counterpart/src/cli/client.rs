@@ -8,9 +8,19 @@ use ureq::{
     Agent, Body, RequestBuilder, SendBody,
     http::{HeaderValue, Request, Response, header::AUTHORIZATION},
     middleware::{Middleware, MiddlewareNext},
+    unversioned::{
+        resolver::DefaultResolver,
+        transport::{Connector, TcpConnector},
+    },
 };
 
-use super::credentials;
+use counterpart_tls::{Untrusted, client_config};
+
+use super::{
+    credentials,
+    secure::{HandshakeFailed, Secure},
+    voucher::{CaCert, Voucher},
+};
 use crate::exit::{Exit, Failure};
 
 /// How long a server may take to accept a connection.
@@ -22,6 +32,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 pub struct Client {
     base: String,
     agent: Agent,
+    voucher: Voucher,
 }
 
 /// Shows a token with every request.
@@ -43,21 +54,24 @@ impl Middleware for Shown {
 
 impl Client {
     /// A client of the server at `url` that shows what token there is for it. Nothing is sent yet.
-    pub fn new(url: &str) -> Result<Client, Failure> {
-        let token = credentials::token_for(url.trim_end_matches('/'))?;
-        Client::showing(url, token.as_deref())
+    pub fn new(url: &str, given: &CaCert) -> Result<Client, Failure> {
+        let base = url.trim_end_matches('/');
+        let token = credentials::token_for(base)?;
+        Client::showing(url, token.as_deref(), Voucher::of(base, given)?)
     }
 
-    /// A client of the server at `url` that shows this token, or none.
-    pub fn showing(url: &str, token: Option<&str>) -> Result<Client, Failure> {
+    /// A client of the server at `url` that shows this token, or none, to the server that is vouched for.
+    pub fn showing(url: &str, token: Option<&str>, voucher: Voucher) -> Result<Client, Failure> {
         let base = url.trim_end_matches('/');
-        let authority = base.strip_prefix("http://").unwrap_or_default();
+        let secure = base.starts_with("https://");
+        let authority = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
+        let authority = authority.unwrap_or_default();
         if authority.is_empty() || authority.contains(['/', '?', '#', '@', ' ']) {
             return Err(Failure::new(
                 Exit::Usage,
                 "SERVER_URL_INVALID",
                 format!("{url:?} is not the URL of a server"),
-                "give http://HOST:PORT, for example http://127.0.0.1:6480",
+                "give http://HOST:PORT or https://HOST:PORT, for example http://127.0.0.1:6480",
             ));
         }
         let config = Agent::config_builder()
@@ -72,7 +86,14 @@ impl Client {
             Some(token) => config.middleware(Shown(format!("Bearer {token}"))),
             None => config,
         };
-        Ok(Client { base: base.to_owned(), agent: Agent::new_with_config(config.build()) })
+        let agent = if secure {
+            let secure = Secure(client_config(voucher.trust()?));
+            let connector = TcpConnector::default().chain(secure);
+            Agent::with_parts(config.build(), connector, DefaultResolver::default())
+        } else {
+            Agent::new_with_config(config.build())
+        };
+        Ok(Client { base: base.to_owned(), agent, voucher })
     }
 
     /// The server's URL.
@@ -89,6 +110,26 @@ impl Client {
         let request = self.agent.get(self.at(path));
         let request = request.config().timeout_global(Some(ANSWER)).build();
         self.json(request.call())
+    }
+
+    /// Makes sure that a server answers that is vouched for.
+    pub fn reach(&self) -> Result<(), Failure> {
+        self.knock().map_err(|error| self.broken(&error))
+    }
+
+    /// Makes sure that a server answers; if nobody vouches for it, and the operator might, tells what it shows.
+    pub fn untrusted(&self) -> Result<Option<Untrusted>, Failure> {
+        let Err(error) = self.knock() else { return Ok(None) };
+        match handshake(&error).and_then(|failed| Untrusted::in_error(&failed.0)) {
+            Some(untrusted) if self.voucher.leaves_it_open() => Ok(Some(untrusted.clone())),
+            _ => Err(self.broken(&error)),
+        }
+    }
+
+    /// Any answer will do.
+    fn knock(&self) -> Result<(), ureq::Error> {
+        let request = self.agent.get(self.at("/health"));
+        request.config().timeout_global(Some(ANSWER)).build().call().map(drop)
     }
 
     /// `GET /api/v1/status`.
@@ -165,14 +206,26 @@ impl Client {
             Exit::NotAServer,
             "NOT_A_SERVER",
             format!("{} does not answer as a Counterpart server does: {what}", self.base),
-            "check the URL; it is the address that `counterpart serve --listen` names",
+            "check the URL; it is the address that `counterpart serve --listen` names, with https:// where it uses TLS",
         )
     }
 
+    /// The handshake failed: who answers is not who is vouched for, or does not speak TLS.
+    fn insecure(&self, failed: &HandshakeFailed) -> Failure {
+        match Untrusted::in_error(&failed.0) {
+            Some(untrusted) => self.voucher.refused(&self.base, untrusted),
+            None => self.nonsense(&failed.to_string()),
+        }
+    }
+
     fn broken(&self, error: &ureq::Error) -> Failure {
+        if let Some(failed) = handshake(error) {
+            return self.insecure(failed);
+        }
         let why = match error {
             ureq::Error::Protocol(error) => return self.nonsense(&error.to_string()),
             ureq::Error::Io(error) => error.to_string(),
+
             other => other.to_string(),
         };
         Failure::new(
@@ -181,5 +234,13 @@ impl Client {
             format!("cannot reach the server at {}: {why}", self.base),
             "check that it runs and that the address is right (--server or COUNTERPART_SERVER)",
         )
+    }
+}
+
+/// The handshake that failed, if that is what is wrong.
+fn handshake(error: &ureq::Error) -> Option<&HandshakeFailed> {
+    match error {
+        ureq::Error::Other(other) => other.downcast_ref(),
+        _ => None,
     }
 }

@@ -13,6 +13,9 @@ use counterpart_journal::write_private;
 
 use crate::exit::{Exit, Failure};
 
+/// The file.
+const TOKENS: &str = "tokens.json";
+
 /// The tokens, by the server's URL.
 type Kept = BTreeMap<String, String>;
 
@@ -53,15 +56,15 @@ pub fn forget(url: &str) -> Result<bool, Failure> {
     Ok(had)
 }
 
-/// Where they are kept; nowhere for somebody without a home.
-fn place() -> Option<PathBuf> {
+/// Where this user's file of this name is kept; nowhere for somebody without a home.
+pub(super) fn place(name: &str) -> Option<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let settings = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
-    Some(settings.join("counterpart").join("tokens.json"))
+    Some(settings.join("counterpart").join(name))
 }
 
 fn load() -> Result<Kept, Failure> {
-    let Some(file) = place() else { return Ok(Kept::new()) };
+    let Some(file) = place(TOKENS) else { return Ok(Kept::new()) };
     let text = match fs::read(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::new()),
@@ -78,7 +81,7 @@ fn load() -> Result<Kept, Failure> {
 }
 
 fn store(kept: &Kept) -> Result<PathBuf, Failure> {
-    let Some(file) = place() else {
+    let Some(file) = place(TOKENS) else {
         return Err(Failure::new(
             Exit::LocalFile,
             "CREDENTIALS_HOMELESS",

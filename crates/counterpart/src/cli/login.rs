@@ -8,7 +8,11 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::{Connection, client::Client, credentials, screen::Screen, view};
+use counterpart_core::{Fingerprint, FingerprintError};
+
+use super::{
+    Connection, client::Client, credentials, known, screen::Screen, view, voucher::Voucher,
+};
 use crate::exit::{Exit, Failure};
 
 /// What `login` takes.
@@ -18,6 +22,12 @@ pub struct LoginArgs {
     /// standard input
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// The fingerprint of the server's TLS key, as its log and its status show it: know the server by this key from now on
+    #[arg(long, value_name = "HEX")]
+    pub fingerprint: Option<String>,
+    /// Only make sure of the server's TLS key; keep no token
+    #[arg(long, conflicts_with = "token_file")]
+    pub no_token: bool,
     #[command(flatten)]
     pub connection: Connection,
 }
@@ -31,11 +41,17 @@ pub struct LogoutArgs {
 
 /// Asks the server who shows this token, and keeps the token.
 pub fn login(args: &LoginArgs, screen: &mut Screen) -> Result<(), Failure> {
+    let voucher = vouch(args, screen)?;
+    if args.no_token {
+        let url = args.connection.server.trim_end_matches('/');
+        screen.line(format!("commands know the server at {url} from now on"))?;
+        return screen.value(&json!({ "server": url }));
+    }
     let token = match &args.token_file {
         Some(file) => credentials::from_file(file)?,
         None => typed(screen)?,
     };
-    let client = Client::showing(&args.connection.server, Some(&token))?;
+    let client = Client::showing(&args.connection.server, Some(&token), voucher)?;
     let identity = client.get("/api/v1/whoami")?;
     let file = credentials::keep(client.url(), &token)?;
     let part = |pointer| view::text(&identity, pointer).unwrap_or("?").to_owned();
@@ -49,16 +65,75 @@ pub fn login(args: &LoginArgs, screen: &mut Screen) -> Result<(), Failure> {
     screen.value(&identity)
 }
 
-/// Forgets the token for the server. The server is not asked.
+/// Makes sure who the server is before it is told a token; a key that nobody but the operator vouches for is remembered.
+fn vouch(args: &LoginArgs, screen: &mut Screen) -> Result<Voucher, Failure> {
+    let url = args.connection.server.trim_end_matches('/');
+    let secure = url.starts_with("https://");
+    if !secure && (args.no_token || args.fingerprint.is_some()) {
+        return Err(Failure::new(
+            Exit::Usage,
+            "SERVER_URL_INVALID",
+            format!("{url:?} is not the URL of a server that has a TLS key"),
+            "give https://HOST:PORT",
+        ));
+    }
+    if let Some(text) = &args.fingerprint {
+        let key = text.parse().map_err(|error: FingerprintError| {
+            let remedy =
+                "copy it from the server's log, or from `counterpart status` on its machine";
+            Failure::new(Exit::Usage, "FINGERPRINT_INVALID", error.to_string(), remedy)
+        })?;
+        return remembered(url, key);
+    }
+    let here = args.token_file.as_deref().and_then(Voucher::beside);
+    let voucher = match (Voucher::of(url, &args.connection.trusted)?, here) {
+        (Voucher::System, Some(here)) => here,
+        (voucher, _) => voucher,
+    };
+    if !secure {
+        return Ok(voucher);
+    }
+    let Some(untrusted) = Client::showing(url, None, voucher.clone())?.untrusted()? else {
+        // Found beside the token, and not named in the environment of later commands.
+        return match voucher {
+            Voucher::Here(key) => remembered(url, key),
+            voucher => Ok(voucher),
+        };
+    };
+    if !screen.can_ask() {
+        return Err(voucher.refused(url, &untrusted));
+    }
+    let shown = untrusted.shown;
+    let question = format!(
+        "Nobody vouches for the server at {url}. Its TLS key has the fingerprint\n  {shown}\nCompare it with the one in the \
+         server's log, or in `counterpart status` on its machine. Is it the same?"
+    );
+    screen.confirm(&question, false)?;
+    remembered(url, shown)
+}
+
+/// Knows the server by this key, which it has to show now.
+fn remembered(url: &str, key: Fingerprint) -> Result<Voucher, Failure> {
+    let voucher = Voucher::Told(key);
+    Client::showing(url, None, voucher.clone())?.reach()?;
+    known::remember(url, key)?;
+    Ok(voucher)
+}
+
+/// Forgets the token for the server, and the key by which it is known. The server is not asked.
 pub fn logout(args: &LogoutArgs, screen: &mut Screen) -> Result<(), Failure> {
-    let url = Client::showing(&args.connection.server, None)?.url().to_owned();
+    let url = Client::showing(&args.connection.server, None, Voucher::System)?.url().to_owned();
     let had = credentials::forget(&url)?;
+    let known = known::forget(&url)?;
     screen.line(match had {
         true => {
             format!("the token for {url} is forgotten here; `counterpart token revoke` ends it")
         }
         false => format!("there was no token for {url}"),
     })?;
+    if known {
+        screen.line(format!("its TLS key is forgotten here, too"))?;
+    }
     screen.value(&json!({ "server": url, "forgotten": had }))
 }
 

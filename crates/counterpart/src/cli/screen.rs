@@ -102,6 +102,11 @@ impl Screen {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
+    /// Whether there is somebody to ask.
+    pub fn can_ask(&self) -> bool {
+        self.interactive
+    }
+
     /// Goes on only with the operator's yes: given beforehand with `--yes`, or now at the terminal.
     pub fn confirm(&mut self, question: &str, yes: bool) -> Result<(), Failure> {
         if yes {

@@ -51,7 +51,8 @@ pub fn run(args: &VerifyArgs, screen: &mut Screen) -> Result<(), Failure> {
     let mut away = Vec::new();
     for partner in view::partners(&status) {
         let url = view::client_url(partner).unwrap_or_default();
-        let (role, client) = (view::text(partner, "/role").unwrap_or("partner"), Client::new(url)?);
+        let (role, client) =
+            (view::text(partner, "/role").unwrap_or("partner"), args.connection.client_of(url)?);
         match client.status() {
             Ok(_) => sides.push(Side { role: role.to_owned(), client }),
             Err(failure) if failure.exit == Exit::Unreachable => {

@@ -11,6 +11,9 @@ pub enum Key {
     PartnerAdvertise,
     Insecure,
     RequireToken,
+    Tls,
+    TlsCert,
+    TlsKey,
     ForeignKeys,
     PartnerTimeout,
     RequireMirror,
@@ -49,7 +52,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 28] = [
+const TABLE: [Row; 31] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -70,7 +73,7 @@ const TABLE: [Row; 28] = [
         "advertise",
         "URL",
         None,
-        "How clients and operators reach this server [default: http:// and the listen address]",
+        "How clients and operators reach this server [default: http:// or, with TLS, https:// and the listen address]",
     ),
     value(
         Key::PartnerAdvertise,
@@ -82,13 +85,28 @@ const TABLE: [Row; 28] = [
     switch(
         Key::Insecure,
         "insecure",
-        "Allow addresses other than loopback, although nothing is encrypted and nobody has to log in",
+        "Allow addresses other than loopback although not everything is encrypted, or not everybody has to log in",
     ),
     switch(
         Key::RequireToken,
         "require-token",
         "Answer nobody without a token, but for /health; the first admin's is in the file admin.token of the data directory",
     ),
+    value(
+        Key::Tls,
+        "tls",
+        "auto|on|off",
+        Some("auto"),
+        "Whether clients and operators are served with TLS; auto = unless the listen address is a loopback address",
+    ),
+    value(
+        Key::TlsCert,
+        "tls-cert",
+        "FILE",
+        None,
+        "Certificate to show them, PEM; without one, this server makes its own, which is kept in the data directory",
+    ),
+    value(Key::TlsKey, "tls-key", "FILE", None, "Key of that certificate, PEM"),
     value(
         Key::ForeignKeys,
         "foreign-keys",

@@ -7,6 +7,7 @@ use std::{
 };
 
 use counterpart_core::session::Rejoin;
+use counterpart_tls::Files;
 
 use super::{Key, Origin, invalid, layer::Layer, path, units};
 use crate::exit::{Exit, Failure};
@@ -20,6 +21,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether clients and operators are served with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsChoice {
+    /// Where others than this machine can reach the server.
+    Auto,
+    /// Everywhere.
+    On,
+    /// Nowhere.
+    Off,
+}
+
 /// All settings of `serve`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -29,7 +41,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where partners connect. Port 0: the system chooses.
     pub partner_listen: SocketAddr,
-    /// How clients and operators reach this server; `None`: `http://` and the address that `listen` got.
+    /// How clients and operators reach this server; `None`: `http://` or `https://` and the address that `listen` got.
     pub advertise: Option<String>,
     /// How partners reach this server, `host:port`; `None`: the address that `partner_listen` got.
     pub partner_advertise: Option<String>,
@@ -37,6 +49,10 @@ pub struct Settings {
     pub insecure: bool,
     /// Nobody is let in without a token.
     pub require_token: bool,
+    /// Whether clients and operators are served with TLS, if no certificate is given.
+    pub tls: TlsChoice,
+    /// The certificate that they are shown, and its key; `None`: one that this server makes.
+    pub tls_files: Option<Files>,
     /// New streams enforce foreign keys.
     pub foreign_keys: bool,
     /// A partner that is silent for this long counts as disconnected. At least 1 s.
@@ -81,6 +97,41 @@ pub struct Settings {
     pub ready_file: Option<PathBuf>,
 }
 
+impl Settings {
+    /// Whether clients and operators are served with TLS.
+    pub fn uses_tls(&self) -> bool {
+        match self.tls {
+            TlsChoice::Auto => self.tls_files.is_some() || !self.listen.ip().is_loopback(),
+            TlsChoice::On => true,
+            TlsChoice::Off => false,
+        }
+    }
+
+    /// What anybody may do who reaches one of the addresses, where that is too much: the address, and what.
+    pub fn exposed(&self) -> Vec<(SocketAddr, &'static str)> {
+        let (clients, partners) = (self.listen, self.partner_listen);
+        let mut exposed = Vec::new();
+        if !clients.ip().is_loopback() && !self.uses_tls() {
+            exposed.push((clients, "whatever clients and operators send, tokens too, can be read and changed on its way"));
+        }
+        if !clients.ip().is_loopback() && !self.require_token {
+            exposed.push((
+                clients,
+                "whoever reaches this address may read, write and administer everything",
+            ));
+        }
+        if !partners.ip().is_loopback() {
+            exposed.push((partners, "whoever reaches this address can pass for a partner, and what partners send can be read and changed on its way"));
+        }
+        exposed
+    }
+
+    /// The beginning of URLs at which they are served.
+    pub fn scheme(&self) -> &'static str {
+        if self.uses_tls() { "https" } else { "http" }
+    }
+}
+
 /// One setting's text and where it came from.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -111,9 +162,11 @@ impl Resolved {
 
     /// One per setting, with the defaults that follow from other settings written out.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.0.iter().map(|entry| {
+        // What can't be used has no address to show either.
+        let scheme = self.checked().map_or("http", |settings| settings.scheme());
+        self.0.iter().map(move |entry| {
             let follows = match entry.key {
-                Key::Advertise => self.known_port(Key::Listen).map(|at| format!("http://{at}")),
+                Key::Advertise => self.known_port(Key::Listen).map(|at| format!("{scheme}://{at}")),
                 Key::PartnerAdvertise => self.known_port(Key::PartnerListen).map(str::to_owned),
                 _ => None,
             };
@@ -149,6 +202,8 @@ impl Resolved {
             partner_advertise: self.optional(Key::PartnerAdvertise, host_and_port)?,
             insecure: self.value(Key::Insecure, on_or_off)?,
             require_token: self.value(Key::RequireToken, on_or_off)?,
+            tls: self.value(Key::Tls, tls)?,
+            tls_files: self.tls_files()?,
             foreign_keys: self.value(Key::ForeignKeys, on_or_off)?,
             partner_timeout: self
                 .value(Key::PartnerTimeout, |t| time(t, Duration::from_secs(1)))?,
@@ -176,8 +231,38 @@ impl Resolved {
         Ok(settings)
     }
 
-    /// Until partners and clients prove who they are, only this machine may reach the server unless the operator
-    /// says otherwise; and an address that stands for all of a machine's addresses tells partners nothing.
+    /// A certificate is of no use without its key, and with TLS off neither is.
+    fn tls_files(&self) -> Result<Option<Files>, Failure> {
+        let file = |key| self.text(key).map(path);
+        match (file(Key::TlsCert), file(Key::TlsKey)) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) if self.text(Key::Tls) == Some("off") => Err(invalid(
+                format!(
+                    "tls-cert (from {}) is given, and tls is off",
+                    self.entry(Key::TlsCert).origin
+                ),
+                "leave out one of the two",
+            )),
+            (Some(certificate), Some(key)) => Ok(Some(Files { certificate, key })),
+            (given, _) => {
+                let (given, missing) = match given {
+                    Some(_) => (Key::TlsCert, Key::TlsKey),
+                    None => (Key::TlsKey, Key::TlsCert),
+                };
+                let (name, missing) = (given.row().name, missing.row().name);
+                Err(invalid(
+                    format!(
+                        "{name} (from {}) is given without {missing}",
+                        self.entry(given).origin
+                    ),
+                    format!("add --{missing} FILE, or leave out both"),
+                ))
+            }
+        }
+    }
+
+    /// Others than this machine may reach the server where what is sent is encrypted and everybody has to log in, or where
+    /// the operator says so; and an address that stands for all of a machine's addresses tells partners nothing.
     fn check_addresses(&self, settings: &Settings) -> Result<(), Failure> {
         let pairs = [
             (Key::Listen, settings.listen, Key::Advertise, settings.advertise.is_some()),
@@ -191,17 +276,27 @@ impl Resolved {
         for (listen, address, advertise, advertised) in pairs {
             let (listen, advertise) = (self.entry(listen), advertise.row().name);
             if !address.ip().is_loopback() && !settings.insecure {
-                return Err(Failure::new(
-                    Exit::Usage,
-                    "INSECURE_ADDRESS",
-                    format!(
-                        "{} {address} (from {}) can be reached from other machines, and nothing is encrypted and \
-                         nobody has to log in",
-                        listen.key.row().name,
-                        listen.origin
-                    ),
-                    "use a loopback address, or add --insecure if the network is trusted",
-                ));
+                let unsafe_for = match listen.key {
+                    Key::Listen => unsafe_for_clients(settings),
+                    _ => Some((
+                        "partners do not use TLS yet and do not prove who they are".to_owned(),
+                        String::new(),
+                    )),
+                };
+                if let Some((why, what_to_add)) = unsafe_for {
+                    return Err(Failure::new(
+                        Exit::Usage,
+                        "INSECURE_ADDRESS",
+                        format!(
+                            "{} {address} (from {}) can be reached from other machines, and {why}",
+                            listen.key.row().name,
+                            listen.origin
+                        ),
+                        format!(
+                            "{what_to_add}use a loopback address, or add --insecure if the network is trusted"
+                        ),
+                    ));
+                }
             }
             if address.ip().is_unspecified() && !advertised {
                 return Err(invalid(
@@ -212,6 +307,18 @@ impl Resolved {
                     format!("add --{advertise} with this machine's name or address"),
                 ));
             }
+        }
+        if let Some(url) = &settings.advertise
+            && settings.uses_tls()
+            && !url.starts_with("https://")
+        {
+            return Err(invalid(
+                format!(
+                    "advertise (from {}) is {url}, and clients are served with TLS",
+                    self.entry(Key::Advertise).origin
+                ),
+                "say https:// there, or add --tls off",
+            ));
         }
         Ok(())
     }
@@ -242,6 +349,18 @@ impl Resolved {
     }
 }
 
+/// Why clients on other machines can't be served in safety, and what to add so that they can.
+fn unsafe_for_clients(settings: &Settings) -> Option<(String, String)> {
+    let missing = [
+        (!settings.uses_tls(), "nothing is encrypted", "take away --tls off"),
+        (!settings.require_token, "nobody has to log in", "add --require-token"),
+    ];
+    let (why, add): (Vec<_>, Vec<_>) =
+        missing.iter().filter(|(is, ..)| *is).map(|(_, why, add)| (*why, *add)).unzip();
+    let add = format!("{}; otherwise ", add.join(" and "));
+    (!why.is_empty()).then(|| (why.join(" and "), add))
+}
+
 /// What to give instead of a value that makes no sense.
 fn example(value: Option<&str>) -> String {
     match value {
@@ -250,7 +369,7 @@ fn example(value: Option<&str>) -> String {
             "give a number of bytes, or one with KiB, MiB or GiB, for example 64MiB".to_owned()
         }
         Some("ADDR") => "give IP:PORT, for example 127.0.0.1:6480".to_owned(),
-        Some("URL") => "give http://HOST:PORT, without a path".to_owned(),
+        Some("URL") => "give http://HOST:PORT or https://HOST:PORT, without a path".to_owned(),
         Some("LEVEL") => "give error, warn, info, debug or trace".to_owned(),
         Some(other) => format!("give {}", other.replace('|', " or ")),
         None => "give on or off".to_owned(),
@@ -319,6 +438,15 @@ fn bytes(text: &str, least: u64) -> Result<u64, String> {
 fn count(text: &str) -> Result<u64, String> {
     let parsed = text.trim().parse().ok().filter(|count| *count > 0);
     parsed.ok_or_else(|| format!("{text:?} is not a number from 1 on"))
+}
+
+fn tls(text: &str) -> Result<TlsChoice, String> {
+    match text {
+        "auto" => Ok(TlsChoice::Auto),
+        "on" => Ok(TlsChoice::On),
+        "off" => Ok(TlsChoice::Off),
+        _ => Err(format!("{text:?} is neither auto, on nor off")),
+    }
 }
 
 fn rejoin(text: &str) -> Result<Rejoin, String> {

@@ -103,7 +103,74 @@ fn addresses_that_others_can_reach_need_the_operators_word() {
     assert!(loaded(&["--data=d", "--insecure", "--partner-listen=10.0.0.1:1"], &[]).is_ok());
     let vague = ["--data=d", "--insecure", "--listen=0.0.0.0:1"];
     assert!(loaded(&vague, &[]).unwrap_err().remedy.contains("--advertise"));
-    assert!(loaded(&[&vague[..], &["--advertise=http://db1:1"]].concat(), &[]).is_ok());
+    assert!(loaded(&[&vague[..], &["--advertise=https://db1:1"]].concat(), &[]).is_ok());
+}
+
+#[test]
+fn clients_of_other_machines_are_served_with_tls_and_tokens_and_partners_are_not() {
+    let at = |more: &[&str]| loaded(&[&["--data=d", "--listen=10.0.0.1:1"], more].concat(), &[]);
+    assert!(at(&["--require-token"]).unwrap().uses_tls());
+    for (more, why, remedy) in [
+        (&[][..], "nobody has to log in", "add --require-token"),
+        (&["--require-token", "--tls=off"], "nothing is encrypted", "take away --tls off"),
+        (&["--tls=off"], "nothing is encrypted and nobody", "--tls off and add --require-token"),
+    ] {
+        let failure = at(more).unwrap_err();
+        assert_eq!(failure.code, "INSECURE_ADDRESS");
+        assert!(failure.what.contains(why) && failure.remedy.contains(remedy), "{failure}");
+        assert!(failure.remedy.contains("--insecure"), "{failure}");
+    }
+    let failure = at(&["--require-token", "--partner-listen=10.0.0.1:2"]).unwrap_err();
+    assert_eq!(failure.code, "INSECURE_ADDRESS");
+    assert!(failure.what.contains("partners do not use TLS"), "{failure}");
+}
+
+#[test]
+fn what_insecure_exposes_is_told() {
+    let exposed = |more: &[&str]| {
+        let all = [&["--data=d", "--insecure"], more].concat();
+        loaded(&all, &[]).unwrap().exposed().len()
+    };
+    let (clients, partners) = ("--listen=10.0.0.1:1", "--partner-listen=10.0.0.1:2");
+    assert_eq!(exposed(&[]), 0);
+    assert_eq!(exposed(&[clients, "--require-token"]), 0);
+    assert_eq!(exposed(&[clients]), 1);
+    assert_eq!(exposed(&[clients, "--tls=off"]), 2);
+    assert_eq!(exposed(&[clients, partners, "--tls=off"]), 3);
+}
+
+#[test]
+fn tls_is_used_where_others_listen_or_where_it_is_asked_for() {
+    let scheme = |more: &[&str]| loaded(&[&["--data=d"], more].concat(), &[]).map(|s| s.scheme());
+    let files = ["--tls-cert=c", "--tls-key=k"];
+    assert_eq!(scheme(&[]), Ok("http"));
+    assert_eq!(scheme(&["--tls=on"]), Ok("https"));
+    assert_eq!(scheme(&files), Ok("https"));
+    assert_eq!(scheme(&["--listen=10.0.0.1:1", "--insecure", "--tls=off"]), Ok("http"));
+    for (wrong, named) in [
+        (&["--tls-cert=c"][..], "--tls-key"),
+        (&["--tls-key=k"], "--tls-cert"),
+        (&["--tls=off", files[0], files[1]], "leave out one"),
+        (&["--tls=maybe"], "auto or on or off"),
+        (&["--tls=on", "--advertise=http://db1:1"], "https://"),
+    ] {
+        let failure = scheme(wrong).unwrap_err();
+        assert_eq!((failure.exit, failure.code.as_str()), (Exit::Usage, "CONFIG_INVALID"));
+        assert!(failure.remedy.contains(named), "{failure}");
+    }
+    // A proxy in front of a server may speak TLS for it.
+    assert_eq!(scheme(&["--advertise=https://db1:1"]), Ok("http"));
+}
+
+#[test]
+fn the_address_that_is_advertised_by_default_says_whether_it_is_tls() {
+    let advertised = |args: &[&str]| {
+        let resolved = load_with(&flags(args), []).unwrap();
+        let entry = resolved.entries().find(|entry| entry.key == Key::Advertise).unwrap();
+        entry.text.unwrap()
+    };
+    assert_eq!(advertised(&[]), "http://127.0.0.1:6480");
+    assert_eq!(advertised(&["--tls=on"]), "https://127.0.0.1:6480");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{
-    super::{client::Client, human, screen::Screen, transfer::Watched, view},
+    super::{client::Client, human, screen::Screen, transfer::Watched, view, voucher::CaCert},
     check::{self, Side},
     enable,
     steps::Steps,
@@ -43,6 +43,8 @@ pub struct StartArgs {
     /// End once the mirror has connected, without waiting until it is synchronized
     #[arg(long)]
     pub no_wait: bool,
+    #[command(flatten)]
+    pub trusted: CaCert,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -71,7 +73,8 @@ pub fn run(args: &StartArgs, screen: &mut Screen) -> Result<(), Failure> {
 
 /// [`run`], with the patience given.
 pub fn start(args: &StartArgs, patience: Patience, screen: &mut Screen) -> Result<(), Failure> {
-    let (principal, mirror) = (Client::new(&args.principal)?, Client::new(&args.mirror)?);
+    let (principal, mirror) =
+        (Client::new(&args.principal, &args.trusted)?, Client::new(&args.mirror, &args.trusted)?);
     let steps = &mut Steps::new(screen);
     let (principal, mirror) = check::both(steps, principal, mirror, args.replace)?;
     let given = follow::arrange(&args.from_backup)?;

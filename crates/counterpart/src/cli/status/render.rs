@@ -80,6 +80,7 @@ fn server_lines(status: &Value, asked: &str) -> Vec<String> {
     let partner = view::partner_address(status).map(|at| format!(", partners {at}"));
     let clients = view::client_url(status).unwrap_or(asked);
     line("addresses", Some(format!("clients {clients}{}", partner.unwrap_or_default())));
+    line("tls", tls(status));
     line("data", text(status, "/data_dir").map(str::to_owned));
     line("databases", number(status, "/databases").map(human::count));
     line("writes", status["admits_writes"].as_bool().map(|yes| writes(status, yes)));
@@ -93,6 +94,13 @@ fn server_lines(status: &Value, asked: &str) -> Vec<String> {
     line("safety", text(status, "/mirroring/safety").filter(|_| mirrored).map(str::to_owned));
     line("session", view::session(status).map(str::to_owned));
     lines
+}
+
+/// What clients are shown.
+fn tls(status: &Value) -> Option<String> {
+    let key = text(status, "/tls/fingerprint")?;
+    let own = status["tls"]["self_signed"] == true;
+    Some(format!("key {key}{}", if own { ", signed by this server itself" } else { "" }))
 }
 
 /// Whether writes are taken, and why not.

@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{cli::fake::FakeServer, exit::Exit};
+use crate::{
+    cli::{fake::FakeServer, voucher::CaCert},
+    exit::Exit,
+};
 
 const P: &str = "00000000000000aa";
 const M: &str = "00000000000000bb";
@@ -77,6 +80,7 @@ impl Pair {
             from_backup: Vec::new(),
             yes: false,
             no_wait: false,
+            trusted: CaCert::default(),
             json: true,
         }
     }
