@@ -130,7 +130,7 @@ settled() {
   for url in "${list[@]}"; do
     if ! words="$("$BINARY" status --server "$url" 2>&1)"; then
       # It serves, and the reader has yet to log in.
-      case "$words" in *NOT_SIGNED_IN*) continue ;; *) return 1 ;; esac
+      case "$words" in *NOT_SIGNED_IN*|*CERTIFICATE_UNTRUSTED*) continue ;; *) return 1 ;; esac
     fi
     words="${words%%$'\n'*}"
     case "$words" in

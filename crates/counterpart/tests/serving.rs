@@ -138,7 +138,7 @@ fn addresses_other_than_loopback_are_refused_unless_insecure_is_said() {
     let ready = dir.path().join("ready");
     let mut command = Command::new(BINARY);
     command.args(["serve", "--listen", "0.0.0.0:0", "--partner-listen", "0.0.0.0:0", "--insecure"]);
-    command.args(["--advertise", "http://db1", "--partner-advertise", "db1:6481"]);
+    command.args(["--advertise", "https://db1", "--partner-advertise", "db1:6481"]);
     command.arg("--data").arg(&data).arg("--ready-file").arg(&ready);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_for("the server", || ready.exists().then_some(()));

@@ -12,6 +12,7 @@ pub mod fs;
 pub mod pair;
 pub mod proxy;
 pub mod raw;
+pub mod secure;
 pub mod server;
 pub mod socket;
 pub mod stream;

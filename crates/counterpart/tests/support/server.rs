@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{client::Client, wait_for};
+use super::{client::Client, secure::Secure, wait_for};
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_counterpart");
@@ -204,7 +204,13 @@ impl Server {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}:{}", self.address, self.port)
+        let scheme = if self.makes_certificate() { "https" } else { "http" };
+        format!("{scheme}://{}:{}", self.address, self.port)
+    }
+
+    /// Whether it serves with TLS and a certificate that it makes itself.
+    fn makes_certificate(&self) -> bool {
+        self.extra.iter().any(|argument| argument == "--tls=on")
     }
 
     pub fn partner_address(&self) -> String {
@@ -223,6 +229,11 @@ impl Server {
     }
 
     pub fn try_status(&self) -> Result<Value, String> {
+        if self.makes_certificate() {
+            let (status, body) =
+                Secure::try_to(self)?.request("GET", "/api/v1/status", &Value::Null)?;
+            return if status == 200 { Ok(body) } else { Err(body.to_string()) };
+        }
         super::client::get_json(&format!("{}/api/v1/status", self.url()))
     }
 
