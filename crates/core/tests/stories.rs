@@ -524,7 +524,7 @@ fn with_keys(speaks: u16) -> World {
 /// What a principal passes on after a failover goes to the mirror that it knew.
 #[test]
 fn a_mirror_tells_its_principal_which_key_it_shows_clients() {
-    let mut world = with_keys(PROTOCOL_MAX);
+    let world = with_keys(PROTOCOL_MAX);
     let (key, mirror) = (world.nodes[1].client_key.unwrap(), world.nodes[1].server);
     assert_eq!(world.nodes[0].keys.get(&mirror), Some(&key));
     assert!(world.nodes[1].keys.is_empty());

@@ -85,6 +85,7 @@ impl Forwarder {
         let answer = async {
             let response = self.0.request(sent).await.map_err(|error| {
                 if error.is_connect() {
+                    tracing::debug!(url, ?error, "nothing was passed on to the principal");
                     refused(&Refusal::read_only_mirror(url))
                 } else {
                     unknown(url, &error)

@@ -202,12 +202,7 @@ impl Server {
             }
             Some(tls) => {
                 let clients = TlsListener::new(clients, tls.shown());
-                let keeping =
-                    signal(SignalKind::hangup()).map(|hangup| tokio::spawn(tls.keep(hangup)));
-                if let Err(error) = &keeping {
-                    tracing::error!(%error, "the certificate is not looked after: hang-ups can't be handled");
-                }
-                (serve(clients, app, &ending), keeping.ok())
+                (serve(clients, app, &ending), Some(tokio::spawn(tls.keep())))
             }
         };
         let why = stop.await;

@@ -13,7 +13,12 @@ use counterpart_journal::{
 };
 use counterpart_node::ShownCertificate;
 use counterpart_tls::{Files, Identity, Own, OwnError, Shown, Stamp, host_name};
-use tokio::{signal::unix::Signal, sync::watch, task::spawn_blocking, time::sleep};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::spawn_blocking,
+    time::sleep,
+};
 
 pub use listener::TlsListener;
 
@@ -33,6 +38,7 @@ pub struct Tls {
     shown: Arc<Shown>,
     told: watch::Sender<ShownCertificate>,
     source: Source,
+    hangup: Signal,
 }
 
 /// Where a certificate comes from.
@@ -47,18 +53,29 @@ impl Tls {
     /// Reads or makes what a server with these settings shows at this address; `None`: it serves without TLS. Blocks.
     ///
     /// # Errors
-    /// A file that can't be used or written, or a data directory that another server has.
+    /// A file that can't be used or written, a data directory that another server has, or no signals.
+    ///
+    /// # Panics
+    /// Outside a runtime.
     pub fn prepare(settings: &Settings, listen: SocketAddr) -> Result<Option<Tls>, Failure> {
         if !settings.uses_tls() {
             return Ok(None);
         }
         let (source, identity) = match &settings.tls_files {
-            Some(files) => given(files)?,
+            Some(files) => {
+                let files = files.clone();
+                given(Files { certificate: files.certificate, key: files.key })?
+            }
             None => own(settings, listen)?,
         };
         let self_signed = matches!(source, Source::Own(_));
         let told = watch::Sender::new(describe(&identity, self_signed));
-        Ok(Some(Tls { shown: Arc::new(Shown::new(identity)), told, source }))
+        // From here on, before anybody is told that the server serves, a hang-up does not end it.
+        let hangup = signal(SignalKind::hangup()).map_err(|error| {
+            let what = format!("signals can't be handled: {error}");
+            Failure::new(Exit::Server, "START_FAILED", what, "see the log for what came before")
+        })?;
+        Ok(Some(Tls { shown: Arc::new(Shown::new(identity)), told, source, hangup }))
     }
 
     /// What handshakes take.
@@ -73,7 +90,7 @@ impl Tls {
 
     /// Takes over what operators put in place, and renews what this server made, for as long as it is polled; a hang-up
     /// has it look at once.
-    pub async fn keep(mut self, mut hangup: Signal) {
+    pub async fn keep(mut self) {
         let pause = match self.source {
             Source::Given(..) => LOOK,
             Source::Own(_) => RENEW,
@@ -81,7 +98,7 @@ impl Tls {
         loop {
             let asked = tokio::select! {
                 () = sleep(pause) => false,
-                Some(()) = hangup.recv() => true,
+                Some(()) = self.hangup.recv() => true,
             };
             self = match spawn_blocking(move || self.look(asked)).await {
                 Ok(kept) => kept,
@@ -152,14 +169,14 @@ fn describe(identity: &Identity, self_signed: bool) -> ShownCertificate {
     }
 }
 
-fn given(files: &Files) -> Result<(Source, Identity), Failure> {
+fn given(files: Files) -> Result<(Source, Identity), Failure> {
     let stamp = files.stamp();
     let identity = files.load().map_err(|error| {
         let remedy = "give a certificate and its key in PEM with --tls-cert and --tls-key";
         Failure::new(Exit::Usage, error.code(), error.to_string(), remedy)
     })?;
-    warn_of_exposed_key(files);
-    Ok((Source::Given(files.clone(), stamp), identity))
+    warn_of_exposed_key(&files);
+    Ok((Source::Given(files, stamp), identity))
 }
 
 fn warn_of_exposed_key(files: &Files) {

@@ -135,15 +135,26 @@ fn addresses_other_than_loopback_are_refused_unless_insecure_is_said() {
         assert!(err.contains("--insecure") && err.contains("0.0.0.0"), "{err}");
         assert!(!data.exists(), "nothing was made");
     }
-    let ready = dir.path().join("ready");
-    let mut command = Command::new(BINARY);
-    command.args(["serve", "--listen", "0.0.0.0:0", "--partner-listen", "0.0.0.0:0", "--insecure"]);
-    command.args(["--advertise", "https://db1", "--partner-advertise", "db1:6481"]);
-    command.arg("--data").arg(&data).arg("--ready-file").arg(&ready);
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_for("the server", || ready.exists().then_some(()));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    // With TLS and tokens clients are served without it; what it allows is said loudly.
+    let insecure = &["--insecure", "--partner-listen", "0.0.0.0:0", "--partner-advertise", "db1:1"];
+    for (number, (more, warnings)) in
+        [(&["--require-token", "--partner-listen", "127.0.0.1:0"][..], 0), (insecure, 2)]
+            .into_iter()
+            .enumerate()
+    {
+        let path = |name: &str| dir.path().join(format!("{name}{number}"));
+        let mut command = Command::new(BINARY);
+        command.args(["serve", "--listen", "0.0.0.0:0", "--advertise", "https://db1"]).args(more);
+        command.arg("--data").arg(path("data")).arg("--ready-file").arg(path("ready"));
+        let log = std::fs::File::create(path("log")).unwrap();
+        let mut child = command.stdin(Stdio::null()).stderr(log).spawn().unwrap();
+        wait_for("the server", || path("ready").exists().then_some(()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let log = std::fs::read_to_string(path("log")).unwrap();
+        assert_eq!(log.matches("--insecure: whoever reaches").count(), warnings, "{log}");
+        assert!(path("data").join("tls/key.pem").exists());
+    }
 }
 
 #[test]

@@ -78,7 +78,15 @@ impl FileError {
 
 /// What shows that one of the files was replaced or rewritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp([Option<(u64, u64, i64, i64, u64)>; 2]);
+pub struct Stamp([Option<FileStamp>; 2]);
+
+/// Which file it is, when it was written, and its size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FileStamp {
+    file: (u64, u64),
+    written: (i64, i64),
+    size: u64,
+}
 
 impl Files {
     /// Reads and checks both.
@@ -102,8 +110,11 @@ impl Files {
     pub fn stamp(&self) -> Stamp {
         Stamp([&self.certificate, &self.key].map(|path| {
             let found = fs::metadata(path).ok()?;
-            let (seconds, nanos) = (found.mtime(), found.mtime_nsec());
-            Some((found.dev(), found.ino(), seconds, nanos, found.size()))
+            Some(FileStamp {
+                file: (found.dev(), found.ino()),
+                written: (found.mtime(), found.mtime_nsec()),
+                size: found.size(),
+            })
         }))
     }
 

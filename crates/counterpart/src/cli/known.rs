@@ -2,7 +2,11 @@
 //!
 //! A key gets there by `counterpart login` alone, and only after somebody vouched for it.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use counterpart_core::Fingerprint;
 use counterpart_journal::write_private;
@@ -58,14 +62,14 @@ fn load() -> Result<Option<(PathBuf, Known)>, Failure> {
     Ok(Some((file, known)))
 }
 
-fn store(file: &PathBuf, known: &Known) -> Result<(), Failure> {
+fn store(file: &Path, known: &Known) -> Result<(), Failure> {
     let text = serde_json::to_vec_pretty(known).expect("texts are JSON");
     let directory = file.parent().expect("it was joined to a directory");
     let written = fs::create_dir_all(directory).and_then(|()| write_private(file, &text));
     written.map_err(|error| Failure::local_file("write", file, &error))
 }
 
-fn invalid(file: &std::path::Path, error: &dyn std::fmt::Display) -> Failure {
+fn invalid(file: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(
         Exit::LocalFile,
         "CREDENTIALS_INVALID",

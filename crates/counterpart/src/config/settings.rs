@@ -7,7 +7,6 @@ use std::{
 };
 
 use counterpart_core::session::Rejoin;
-use counterpart_tls::Files;
 
 use super::{Key, Origin, invalid, layer::Layer, path, units};
 use crate::exit::{Exit, Failure};
@@ -32,6 +31,15 @@ pub enum TlsChoice {
     Off,
 }
 
+/// Where a certificate and its key are, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
 /// All settings of `serve`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -52,7 +60,7 @@ pub struct Settings {
     /// Whether clients and operators are served with TLS, if no certificate is given.
     pub tls: TlsChoice,
     /// The certificate that they are shown, and its key; `None`: one that this server makes.
-    pub tls_files: Option<Files>,
+    pub tls_files: Option<TlsFiles>,
     /// New streams enforce foreign keys.
     pub foreign_keys: bool,
     /// A partner that is silent for this long counts as disconnected. At least 1 s.
@@ -232,22 +240,22 @@ impl Resolved {
     }
 
     /// A certificate is of no use without its key, and with TLS off neither is.
-    fn tls_files(&self) -> Result<Option<Files>, Failure> {
+    fn tls_files(&self) -> Result<Option<TlsFiles>, Failure> {
         let file = |key| self.text(key).map(path);
-        match (file(Key::TlsCert), file(Key::TlsKey)) {
+        match (file(Key::TlsCertFile), file(Key::TlsKeyFile)) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) if self.text(Key::Tls) == Some("off") => Err(invalid(
                 format!(
                     "tls-cert (from {}) is given, and tls is off",
-                    self.entry(Key::TlsCert).origin
+                    self.entry(Key::TlsCertFile).origin
                 ),
                 "leave out one of the two",
             )),
-            (Some(certificate), Some(key)) => Ok(Some(Files { certificate, key })),
+            (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
             (given, _) => {
                 let (given, missing) = match given {
-                    Some(_) => (Key::TlsCert, Key::TlsKey),
-                    None => (Key::TlsKey, Key::TlsCert),
+                    Some(_) => (Key::TlsCertFile, Key::TlsKeyFile),
+                    None => (Key::TlsKeyFile, Key::TlsCertFile),
                 };
                 let (name, missing) = (given.row().name, missing.row().name);
                 Err(invalid(
