@@ -265,6 +265,26 @@ fn a_reader_is_cut_off_when_the_wal_that_it_pins_has_grown_to_its_bound() {
 }
 
 #[test]
+fn a_reader_that_is_cut_off_while_it_reads_is_told_why() {
+    let server = Server::start_with(&["--reader-max-age", "300ms"]);
+    let endless =
+        "with recursive n(x) as (values(1) union all select x + 1 from n) select max(x) from n";
+    let mut reader = Stream::on(&server.client());
+    let failure = reader.execute(endless, &[]).unwrap_err();
+    assert_eq!(failure.code, "SQLITE_INTERRUPT", "{}", failure.message);
+    assert!(failure.message.contains("ran for more than 0.3 s"), "{}", failure.message);
+    assert_eq!(reader.value("select 1"), json!(1), "the stream goes on");
+    reader.run("begin");
+    let failure = reader.execute(endless, &[]).unwrap_err();
+    assert_eq!(failure.code, "STREAM_EXPIRED", "{}", failure.message);
+    assert!(failure.message.contains("open for more than 0.3 s"), "{}", failure.message);
+    let mut socket = Socket::with_streams(&server, 1);
+    socket.run(1, "begin");
+    assert_eq!(socket.code(1, endless), "STREAM_EXPIRED");
+    assert_eq!(socket.code(1, "select 1"), "STREAM_EXPIRED", "it stays expired");
+}
+
+#[test]
 fn a_stream_in_use_does_not_expire_however_long_its_transaction() {
     let server = Server::start_with(&["--stream-idle", "2s"]);
     let client = server.client();

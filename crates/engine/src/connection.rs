@@ -152,6 +152,13 @@ impl Connection {
         self.slot.interrupter.clone()
     }
 
+    /// For how long the open transaction, or else the one that has just ended, may be open at most, if it was
+    /// [cut off](crate::Reader::cut_off) for that.
+    #[must_use]
+    pub fn cut_off(&self) -> Option<Duration> {
+        self.slot.cut_off()
+    }
+
     /// Whether a statement left something on the connection that SQLite scopes to it. Such a connection belongs
     /// to its stream until that closes.
     #[must_use]

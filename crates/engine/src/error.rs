@@ -65,6 +65,12 @@ impl SqlError {
         self.code == "SQLITE_ERROR" && self.message == OTHER_ENCODING
     }
 
+    /// Whether it says that somebody stopped the statement.
+    #[must_use]
+    pub fn is_interrupt(&self) -> bool {
+        self.code == "SQLITE_INTERRUPT"
+    }
+
     /// The result has more bytes than one may have.
     #[must_use]
     pub fn response_too_large(limit: u64) -> SqlError {

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use counterpart_core::UnixMicros;
@@ -37,13 +38,23 @@ pub(crate) struct ReaderSlot {
     id: u64,
     /// When its transaction began, in microseconds since 1970 plus one; 0 while there is none.
     since: AtomicU64,
+    /// For how many milliseconds the transaction may be open at most, if it was cut off for that; 0 if it was not.
+    cut_off: AtomicU64,
     pub(crate) interrupter: Interrupter,
 }
 
 impl ReaderSlot {
     /// A statement begins at `now`; the transaction, if one is open already, keeps its time.
     pub(crate) fn begin(&self, now: UnixMicros) {
-        let _kept = self.since.compare_exchange(0, now.0.saturating_add(1), Relaxed, Relaxed);
+        if self.since.compare_exchange(0, now.0.saturating_add(1), Relaxed, Relaxed).is_ok() {
+            self.cut_off.store(0, Relaxed);
+        }
+    }
+
+    /// For how long the transaction, or the one that has just ended, may be open at most, if it was cut off for that.
+    pub(crate) fn cut_off(&self) -> Option<Duration> {
+        let most = self.cut_off.load(Relaxed);
+        (most > 0).then_some(Duration::from_millis(most))
     }
 
     /// No transaction is open any more.
@@ -59,8 +70,22 @@ pub struct Reader {
     pub connection: u64,
     /// When its transaction began.
     pub since: UnixMicros,
+    slot: Arc<ReaderSlot>,
+}
+
+impl Reader {
     /// Stops its running statement. A transaction that is idle is ended by whoever has the connection.
-    pub interrupter: Interrupter,
+    pub fn interrupt(&self) {
+        self.slot.interrupter.interrupt();
+    }
+
+    /// As [`interrupt`](Self::interrupt), because it is open for longer than `most`. Its connection [says
+    /// so](crate::Connection::cut_off).
+    pub fn cut_off(&self, most: Duration) {
+        let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.slot.cut_off.store(most, Relaxed);
+        self.interrupt();
+    }
 }
 
 /// All connections of a database.
@@ -73,7 +98,12 @@ pub(crate) struct Readers {
 impl Readers {
     pub(crate) fn register(&self, interrupter: Interrupter) -> Arc<ReaderSlot> {
         let id = self.next.fetch_add(1, Relaxed);
-        let slot = Arc::new(ReaderSlot { id, since: AtomicU64::new(0), interrupter });
+        let slot = Arc::new(ReaderSlot {
+            id,
+            since: AtomicU64::new(0),
+            cut_off: AtomicU64::new(0),
+            interrupter,
+        });
         self.lock().insert(id, Arc::clone(&slot));
         slot
     }
@@ -89,8 +119,7 @@ impl Readers {
             .values()
             .filter_map(|slot| {
                 let since = UnixMicros(slot.since.load(Relaxed).checked_sub(1)?);
-                let interrupter = slot.interrupter.clone();
-                Some(Reader { connection: slot.id, since, interrupter })
+                Some(Reader { connection: slot.id, since, slot: Arc::clone(slot) })
             })
             .collect();
         open.sort_by_key(|reader| (reader.since, reader.connection));

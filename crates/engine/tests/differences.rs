@@ -138,7 +138,7 @@ fn comparing_is_a_reader_that_can_be_interrupted() {
     let compared = database.differences(&file, UnixMicros(7), &mut |_| {
         let readers = database.readers();
         assert_eq!(readers.iter().map(|reader| reader.since).collect::<Vec<_>>(), [UnixMicros(7)]);
-        readers[0].interrupter.interrupt();
+        readers[0].interrupt();
         ControlFlow::Continue(())
     });
     assert_eq!(compared.unwrap_err().code, "SQLITE_INTERRUPT");

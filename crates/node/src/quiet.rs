@@ -43,7 +43,7 @@ pub fn close(shared: &Shared, hosted: &Arc<Hosted>) -> Result<(), StillOpen> {
             }
         }
         for reader in hosted.engine.readers() {
-            reader.interrupter.interrupt();
+            reader.interrupt();
         }
         if clock::uptime() >= until {
             return Err(StillOpen(hosted.name.to_string()));

@@ -1,6 +1,6 @@
 //! What a client or operator is told when something cannot be done: a stable code, what is wrong, what to do.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use counterpart_access::Identity;
 
@@ -87,6 +87,15 @@ impl Refusal {
     #[must_use]
     pub fn stream_expired(why: &str) -> Refusal {
         Refusal::new("STREAM_EXPIRED", why, "open a new stream and run the transaction again")
+    }
+
+    /// The stream's transaction kept the WAL from beginning anew for longer than `most`.
+    #[must_use]
+    pub fn open_too_long(most: Duration) -> Refusal {
+        let limit = most.as_secs_f32();
+        Refusal::stream_expired(&format!(
+            "the transaction was open for more than {limit} s and was rolled back, so that the WAL can shrink"
+        ))
     }
 }
 

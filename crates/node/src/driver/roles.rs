@@ -378,7 +378,7 @@ async fn evict(shared: &Arc<Shared>, hosted: &Hosted) {
             }
         }
         for reader in hosted.engine.readers() {
-            reader.interrupter.interrupt();
+            reader.interrupt();
         }
         let again = clock::runtime_now() + std::time::Duration::from_millis(20);
         if timeout_at(again, Arc::clone(&hosted.permit).acquire_owned()).await.is_ok() {

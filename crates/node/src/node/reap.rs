@@ -21,7 +21,6 @@ pub(super) async fn reap(shared: Arc<Shared>) {
         for (slot, mut held) in shared.transactions.resting() {
             let open = held.in_transaction();
             let Some(why) = too_long(&shared, &slot).filter(|_| open) else { continue };
-            let why = Refusal::stream_expired(&why);
             if spawn_blocking(move || held.expire(why)).await.is_err() {
                 tracing::error!(database = %slot.hosted.name, "rolling back an idle transaction panicked");
             }
@@ -30,20 +29,17 @@ pub(super) async fn reap(shared: Arc<Shared>) {
 }
 
 /// Why a transaction must end now, if it must.
-fn too_long(shared: &Shared, slot: &Slot) -> Option<String> {
+fn too_long(shared: &Shared, slot: &Slot) -> Option<Refusal> {
     let idle = shared.settings.transaction_idle;
     if u128::from(slot.idle_ms()) >= idle.as_millis() {
         let limit = idle.as_secs_f32();
-        return Some(format!(
+        return Some(Refusal::stream_expired(&format!(
             "the transaction was idle for more than {limit} s and was rolled back"
-        ));
+        )));
     }
     let most = reader_most(&shared.settings, &slot.hosted)
         .filter(|most| u128::from(slot.open_ms()) >= most.as_millis())?;
-    let limit = most.as_secs_f32();
-    Some(format!(
-        "the transaction was open for more than {limit} s and was rolled back, so that the WAL can shrink"
-    ))
+    Some(Refusal::open_too_long(most))
 }
 
 /// The age at which a reader of this database is cut off now.
@@ -60,7 +56,7 @@ fn interrupt_old_readers(shared: &Shared) {
         for reader in hosted.engine.readers() {
             if u128::from(now.0.saturating_sub(reader.since.0)) >= most.as_micros() {
                 tracing::warn!(database = %hosted.name, "a reader held its snapshot for too long and was interrupted");
-                reader.interrupter.interrupt();
+                reader.cut_off(most);
             }
         }
     }

@@ -3,7 +3,7 @@
 //! A job never waits for the permit on its thread: enough waiting writers would take all threads, and the one that
 //! could release the permit would find none. It returns, the permit is awaited elsewhere, and the job goes on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use counterpart_core::Lsn;
 use counterpart_engine::{
@@ -111,15 +111,20 @@ impl Desk<'_> {
         Ok(outcome)
     }
 
-    /// An empty database may still be given another text encoding. A stream that has temporary tables by then can use its
-    /// connection for nothing any more, and SQLite's words for it are about something else.
+    /// What SQLite's own words for a failure do not say.
     fn judged<T>(&mut self, outcome: Result<T, SqlError>) -> Result<T, SqlError> {
-        if !outcome.as_ref().is_err_and(SqlError::is_other_encoding) {
-            return outcome;
-        }
-        let why = Refusal::stream_expired(
-            "the database has been given another text encoding than this stream's temporary tables have",
-        );
+        let Err(error) = &outcome else { return outcome };
+        let cut_off = self.connection.cut_off().filter(|_| error.is_interrupt());
+        let why = match cut_off {
+            Some(most) if self.connection.in_transaction() => Refusal::open_too_long(most),
+            Some(most) => return Err(read_too_long(&error.code, most)),
+            // An empty database may still be given another text encoding. A stream that has temporary tables by then can
+            // use its connection for nothing any more.
+            None if error.is_other_encoding() => Refusal::stream_expired(
+                "the database has been given another text encoding than this stream's temporary tables have",
+            ),
+            None => return outcome,
+        };
         let error = SqlError::from(&why);
         *self.expired = Some(why);
         Err(error)
@@ -237,6 +242,15 @@ impl Desk<'_> {
         let outcome = self.connection.describe(sql);
         self.judged(outcome)
     }
+}
+
+/// A statement on its own kept the WAL from beginning anew for longer than `most`.
+fn read_too_long(code: &str, most: Duration) -> SqlError {
+    let limit = most.as_secs_f32();
+    let sentence = format!(
+        "The statement ran for more than {limit} s and was stopped, so that the WAL can shrink."
+    );
+    SqlError::new(code, sentence)
 }
 
 /// Waits until what a snapshot of this moment shows is final.
