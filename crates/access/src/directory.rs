@@ -1,14 +1,27 @@
 //! Everybody whom a server knows, as of one moment: who shows this token, and is it still good?
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::{Fingerprint, Grant};
+
+/// What somebody is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing: the server does not ask.
+    Nothing,
+    /// The server's own token.
+    OwnToken,
+    /// A token that was made for them.
+    Token,
+}
 
 /// Somebody whom the server knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The token's name, for logs and people.
     pub name: String,
+    /// What they are known by. Two may have the same name and differ in this.
+    pub by: Credential,
     /// What it allows.
     pub grant: Grant,
 }
@@ -16,8 +29,18 @@ pub struct Identity {
 impl Identity {
     /// Somebody who may do everything.
     #[must_use]
-    pub fn admin(name: &str) -> Arc<Identity> {
-        Arc::new(Identity { name: name.to_owned(), grant: Grant::ADMIN })
+    pub fn admin(name: &str, by: Credential) -> Arc<Identity> {
+        Arc::new(Identity { name: name.to_owned(), by, grant: Grant::ADMIN })
+    }
+}
+
+/// As the audit log names them: no two alike.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.by {
+            Credential::Nothing | Credential::OwnToken => f.write_str(&self.name),
+            Credential::Token => write!(f, "token {}", self.name),
+        }
     }
 }
 
@@ -77,7 +100,8 @@ mod tests {
 
     fn entry(name: &str, expires: Option<u64>) -> Entry {
         let grant = Grant::new(Role::Reader, Some(&["main"])).unwrap();
-        Entry { identity: Arc::new(Identity { name: name.to_owned(), grant }), expires }
+        let by = Credential::Token;
+        Entry { identity: Arc::new(Identity { name: name.to_owned(), by, grant }), expires }
     }
 
     #[test]

@@ -5,10 +5,16 @@
 //!
 //! It must never keep, print or compare a token itself: only its [`Fingerprint`].
 
+mod damper;
 mod directory;
 mod grant;
+mod limiter;
+mod source;
 mod token;
 
-pub use directory::{Directory, Entry, Identity, Refused};
+pub use damper::Damper;
+pub use directory::{Credential, Directory, Entry, Identity, Refused};
 pub use grant::{Databases, Grant, GrantError, Need, Role};
+pub use limiter::Limiter;
+pub use source::Source;
 pub use token::{Fingerprint, Token};

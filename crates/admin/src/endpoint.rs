@@ -1,5 +1,7 @@
 //! The table of routes: what the router serves and what the OpenAPI document says, once.
 
+use std::sync::OnceLock;
+
 use axum::routing::MethodFilter;
 
 /// Every endpoint of the operator API.
@@ -39,6 +41,7 @@ pub enum Endpoint {
     ListTokens,
     CreateToken,
     RevokeToken,
+    Audit,
     Health,
     HealthPrincipal,
     HealthMirror,
@@ -104,7 +107,7 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 38] = [
+const TABLE: [Route; 39] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
@@ -345,6 +348,13 @@ const TABLE: [Route; 38] = [
     .refuses(&["TOKEN_INVALID", "TOKEN_EXISTS", "READ_ONLY_MIRROR", "DISK_FULL"]),
     delete(Endpoint::RevokeToken, TOKEN, "Revokes a token at once")
         .refuses(&["TOKEN_NOT_FOUND", "READ_ONLY_MIRROR"]),
+    get(
+        Endpoint::Audit,
+        "/api/v1/audit",
+        "AuditLog",
+        "Who did what, or was not let in; the newest first, `limit` of them, or those before an id",
+    )
+    .refuses(&["INVALID_QUERY"]),
     get(Endpoint::Health, "/health", "Health", "200 while the server is alive"),
     get(Endpoint::HealthPrincipal, "/health/principal", "Health", "200 where writes are taken")
         .refuses(&["HEALTH_NOT_PRINCIPAL", "HEALTH_WRITES_REFUSED"]),
@@ -417,8 +427,64 @@ impl Endpoint {
             | Endpoint::ImportDatabase
             | Endpoint::ListTokens
             | Endpoint::CreateToken
-            | Endpoint::RevokeToken => Needs::Administer,
+            | Endpoint::RevokeToken
+            | Endpoint::Audit => Needs::Administer,
         }
+    }
+
+    /// Whether the audit log tells of it: what changes something, and what hands out whole databases.
+    pub fn is_noted(self) -> bool {
+        match self {
+            Endpoint::Status
+            | Endpoint::ListDatabases
+            | Endpoint::DescribeDatabase
+            | Endpoint::Probe
+            | Endpoint::CheckJoin
+            | Endpoint::AssessPromotion
+            | Endpoint::Scrub
+            | Endpoint::Checksums
+            | Endpoint::CompareChecksums
+            | Endpoint::ListOrphans
+            | Endpoint::ShowOrphans
+            | Endpoint::OrphanRows
+            | Endpoint::WhoAmI
+            | Endpoint::ListTokens
+            | Endpoint::Audit
+            | Endpoint::Health
+            | Endpoint::HealthPrincipal
+            | Endpoint::HealthMirror
+            | Endpoint::OpenApi => false,
+            Endpoint::CreateDatabase
+            | Endpoint::DropDatabase
+            | Endpoint::ImportDatabase
+            | Endpoint::ExportDatabase
+            | Endpoint::Backup
+            | Endpoint::TakeBackup
+            | Endpoint::Join
+            | Endpoint::CancelJoin
+            | Endpoint::AddPartner
+            | Endpoint::Failover
+            | Endpoint::Promote
+            | Endpoint::Suspend
+            | Endpoint::Resume
+            | Endpoint::StopMirroring
+            | Endpoint::Rejoin
+            | Endpoint::StartScrub
+            | Endpoint::ExportOrphans
+            | Endpoint::DropOrphans
+            | Endpoint::CreateToken
+            | Endpoint::RevokeToken => true,
+        }
+    }
+
+    /// Its name in the API's document, and in the audit log.
+    pub fn name(self) -> &'static str {
+        static NAMES: OnceLock<Vec<(Endpoint, String)>> = OnceLock::new();
+        let names = NAMES.get_or_init(|| {
+            TABLE.iter().map(|route| (route.endpoint, format!("{:?}", route.endpoint))).collect()
+        });
+        let found = names.iter().find(|(endpoint, _)| *endpoint == self);
+        &found.expect("every endpoint has a route").1
     }
 
     /// All routes. An endpoint that has none is never constructed, which the compiler reports; one that has two

@@ -1,6 +1,7 @@
 //! From an endpoint to the function that answers it. The `match` in [`of`] is closed: an endpoint without a
 //! handler does not compile, and a handler without an endpoint is never reached.
 
+mod audit;
 mod content;
 mod databases;
 mod health;
@@ -72,6 +73,7 @@ pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
         Endpoint::ListTokens => on(method, tokens::list::<O>),
         Endpoint::CreateToken => on(method, tokens::create::<O>),
         Endpoint::RevokeToken => on(method, tokens::revoke::<O>),
+        Endpoint::Audit => on(method, audit::list::<O>),
         Endpoint::Health => on(method, health::alive),
         Endpoint::HealthPrincipal => on(method, health::principal::<O>),
         Endpoint::HealthMirror => on(method, health::mirror::<O>),

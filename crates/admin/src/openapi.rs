@@ -57,6 +57,12 @@ fn parameters(route: &Route) -> Value {
         let schema = json!({ "$ref": "#/components/schemas/DatabaseName" });
         return json!([{ "name": "name", "in": "path", "required": true, "schema": schema }]);
     }
+    if route.endpoint == Endpoint::Audit {
+        let query = |name: &str, schema: Value| json!({ "name": name, "in": "query", "required": false, "schema": schema });
+        let limit = json!({ "type": "integer", "minimum": 0, "maximum": 1000, "default": 100 });
+        let before = json!({ "type": "integer", "minimum": 0, "description": "the smallest id of the page before" });
+        return json!([query("limit", limit), query("before", before)]);
+    }
     if route.endpoint == Endpoint::StopMirroring {
         let schema = json!({ "$ref": "#/components/schemas/ServerId" });
         return json!([{ "name": "partner", "in": "query", "required": false, "schema": schema }]);

@@ -26,6 +26,10 @@ impl Problem {
     }
 }
 
+/// The code of the refusal that a response is, for whoever notes how a request ended.
+#[derive(Clone, Debug)]
+pub struct RefusalCode(pub String);
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
         Problem(refusal)
@@ -42,6 +46,7 @@ impl IntoResponse for Problem {
             "remedy": refusal.remedy(),
         }});
         let mut response = (status, Json(body)).into_response();
+        response.extensions_mut().insert(RefusalCode(refusal.code().to_owned()));
         if status == StatusCode::UNAUTHORIZED {
             // What HTTP asks of every such answer.
             let scheme = HeaderValue::from_static("Bearer");

@@ -56,6 +56,8 @@ pub enum Command {
     /// Make, list and revoke tokens: who may do what
     #[command(subcommand)]
     Token(cli::token::TokenCommand),
+    /// Show who did what to a server, or was not let in
+    Audit(cli::audit::AuditArgs),
     /// Keep a token for a server, so that commands show it there
     Login(cli::login::LoginArgs),
     /// Forget the token that is kept for a server
@@ -122,6 +124,7 @@ impl Command {
             Command::Verify(verify) => verify.connection.json,
             Command::Orphans(orphans) => orphans.connection().json,
             Command::Token(token) => token.connection().json,
+            Command::Audit(audit) => audit.connection.json,
             Command::Login(login) => login.connection.json,
             Command::Logout(logout) => logout.connection.json,
             Command::Version(version) => version.json,

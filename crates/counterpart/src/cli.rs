@@ -2,6 +2,7 @@
 //! nothing else, so that whatever the command line can do, a script can.
 
 mod ask;
+pub mod audit;
 pub mod backup;
 pub mod client;
 pub mod completions;

@@ -178,6 +178,7 @@ impl Server {
                 tracing::debug!(%error, "a client's connection may be slower than it could be");
             }
         });
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let serving =
             axum::serve(clients, app).with_graceful_shutdown(async move { ended.notified().await });
         let mut serving = tokio::spawn(serving.into_future());

@@ -1,7 +1,7 @@
 //! What an operator can ask of one server. The admin API is generic over this trait, so that its handlers can be
 //! tested without a server behind them; the running server implements it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use counterpart_access::{Identity, Token};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
+    audit::{Act, AuditEntry},
     checksums::{Checksum, Comparison},
     orphans::{Form, OrphanSet},
     refusal::Refusal,
@@ -249,6 +250,21 @@ pub trait Operations: Send + Sync + 'static {
         &self,
         shown: Option<String>,
     ) -> impl Future<Output = Result<Arc<Identity>, Refusal>> + Send;
+    /// Notes something in the audit log, whose state is no reason to hold anybody up.
+    fn note(&self, act: Act) -> impl Future<Output = ()> + Send;
+    /// Notes that somebody was not let in, unless there is too much of that: from where, trying what, with which code.
+    fn note_refused(
+        &self,
+        from: Option<IpAddr>,
+        about: &str,
+        code: &str,
+    ) -> impl Future<Output = ()> + Send;
+    /// The newest entries of the audit log first, or those before a place in it. What reading meets.
+    fn audit(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<AuditEntry>, Refusal>> + Send;
     /// All tokens, by name.
     fn tokens(&self) -> impl Future<Output = Result<Vec<TokenSummary>, Refusal>> + Send;
     /// Makes a token. `TOKEN_INVALID`, `TOKEN_EXISTS`, and what every write can meet.

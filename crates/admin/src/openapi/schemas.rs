@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// All schemas by name.
 pub fn all() -> Value {
     let mut schemas = requests();
-    let others = [basics(), databases(), integrity(), orphans(), tokens(), answers()];
+    let others = [basics(), databases(), integrity(), orphans(), tokens(), audit(), answers()];
     let known = schemas.as_object_mut().expect("an object was written above");
     for group in others {
         let Value::Object(group) = group else { unreachable!("an object was written below") };
@@ -200,6 +200,30 @@ fn tokens() -> Value {
             &[("name", text), ("role", role), ("databases", or_null(&names))],
             &[],
         ),
+    })
+}
+
+fn audit() -> Value {
+    let text = json!({ "type": "string" });
+    let place =
+        json!({ "type": ["integer", "null"], "description": "null: it waits on this server" });
+    let at = json!({ "type": "integer", "description": "in microseconds of UTC since 1970" });
+    let entry = object(
+        &[
+            ("id", place),
+            ("entry", text.clone()),
+            ("at", at),
+            ("server", reference("ServerId")),
+            ("who", text.clone()),
+            ("from", text.clone()),
+            ("what", text.clone()),
+            ("about", text.clone()),
+            ("result", text),
+        ],
+        &[],
+    );
+    json!({
+        "AuditLog": object(&[("entries", json!({ "type": "array", "items": entry }))], &[]),
     })
 }
 

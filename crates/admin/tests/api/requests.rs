@@ -8,7 +8,7 @@ use counterpart_node::Refusal;
 use serde_json::json;
 
 /// Waits for what another thread does; fails after 20 s.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let (sender, receiver) = std::sync::mpsc::channel::<()>();
     for _ in 0..2_000 {
         if holds() {

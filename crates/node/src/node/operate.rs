@@ -1,6 +1,6 @@
 //! What operators ask of a running server, handed to whoever does it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use counterpart_access::{Identity, Token};
 use counterpart_core::{
@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Node, refused};
 use crate::{
+    audit::{Act, AuditEntry},
     checksums::{self, Checksum, Comparison},
     operations::{
         Backup, DatabaseDetails, DatabaseSummary, Export, JoinRequest, Operations, PartnerRequest,
@@ -252,6 +253,18 @@ impl Operations for Node {
 
     async fn who(&self, shown: Option<String>) -> Result<Arc<Identity>, Refusal> {
         Node::who(self, shown.as_deref()).await
+    }
+
+    async fn note(&self, act: Act) {
+        Node::note(self, act).await;
+    }
+
+    async fn note_refused(&self, from: Option<IpAddr>, about: &str, code: &str) {
+        Node::note_refused(self, from, about, code).await;
+    }
+
+    async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, Refusal> {
+        Node::audit(self, before, limit).await
     }
 
     async fn tokens(&self) -> Result<Vec<TokenSummary>, Refusal> {

@@ -13,14 +13,15 @@ use std::{
 };
 
 use counterpart_access::{
-    Databases, Directory, Entry, Fingerprint, Grant, GrantError, Identity, Refused, Token,
+    Credential, Databases, Directory, Entry, Fingerprint, Grant, GrantError, Identity, Refused,
+    Token,
 };
-use counterpart_engine::{Args, SqlError, Statement, Value};
+use counterpart_engine::Value;
 use counterpart_journal as journal;
 use serde::Serialize;
 
-use super::SystemView;
-use crate::{clock, node::Node, refusal::Refusal, stream::ClientStream};
+use super::{Kept, SystemView, execute, integer, make, open_table, run, said, unreadable};
+use crate::{clock, node::Node, refusal::Refusal};
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS token (
     name TEXT PRIMARY KEY,
@@ -83,14 +84,14 @@ impl SignIn {
     /// What the system says of the file.
     pub(crate) fn new(data: &Path, require_token: bool) -> io::Result<SignIn> {
         if !require_token {
-            return Ok(SignIn::NotAsked(Identity::admin("anybody")));
+            return Ok(SignIn::NotAsked(Identity::admin("anybody", Credential::Nothing)));
         }
         let path = data.join(OWN);
         let own = match own_token(&path)? {
             Some(fingerprint) => fingerprint,
             None => make_own_token(&path)?,
         };
-        let admin = Identity::admin("admin of this machine");
+        let admin = Identity::admin("admin of this machine", Credential::OwnToken);
         Ok(SignIn::Required { own, admin, known: Mutex::default() })
     }
 }
@@ -157,8 +158,12 @@ impl Node {
             let grant = role.parse().and_then(|role| Grant::new(role, databases.as_deref()));
             let grant = grant.map_err(|error: GrantError| unreadable(&error))?;
             let entry = Entry {
-                identity: Arc::new(Identity { name: name.to_owned(), grant }),
-                expires: kept.seconds(3)?,
+                identity: Arc::new(Identity {
+                    name: name.to_owned(),
+                    by: Credential::Token,
+                    grant,
+                }),
+                expires: kept.number(3)?,
             };
             directory.insert(kept.fingerprint(4)?, entry);
         }
@@ -167,18 +172,10 @@ impl Node {
 
     /// The rows of a question about tokens; none where no token was ever made.
     async fn read_tokens(&self, sql: &str) -> Result<Vec<Vec<Value>>, Refusal> {
-        match self.open_tokens().await? {
+        match open_table(&self.shared, "token").await? {
             Some(mut stream) => run(&mut stream, sql, Vec::new()).await,
             None => Ok(Vec::new()),
         }
-    }
-
-    /// A stream on the table of tokens; nothing where no token was ever made.
-    async fn open_tokens(&self) -> Result<Option<ClientStream>, Refusal> {
-        let Some(mut stream) = self.open_system()? else { return Ok(None) };
-        let there = "SELECT 1 FROM sqlite_schema WHERE name = 'token'";
-        let there = !run(&mut stream, there, Vec::new()).await?.is_empty();
-        Ok(there.then_some(stream))
     }
 
     /// All tokens, by name.
@@ -194,8 +191,8 @@ impl Node {
                 name: kept.text(0)?.to_owned(),
                 role: kept.text(1)?.to_owned(),
                 databases: kept.databases(2)?,
-                created: kept.seconds(3)?.unwrap_or_default(),
-                expires: kept.seconds(4)?,
+                created: kept.number(3)?.unwrap_or_default(),
+                expires: kept.number(4)?,
             })
         };
         rows.iter().map(summary).collect()
@@ -207,9 +204,7 @@ impl Node {
     /// `TOKEN_INVALID`, `TOKEN_EXISTS`, and what every write can meet.
     pub async fn create_token(&self, new: NewToken) -> Result<Token, Refusal> {
         check_name(&new.name)?;
-        // A mirror says where the principal is, and a failover is waited out.
-        self.shared.admission.pass().await?;
-        let mut stream = self.make_system().await?;
+        let mut stream = make(&self.shared).await?;
         run(&mut stream, TABLE, Vec::new()).await?;
         let token = Token::generate();
         let databases = match new.grant.databases() {
@@ -247,7 +242,7 @@ impl Node {
     pub async fn revoke_token(&self, name: &str) -> Result<(), Refusal> {
         // A mirror says where the principal is, and a failover is waited out.
         self.shared.admission.pass().await?;
-        let gone = match self.open_tokens().await? {
+        let gone = match open_table(&self.shared, "token").await? {
             Some(mut stream) => {
                 let named = vec![Value::Text(name.to_owned())];
                 run(&mut stream, "DELETE FROM token WHERE name = ? RETURNING name", named).await?
@@ -267,10 +262,6 @@ impl Node {
 
 fn now() -> u64 {
     clock::unix_now().0 / 1_000_000
-}
-
-fn integer(seconds: u64) -> Value {
-    Value::Integer(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 fn check_name(name: &str) -> Result<(), Refusal> {
@@ -293,64 +284,12 @@ fn not_signed_in(why: Refused) -> Refusal {
     )
 }
 
-async fn run(
-    stream: &mut ClientStream,
-    sql: &str,
-    values: Vec<Value>,
-) -> Result<Vec<Vec<Value>>, Refusal> {
-    execute(stream, sql, values).await.map_err(said)
-}
-
-async fn execute(
-    stream: &mut ClientStream,
-    sql: &str,
-    values: Vec<Value>,
-) -> Result<Vec<Vec<Value>>, SqlError> {
-    let args = Args { positional: values, named: Vec::new() };
-    let statement = Statement { sql: sql.into(), args, want_rows: true };
-    Ok(stream.execute(Arc::new(statement)).await?.rows)
-}
-
-fn said(error: SqlError) -> Refusal {
-    Refusal::new(
-        error.code,
-        format!("the server's own database: {}", error.message),
-        "try again; if it goes on, look into the server's log",
-    )
-}
-
-fn unreadable(why: &dyn std::fmt::Display) -> Refusal {
-    Refusal::new(
-        "STORAGE_FAILED",
-        format!("what is kept of a token cannot be read: {why}"),
-        "was it written by a later version? Start that one, or revoke the token there",
-    )
-}
-
-/// A row as it was kept.
-struct Kept<'a>(&'a [Value]);
-
 impl Kept<'_> {
-    fn text(&self, column: usize) -> Result<&str, Refusal> {
-        match &self.0[column] {
-            Value::Text(text) => Ok(text),
-            other => Err(unreadable(&format!("{other:?} is no text"))),
-        }
-    }
-
     fn databases(&self, column: usize) -> Result<Option<Vec<String>>, Refusal> {
         if self.0[column] == Value::Null {
             return Ok(None);
         }
         Ok(Some(self.text(column)?.split(' ').map(str::to_owned).collect()))
-    }
-
-    fn seconds(&self, column: usize) -> Result<Option<u64>, Refusal> {
-        match &self.0[column] {
-            Value::Null => Ok(None),
-            Value::Integer(seconds) => Ok(Some(u64::try_from(*seconds).unwrap_or(0))),
-            other => Err(unreadable(&format!("{other:?} is no time"))),
-        }
     }
 
     fn fingerprint(&self, column: usize) -> Result<Fingerprint, Refusal> {
