@@ -1,7 +1,5 @@
 //! The table of routes: what the router serves and what the OpenAPI document says, once.
 
-use std::sync::OnceLock;
-
 use axum::routing::MethodFilter;
 
 /// Every endpoint of the operator API.
@@ -41,6 +39,11 @@ pub enum Endpoint {
     ListTokens,
     CreateToken,
     RevokeToken,
+    ListUsers,
+    CreateUser,
+    SetPassword,
+    DropUser,
+    Login,
     Audit,
     Health,
     HealthPrincipal,
@@ -107,7 +110,7 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 39] = [
+const TABLE: [Route; 44] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
@@ -348,6 +351,34 @@ const TABLE: [Route; 39] = [
     .refuses(&["TOKEN_INVALID", "TOKEN_EXISTS", "READ_ONLY_MIRROR", "DISK_FULL"]),
     delete(Endpoint::RevokeToken, TOKEN, "Revokes a token at once")
         .refuses(&["TOKEN_NOT_FOUND", "READ_ONLY_MIRROR"]),
+    get(Endpoint::ListUsers, USERS, "Users", "All users, without what would let anybody in"),
+    post(
+        Endpoint::CreateUser,
+        USERS,
+        "NewUser",
+        "Done",
+        "Makes a user, who logs in with a password",
+    )
+    .gives(201)
+    .refuses(&["USER_INVALID", "USER_EXISTS", "READ_ONLY_MIRROR", "DISK_FULL"]),
+    post(
+        Endpoint::SetPassword,
+        "/api/v1/users/{user}/password",
+        "NewPassword",
+        "Done",
+        "Gives a user another password; all its logins end at once",
+    )
+    .refuses(&["USER_INVALID", "USER_NOT_FOUND", "READ_ONLY_MIRROR", "DISK_FULL"]),
+    delete(Endpoint::DropUser, "/api/v1/users/{user}", "Drops a user; all its logins end at once")
+        .refuses(&["USER_NOT_FOUND", "READ_ONLY_MIRROR"]),
+    post(
+        Endpoint::Login,
+        "/api/v1/login",
+        "Login",
+        "LoggedIn",
+        "A token for a user's name and password; good for 12 hours unless asked for otherwise",
+    )
+    .refuses(&["LOGIN_REFUSED", "LOGIN_INVALID", "TOO_MANY_ATTEMPTS", "NOBODY_IS_ASKED"]),
     get(
         Endpoint::Audit,
         "/api/v1/audit",
@@ -373,6 +404,7 @@ const ORPHAN_ROWS: &str = "/api/v1/orphans/{set}/rows";
 const ORPHAN_CONTENT: &str = "/api/v1/orphans/{set}/content";
 const SCRUB: &str = "/api/v1/scrub";
 const PROMOTION: &str = "/api/v1/mirroring/promotion";
+const USERS: &str = "/api/v1/users";
 const TOKENS: &str = "/api/v1/tokens";
 const TOKEN: &str = "/api/v1/tokens/{token}";
 
@@ -395,7 +427,10 @@ impl Endpoint {
     /// Who may ask for it.
     pub fn needs(self) -> Needs {
         match self {
-            Endpoint::Health | Endpoint::HealthPrincipal | Endpoint::HealthMirror => Needs::Nothing,
+            Endpoint::Login
+            | Endpoint::Health
+            | Endpoint::HealthPrincipal
+            | Endpoint::HealthMirror => Needs::Nothing,
             Endpoint::Status | Endpoint::WhoAmI | Endpoint::OpenApi => Needs::SignedIn,
             Endpoint::DescribeDatabase | Endpoint::ExportDatabase => Needs::Reading,
             Endpoint::ListDatabases
@@ -428,63 +463,12 @@ impl Endpoint {
             | Endpoint::ListTokens
             | Endpoint::CreateToken
             | Endpoint::RevokeToken
+            | Endpoint::ListUsers
+            | Endpoint::CreateUser
+            | Endpoint::SetPassword
+            | Endpoint::DropUser
             | Endpoint::Audit => Needs::Administer,
         }
-    }
-
-    /// Whether the audit log tells of it: what changes something, and what hands out whole databases.
-    pub fn is_noted(self) -> bool {
-        match self {
-            Endpoint::Status
-            | Endpoint::ListDatabases
-            | Endpoint::DescribeDatabase
-            | Endpoint::Probe
-            | Endpoint::CheckJoin
-            | Endpoint::AssessPromotion
-            | Endpoint::Scrub
-            | Endpoint::Checksums
-            | Endpoint::CompareChecksums
-            | Endpoint::ListOrphans
-            | Endpoint::ShowOrphans
-            | Endpoint::OrphanRows
-            | Endpoint::WhoAmI
-            | Endpoint::ListTokens
-            | Endpoint::Audit
-            | Endpoint::Health
-            | Endpoint::HealthPrincipal
-            | Endpoint::HealthMirror
-            | Endpoint::OpenApi => false,
-            Endpoint::CreateDatabase
-            | Endpoint::DropDatabase
-            | Endpoint::ImportDatabase
-            | Endpoint::ExportDatabase
-            | Endpoint::Backup
-            | Endpoint::TakeBackup
-            | Endpoint::Join
-            | Endpoint::CancelJoin
-            | Endpoint::AddPartner
-            | Endpoint::Failover
-            | Endpoint::Promote
-            | Endpoint::Suspend
-            | Endpoint::Resume
-            | Endpoint::StopMirroring
-            | Endpoint::Rejoin
-            | Endpoint::StartScrub
-            | Endpoint::ExportOrphans
-            | Endpoint::DropOrphans
-            | Endpoint::CreateToken
-            | Endpoint::RevokeToken => true,
-        }
-    }
-
-    /// Its name in the API's document, and in the audit log.
-    pub fn name(self) -> &'static str {
-        static NAMES: OnceLock<Vec<(Endpoint, String)>> = OnceLock::new();
-        let names = NAMES.get_or_init(|| {
-            TABLE.iter().map(|route| (route.endpoint, format!("{:?}", route.endpoint))).collect()
-        });
-        let found = names.iter().find(|(endpoint, _)| *endpoint == self);
-        &found.expect("every endpoint has a route").1
     }
 
     /// All routes. An endpoint that has none is never constructed, which the compiler reports; one that has two

@@ -71,6 +71,10 @@ fn parameters(route: &Route) -> Value {
         let text = json!({ "type": "string", "description": "the token's name" });
         return json!([{ "name": "token", "in": "path", "required": true, "schema": text }]);
     }
+    if route.path.contains("{user}") {
+        let text = json!({ "type": "string", "description": "the user's name" });
+        return json!([{ "name": "user", "in": "path", "required": true, "schema": text }]);
+    }
     if route.path.contains("{file}") {
         let text = json!({ "type": "string", "description": "the file's name" });
         return json!([{ "name": "file", "in": "path", "required": true, "schema": text }]);

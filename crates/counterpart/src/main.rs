@@ -46,6 +46,7 @@ fn run(command: Command, screen: &mut Screen) -> Result<(), Failure> {
         Command::Promote(promote) => cli::promote::run(&promote, screen),
         Command::Suspend(which) => cli::suspend::run(&which, screen),
         Command::Token(command) => cli::token::run(command, screen),
+        Command::User(command) => cli::user::run(command, screen),
         Command::Audit(args) => cli::audit::run(&args, screen),
         Command::Login(args) => cli::login::login(&args, screen),
         Command::Logout(args) => cli::login::logout(&args, screen),

@@ -29,7 +29,7 @@ use crate::{
     settings::Settings,
     shared::Shared,
     stream::ClientStream,
-    system::tokens::SignIn,
+    system::sign_in::SignIn,
 };
 
 /// Why a server can't start. Nothing was changed, unless the sentence says otherwise.

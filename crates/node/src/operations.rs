@@ -4,7 +4,7 @@
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use counterpart_access::{Identity, Token};
+use counterpart_access::{Identity, Password, Token};
 use counterpart_core::{DatabaseId, DatabaseName, Lsn, ServerId, SessionId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use crate::{
     orphans::{Form, OrphanSet},
     refusal::Refusal,
     scrub,
-    system::{NewToken, TokenSummary},
+    system::{Attempt, LoggedIn, NewToken, NewUser, TokenSummary, UserSummary},
 };
 
 /// One database, as the list shows it.
@@ -269,6 +269,20 @@ pub trait Operations: Send + Sync + 'static {
     fn tokens(&self) -> impl Future<Output = Result<Vec<TokenSummary>, Refusal>> + Send;
     /// Makes a token. `TOKEN_INVALID`, `TOKEN_EXISTS`, and what every write can meet.
     fn create_token(&self, new: NewToken) -> impl Future<Output = Result<Token, Refusal>> + Send;
+    /// All users, by name.
+    fn users(&self) -> impl Future<Output = Result<Vec<UserSummary>, Refusal>> + Send;
+    /// Makes a user. `USER_INVALID`, `USER_EXISTS`, and what every write can meet.
+    fn create_user(&self, new: NewUser) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Gives a user another password; its logins end. `USER_NOT_FOUND`, and what every write can meet.
+    fn set_password(
+        &self,
+        name: String,
+        password: Password,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Drops a user; its logins end. `USER_NOT_FOUND`, and what every write can meet.
+    fn drop_user(&self, name: String) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Lets a user in who knows the password, and notes that. `LOGIN_REFUSED`, `TOO_MANY_ATTEMPTS`, `LOGIN_INVALID`.
+    fn login(&self, attempt: Attempt) -> impl Future<Output = Result<LoggedIn, Refusal>> + Send;
     /// Revokes a token. `TOKEN_NOT_FOUND`, and what every write can meet.
     fn revoke_token(&self, name: String) -> impl Future<Output = Result<(), Refusal>> + Send;
 }

@@ -3,12 +3,17 @@
 //! It is mirrored, proven and backed up like every other, and nobody but the server opens it: no client can write its name. It is
 //! made when there is something to keep.
 
-pub(crate) mod tokens;
+mod hashing;
+pub(crate) mod sign_in;
+mod tokens;
+mod users;
 
 pub use tokens::{NewToken, TokenSummary};
+pub use users::{Attempt, LoggedIn, NewUser, UserSummary};
 
 use std::sync::{Arc, Weak};
 
+use counterpart_access::Fingerprint;
 use counterpart_core::{DatabaseName, Lsn};
 use counterpart_engine::{Args, SqlError, Statement, Value};
 
@@ -160,5 +165,20 @@ impl Kept<'_> {
             Value::Integer(number) => Ok(Some(u64::try_from(*number).unwrap_or(0))),
             other => Err(unreadable(&format!("{other:?} is no number"))),
         }
+    }
+
+    /// Names of databases; all without.
+    pub(crate) fn databases(&self, column: usize) -> Result<Option<Vec<String>>, Refusal> {
+        if self.0[column] == Value::Null {
+            return Ok(None);
+        }
+        Ok(Some(self.text(column)?.split(' ').map(str::to_owned).collect()))
+    }
+
+    pub(crate) fn fingerprint(&self, column: usize) -> Result<Fingerprint, Refusal> {
+        let Value::Blob(bytes) = &self.0[column] else {
+            return Err(unreadable(&"a fingerprint that is no blob"));
+        };
+        Fingerprint::from_bytes(bytes).ok_or_else(|| unreadable(&"a fingerprint of another length"))
     }
 }

@@ -30,15 +30,20 @@ pub struct Tokens {
 }
 
 pub async fn who_am_i(Extension(identity): Extension<Arc<Identity>>) -> Json<Value> {
+    Json(described(&identity))
+}
+
+/// Somebody, and what that one may do.
+pub fn described(identity: &Identity) -> Value {
     let databases = match identity.grant.databases() {
         Databases::All => None,
         Databases::These(names) => Some(names),
     };
-    Json(json!({
+    json!({
         "name": identity.name,
         "role": identity.grant.role().name(),
         "databases": databases,
-    }))
+    })
 }
 
 pub async fn list<O: Operations>(State(ops): State<Arc<O>>) -> Answer<Tokens> {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use counterpart_access::{Credential, Grant, Identity, Token};
+use counterpart_access::{Credential, Grant, Identity, Password, Token};
 use counterpart_core::{DatabaseId, DatabaseName, Epoch, Lsn, ServerId, UnixMicros};
 use counterpart_node::{
     Operations, Refusal,
@@ -21,7 +21,7 @@ use counterpart_node::{
     },
     orphans::{Differences, Form, OrphanDatabase, OrphanSet},
     scrub,
-    system::{NewToken, TokenSummary},
+    system::{Attempt, LoggedIn, NewToken, NewUser, TokenSummary, UserSummary},
 };
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -361,6 +361,34 @@ impl Operations for Fake {
     async fn create_token(&self, new: NewToken) -> Result<Token, Refusal> {
         let call = format!("create-token {} {} {:?}", new.name, new.grant.role(), new.lifetime);
         self.called(call, Token::generate())
+    }
+
+    async fn users(&self) -> Result<Vec<UserSummary>, Refusal> {
+        let user = UserSummary {
+            name: "anna".to_owned(),
+            role: "operator".to_owned(),
+            databases: None,
+            created: 1,
+        };
+        self.called("users".to_owned(), vec![user])
+    }
+
+    async fn create_user(&self, new: NewUser) -> Result<(), Refusal> {
+        self.called(format!("create-user {} {}", new.name, new.grant.role()), ())
+    }
+
+    async fn set_password(&self, name: String, _password: Password) -> Result<(), Refusal> {
+        self.called(format!("set-password {name}"), ())
+    }
+
+    async fn drop_user(&self, name: String) -> Result<(), Refusal> {
+        self.called(format!("drop-user {name}"), ())
+    }
+
+    async fn login(&self, attempt: Attempt) -> Result<LoggedIn, Refusal> {
+        let identity = Identity::admin(&attempt.name, Credential::User);
+        let logged_in = LoggedIn { token: Token::generate(), identity, expires: 9 };
+        self.called(format!("login {} {:?}", attempt.name, attempt.from), logged_in)
     }
 
     async fn revoke_token(&self, name: String) -> Result<(), Refusal> {

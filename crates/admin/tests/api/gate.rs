@@ -15,7 +15,7 @@ use crate::{
 /// databases, then writer and reader of another one than `main`. `-` stands for everybody, known or not.
 fn expected(operation: &str) -> &'static str {
     match operation {
-        "Health" | "HealthPrincipal" | "HealthMirror" => "-",
+        "Health" | "HealthPrincipal" | "HealthMirror" | "Login" => "-",
         "Status" | "WhoAmI" | "OpenApi" => "aowrWR",
         "DescribeDatabase" | "ExportDatabase" => "aowr",
         "ListDatabases" | "Backup" | "TakeBackup" | "Probe" | "CheckJoin" | "Join"
@@ -24,7 +24,7 @@ fn expected(operation: &str) -> &'static str {
         | "CompareChecksums" | "ListOrphans" | "ShowOrphans" | "OrphanRows" | "ExportOrphans"
         | "DropOrphans" => "ao",
         "CreateDatabase" | "DropDatabase" | "ImportDatabase" | "ListTokens" | "CreateToken"
-        | "RevokeToken" | "Audit" => "a",
+        | "RevokeToken" | "ListUsers" | "CreateUser" | "SetPassword" | "DropUser" | "Audit" => "a",
         other => panic!("nobody has said who may ask for {other}"),
     }
 }
@@ -78,10 +78,10 @@ fn whoever_is_not_known_is_told_how_to_show_it() {
 fn noted(operation: &str) -> Option<&'static str> {
     let b = "00000000000000bb";
     Some(match operation {
-        "Health" | "HealthPrincipal" | "HealthMirror" | "Status" | "WhoAmI" | "OpenApi"
-        | "DescribeDatabase" | "ListDatabases" | "Probe" | "CheckJoin" | "AssessPromotion"
-        | "Scrub" | "Checksums" | "CompareChecksums" | "ListOrphans" | "ShowOrphans"
-        | "OrphanRows" | "ListTokens" | "Audit" => return None,
+        "Health" | "HealthPrincipal" | "HealthMirror" | "Login" | "Status" | "WhoAmI"
+        | "OpenApi" | "DescribeDatabase" | "ListDatabases" | "Probe" | "CheckJoin"
+        | "AssessPromotion" | "Scrub" | "Checksums" | "CompareChecksums" | "ListOrphans"
+        | "ShowOrphans" | "OrphanRows" | "ListTokens" | "ListUsers" | "Audit" => return None,
         "CreateDatabase" => "sales",
         "DropDatabase" | "ImportDatabase" | "ExportDatabase" => "main",
         "TakeBackup" => "main.db",
@@ -92,6 +92,8 @@ fn noted(operation: &str) -> Option<&'static str> {
         "DropOrphans" => "1.2-5-6",
         "CreateToken" => "shop (reader)",
         "RevokeToken" => "shop",
+        "CreateUser" => "anna (operator)",
+        "SetPassword" | "DropUser" => "anna",
         "Backup" | "CancelJoin" | "Promote" | "Rejoin" | "StartScrub" => "",
         other => panic!("nobody has said whether {other} is noted"),
     })
@@ -136,7 +138,7 @@ fn what_changes_something_or_hands_out_everything_is_noted_with_how_it_ended_and
             asked += 1;
         }
     }
-    assert_eq!(asked, 3 * 20);
+    assert_eq!(asked, 3 * 23);
 }
 
 #[test]
@@ -166,4 +168,14 @@ fn a_credential_that_is_refused_is_noted_and_none_at_all_is_not() {
     assert!(noted.who.is_none());
     assert_eq!(noted.ending, Ending::Refused("NOT_SIGNED_IN".to_owned()));
     assert!(!format!("{noted:?}").contains("stolen"), "{noted:?}");
+}
+
+#[test]
+fn whoever_tries_too_often_is_told_when_to_come_back() {
+    let api = Api::start();
+    api.fake.refuse(Refusal::new("TOO_MANY_ATTEMPTS", "too many", "wait").after(17));
+    let reply = api.call("POST", "/api/v1/login", r#"{"name":"anna","password":"wrong"}"#);
+    assert_eq!((reply.status, reply.code().as_str()), (429, "TOO_MANY_ATTEMPTS"));
+    assert!(reply.head.contains("\r\nretry-after: 17"), "{}", reply.head);
+    assert_eq!(api.fake.calls(), ["login anna Some(127.0.0.1)"]);
 }

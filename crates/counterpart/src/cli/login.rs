@@ -3,13 +3,17 @@
 use std::{
     io::{self, BufRead, IsTerminal},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
 use serde_json::json;
 
-use super::{Connection, client::Client, credentials, screen::Screen, view};
-use crate::exit::{Exit, Failure};
+use super::{Connection, client::Client, credentials, screen::Screen, secret, view};
+use crate::{
+    config::units,
+    exit::{Exit, Failure},
+};
 
 /// What `login` takes.
 #[derive(Args)]
@@ -18,6 +22,15 @@ pub struct LoginArgs {
     /// standard input
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Log in as this user; the password is read from the terminal or standard input
+    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
+    pub user: Option<String>,
+    /// A file whose first line is that user's password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// How long a user's login is to be good, for example 2d; at most 7d [default: 12h]
+    #[arg(long, value_name = "TIME", requires = "user", value_parser = units::duration)]
+    pub lifetime: Option<Duration>,
     #[command(flatten)]
     pub connection: Connection,
 }
@@ -31,9 +44,10 @@ pub struct LogoutArgs {
 
 /// Asks the server who shows this token, and keeps the token.
 pub fn login(args: &LoginArgs, screen: &mut Screen) -> Result<(), Failure> {
-    let token = match &args.token_file {
-        Some(file) => credentials::from_file(file)?,
-        None => typed(screen)?,
+    let token = match (&args.user, &args.token_file) {
+        (Some(user), _) => with_password(args, user)?,
+        (None, Some(file)) => credentials::from_file(file)?,
+        (None, None) => typed(screen)?,
     };
     let client = Client::showing(&args.connection.server, Some(&token))?;
     let identity = client.get("/api/v1/whoami")?;
@@ -60,6 +74,26 @@ pub fn logout(args: &LogoutArgs, screen: &mut Screen) -> Result<(), Failure> {
         false => format!("there was no token for {url}"),
     })?;
     screen.value(&json!({ "server": url, "forgotten": had }))
+}
+
+/// The token that the server gives a user for a password.
+fn with_password(args: &LoginArgs, user: &str) -> Result<String, Failure> {
+    let client = Client::showing(&args.connection.server, None)?;
+    let password =
+        secret::password(args.password_file.as_deref(), &format!("password of {user}: "))?;
+    let mut asked = json!({ "name": user, "password": password });
+    if let Some(lifetime) = args.lifetime {
+        asked["lifetime_seconds"] = json!(lifetime.as_secs());
+    }
+    let logged_in = client.post("/api/v1/login", &asked)?;
+    view::text(&logged_in, "/token").map(str::to_owned).ok_or_else(|| {
+        Failure::new(
+            Exit::NotAServer,
+            "NOT_A_SERVER",
+            format!("{} let {user} in and gave no token", client.url()),
+            "is it a server of another version?",
+        )
+    })
 }
 
 /// A line from standard input.

@@ -1,6 +1,9 @@
 //! Operators and clients of servers that ask who they are.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,6 +24,11 @@ pub struct Operator(TempDir);
 impl Operator {
     pub fn new() -> Operator {
         Operator(tempfile::tempdir().unwrap())
+    }
+
+    /// Where this operator keeps files.
+    pub fn place(&self) -> &Path {
+        self.0.path()
     }
 
     pub fn cli(&self, server: &Server, args: &[&str]) -> CliOutcome {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
-use counterpart_access::{Identity, Token};
+use counterpart_access::{Identity, Password, Token};
 use counterpart_core::{
     DatabaseName, ServerId,
     message::{PartnerAddress, Safety},
@@ -23,7 +23,7 @@ use crate::{
     probe,
     refusal::Refusal,
     scrub, status,
-    system::{NewToken, TokenSummary},
+    system::{Attempt, LoggedIn, NewToken, NewUser, TokenSummary, UserSummary},
 };
 
 impl Operations for Node {
@@ -273,6 +273,26 @@ impl Operations for Node {
 
     async fn create_token(&self, new: NewToken) -> Result<Token, Refusal> {
         Node::create_token(self, new).await
+    }
+
+    async fn users(&self) -> Result<Vec<UserSummary>, Refusal> {
+        Node::users(self).await
+    }
+
+    async fn create_user(&self, new: NewUser) -> Result<(), Refusal> {
+        Node::create_user(self, new).await
+    }
+
+    async fn set_password(&self, name: String, password: Password) -> Result<(), Refusal> {
+        Node::set_password(self, &name, password).await
+    }
+
+    async fn drop_user(&self, name: String) -> Result<(), Refusal> {
+        Node::drop_user(self, &name).await
+    }
+
+    async fn login(&self, attempt: Attempt) -> Result<LoggedIn, Refusal> {
+        Node::login(self, attempt).await
     }
 
     async fn revoke_token(&self, name: String) -> Result<(), Refusal> {
