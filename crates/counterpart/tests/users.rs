@@ -73,6 +73,8 @@ fn a_user_logs_in_with_a_password_and_may_do_what_the_role_allows() {
     assert_eq!(answer("anna", "wrong password"), answer("nobody", PASSWORD));
     assert_eq!(login(&server, "anna", ""), wrong());
     assert_eq!(login(&server, "anna\u{1b}[2J", PASSWORD), wrong());
+    // As happens to people.
+    assert_eq!(login(&server, PASSWORD, PASSWORD), wrong());
 
     let log = admin.cli_ok(&server, &["audit", "--json"]);
     for told in ["user anna", "user otto", "\"Login\"", "CreateUser", "LOGIN_REFUSED", "(operator)"]

@@ -215,14 +215,18 @@ impl Node {
             ));
         }
         let (source, name) = (Source::of(attempt.from), attempt.name);
-        let told = format!("user {name}");
+        let directory = self.directory(required).await?;
+        let user = directory.user(&name).cloned();
+        // What is no user's name may be a password that went into the wrong field.
+        let told = match &user {
+            Some(user) => user.identity.to_string(),
+            None => "a user who is not known".to_owned(),
+        };
         let taken = required.guesses().take(source, &name, clock::uptime());
         if let Err(wait) = taken {
             self.note_refused(attempt.from, &told, "TOO_MANY_ATTEMPTS").await;
             return Err(too_many(wait.as_secs() + 1));
         }
-        let directory = self.directory(required).await?;
-        let user = directory.user(&name).cloned();
         let (compared, tried) = (user.clone(), attempt.password);
         let compare = move || is_password(compared.as_ref().map(|user| &user.password), &tried);
         let is_right = required.hashing.run(compare).await?;
