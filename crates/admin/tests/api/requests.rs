@@ -228,6 +228,17 @@ fn health_follows_role_and_readiness() {
 }
 
 #[test]
+fn orphans_of_the_servers_own_database_can_be_named_and_nothing_else_of_it() {
+    let api = Api::start();
+    let path = "/api/v1/orphans/1.2-5-6/content?database=_system";
+    assert_eq!(api.call("GET", path, "").status, 200);
+    let reply = api.call("GET", "/api/v1/orphans/1.2-5-6/content?database=_other", "");
+    assert_eq!((reply.status, reply.code().as_str()), (400, "INVALID_DATABASE_NAME"));
+    let reply = api.call("GET", "/api/v1/databases/_system/content", "");
+    assert_eq!((reply.status, reply.code().as_str()), (400, "INVALID_DATABASE_NAME"));
+}
+
+#[test]
 fn an_operation_is_finished_even_when_its_client_goes_away() {
     let api = Api::start();
     *api.fake.hold_suspend.lock().unwrap() = true;
