@@ -15,6 +15,8 @@ pub enum Credential {
     Token,
     /// A password, for which they got a token.
     User,
+    /// A token that somebody else has signed, whose key the server knows.
+    Jwt,
 }
 
 /// Somebody whom the server knows.
@@ -43,6 +45,7 @@ impl fmt::Display for Identity {
             Credential::Nothing | Credential::OwnToken => f.write_str(&self.name),
             Credential::Token => write!(f, "token {}", self.name),
             Credential::User => write!(f, "user {}", self.name),
+            Credential::Jwt => write!(f, "jwt {}", self.name),
         }
     }
 }
@@ -96,6 +99,9 @@ pub enum Refused {
     /// It shows one that was good once.
     #[error("the token has expired")]
     Expired,
+    /// It shows one that will be good.
+    #[error("the token is not good yet")]
+    Early,
 }
 
 /// All tokens, users and logins of a server.

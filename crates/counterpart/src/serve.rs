@@ -3,6 +3,7 @@
 use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{Router, serve::ListenerExt};
+use counterpart_access::JwtKeys;
 use counterpart_hrana::{Hrana, Limits};
 use counterpart_node::{Node, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -143,7 +144,9 @@ impl Server {
             ..Limits::default()
         };
         let ready_file = settings.ready_file.clone();
-        let node = Node::start(node_settings(settings, &client_url, partner_address), partners);
+        let jwt_keys = settings.jwt_key.as_deref().map(jwt_keys).transpose()?;
+        let settings = node_settings(settings, &client_url, partner_address);
+        let node = Node::start(counterpart_node::Settings { jwt_keys, ..settings }, partners);
         let node = node.await.map_err(node_failed)?;
         let hrana = Hrana::new(Arc::new(Clients::new(Arc::clone(&node))), limits);
         let app = hrana.router().merge(counterpart_admin::router(Arc::clone(&node)));
@@ -214,6 +217,20 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAdd
             "ADDRESS_UNUSABLE",
             format!("cannot listen on {address}: {error}"),
             format!("end what uses the address, or give another one with {flag}"),
+        )
+    })
+}
+
+/// The keys in a file.
+fn jwt_keys(file: &Path) -> Result<JwtKeys, Failure> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| Failure::local_file("read", file, &error))?;
+    JwtKeys::parse(&text).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            "JWT_KEY_INVALID",
+            format!("{} is no key for --jwt-key: {error}", file.display()),
+            "give a file as `openssl pkey -in KEY -pubout` writes it",
         )
     })
 }

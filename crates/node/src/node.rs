@@ -123,7 +123,7 @@ impl Node {
                 (settings.clone(), inputs.clone(), tokio::runtime::Handle::current());
             move || {
                 let opened = open::open(settings.clone(), inputs, io)?;
-                let sign_in = SignIn::new(&settings.data, settings.require_token);
+                let sign_in = SignIn::new(&settings);
                 let sign_in = sign_in.map_err(StartError::Token)?;
                 let audit = settings.require_token.then(|| Audit::open(&settings.data));
                 Ok::<_, StartError>((opened, sign_in, audit))

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use counterpart_access::JwtKeys;
 use counterpart_core::session::Rejoin;
 
 /// Resolved settings of one server.
@@ -53,6 +54,8 @@ pub struct Settings {
     pub scrub_rate: u64,
     /// Nobody is let in without a token.
     pub require_token: bool,
+    /// Whose signed tokens are taken then.
+    pub jwt_keys: Option<JwtKeys>,
 }
 
 impl Settings {
@@ -83,6 +86,7 @@ impl Settings {
             scrub_every: Some(Duration::from_secs(24 * 3600)),
             scrub_rate: 32 << 20,
             require_token: false,
+            jwt_keys: None,
         }
     }
 }

@@ -11,6 +11,7 @@ pub enum Key {
     PartnerAdvertise,
     Insecure,
     RequireToken,
+    JwtKey,
     ForeignKeys,
     PartnerTimeout,
     RequireMirror,
@@ -49,7 +50,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 28] = [
+const TABLE: [Row; 29] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -88,6 +89,13 @@ const TABLE: [Row; 28] = [
         Key::RequireToken,
         "require-token",
         "Answer nobody without a token, but for /health; the first admin's is in the file admin.token of the data directory",
+    ),
+    value(
+        Key::JwtKey,
+        "jwt-key",
+        "FILE",
+        None,
+        "Take JWTs that the owner of this Ed25519 key has signed: PEM, or base64; with --require-token",
     ),
     value(
         Key::ForeignKeys,

@@ -37,6 +37,8 @@ pub struct Settings {
     pub insecure: bool,
     /// Nobody is let in without a token.
     pub require_token: bool,
+    /// A file with the public keys of those whose JWTs are taken.
+    pub jwt_key: Option<PathBuf>,
     /// New streams enforce foreign keys.
     pub foreign_keys: bool,
     /// A partner that is silent for this long counts as disconnected. At least 1 s.
@@ -149,6 +151,7 @@ impl Resolved {
             partner_advertise: self.optional(Key::PartnerAdvertise, host_and_port)?,
             insecure: self.value(Key::Insecure, on_or_off)?,
             require_token: self.value(Key::RequireToken, on_or_off)?,
+            jwt_key: self.text(Key::JwtKey).map(path),
             foreign_keys: self.value(Key::ForeignKeys, on_or_off)?,
             partner_timeout: self
                 .value(Key::PartnerTimeout, |t| time(t, Duration::from_secs(1)))?,
@@ -173,6 +176,15 @@ impl Resolved {
             ready_file: self.text(Key::ReadyFile).map(path),
         };
         self.check_addresses(&settings)?;
+        if settings.jwt_key.is_some() && !settings.require_token {
+            return Err(invalid(
+                format!(
+                    "jwt-key (from {}) without require-token would keep nobody out",
+                    self.entry(Key::JwtKey).origin
+                ),
+                "add --require-token".to_owned(),
+            ));
+        }
         Ok(settings)
     }
 

@@ -9,23 +9,28 @@
 use std::{
     collections::HashMap,
     io,
+    num::NonZeroUsize,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use counterpart_access::{
-    Credential, Directory, Fingerprint, Guesses, Identity, Login, Refused, Token,
+    Claimed, Credential, Directory, Fingerprint, Guesses, Identity, JwtKeys, Login, Refused, Token,
 };
 use counterpart_journal as journal;
+use lru::LruCache;
 
 use super::{SystemView, hashing::Hashing};
-use crate::{clock, node::Node, refusal::Refusal};
+use crate::{clock, node::Node, refusal::Refusal, settings::Settings};
 
 /// The server's own token is in this file of the data directory.
 const OWN: &str = "admin.token";
 
 /// Logins that are good on this server alone; the oldest go.
 const HERE: usize = 1000;
+
+/// Signed tokens that are not verified anew each time.
+const SEEN: NonZeroUsize = NonZeroUsize::new(1000).expect("it is not 0");
 
 /// Whom this server lets in.
 #[derive(Debug)]
@@ -49,6 +54,29 @@ pub(crate) struct Required {
     here: Mutex<HashMap<Fingerprint, Login>>,
     guesses: Mutex<Guesses>,
     pub(super) hashing: Hashing,
+    signed: Option<Signed>,
+}
+
+/// Tokens that others have signed.
+#[derive(Debug)]
+struct Signed {
+    keys: JwtKeys,
+    /// What was verified lately: each request shows its token, and a signature takes long to verify.
+    seen: Mutex<LruCache<Fingerprint, Claimed>>,
+}
+
+impl Signed {
+    fn who(&self, text: &str, shown: Fingerprint) -> Result<Arc<Identity>, Refused> {
+        let mut seen = lock(&self.seen);
+        if let Some(claimed) = seen.get(&shown) {
+            return claimed.who(now()).cloned();
+        }
+        drop(seen);
+        let claimed = self.keys.verify(text)?;
+        let who = claimed.who(now()).cloned();
+        lock(&self.seen).put(shown, claimed);
+        who
+    }
 }
 
 impl SignIn {
@@ -56,11 +84,11 @@ impl SignIn {
     ///
     /// # Errors
     /// What the system says of the file.
-    pub(crate) fn new(data: &Path, require_token: bool) -> io::Result<SignIn> {
-        if !require_token {
+    pub(crate) fn new(settings: &Settings) -> io::Result<SignIn> {
+        if !settings.require_token {
             return Ok(SignIn::NotAsked(Identity::admin("anybody", Credential::Nothing)));
         }
-        let path = data.join(OWN);
+        let path = settings.data.join(OWN);
         let own = match own_token(&path)? {
             Some(fingerprint) => fingerprint,
             None => make_own_token(&path)?,
@@ -72,6 +100,10 @@ impl SignIn {
             here: Mutex::default(),
             guesses: Mutex::default(),
             hashing: Hashing::default(),
+            signed: settings
+                .jwt_keys
+                .clone()
+                .map(|keys| Signed { keys, seen: Mutex::new(LruCache::new(SEEN)) }),
         })))
     }
 }
@@ -137,11 +169,15 @@ impl Node {
             SignIn::NotAsked(anybody) => return Ok(Arc::clone(anybody)),
             SignIn::Required(required) => required,
         };
-        let Some(shown) = shown.map(Fingerprint::of) else {
+        let Some(text) = shown else {
             return Err(not_signed_in(Refused::NothingShown));
         };
+        let shown = Fingerprint::of(text);
         if shown == required.own {
             return Ok(Arc::clone(&required.admin));
+        }
+        if let Some(signed) = required.signed.as_ref().filter(|_| JwtKeys::is_one(text)) {
+            return signed.who(text, shown).map_err(not_signed_in);
         }
         let directory = self.directory(required).await?;
         required.who(&directory, shown).map_err(not_signed_in)
