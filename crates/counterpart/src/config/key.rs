@@ -11,7 +11,7 @@ pub enum Key {
     PartnerAdvertise,
     Insecure,
     RequireToken,
-    JwtKey,
+    Jwt,
     ForeignKeys,
     PartnerTimeout,
     RequireMirror,
@@ -91,7 +91,7 @@ const TABLE: [Row; 29] = [
         "Answer nobody without a token, but for /health; the first admin's is in the file admin.token of the data directory",
     ),
     value(
-        Key::JwtKey,
+        Key::Jwt,
         "jwt-key",
         "FILE",
         None,

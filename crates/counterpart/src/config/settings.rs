@@ -151,7 +151,7 @@ impl Resolved {
             partner_advertise: self.optional(Key::PartnerAdvertise, host_and_port)?,
             insecure: self.value(Key::Insecure, on_or_off)?,
             require_token: self.value(Key::RequireToken, on_or_off)?,
-            jwt_key: self.text(Key::JwtKey).map(path),
+            jwt_key: self.text(Key::Jwt).map(path),
             foreign_keys: self.value(Key::ForeignKeys, on_or_off)?,
             partner_timeout: self
                 .value(Key::PartnerTimeout, |t| time(t, Duration::from_secs(1)))?,
@@ -180,7 +180,7 @@ impl Resolved {
             return Err(invalid(
                 format!(
                     "jwt-key (from {}) without require-token would keep nobody out",
-                    self.entry(Key::JwtKey).origin
+                    self.entry(Key::Jwt).origin
                 ),
                 "add --require-token".to_owned(),
             ));
