@@ -1,9 +1,9 @@
 //! The audit log: who did what to this server or was not let in, from where, with what result.
 //!
 //! It is a table of the server's own database, so it is mirrored, and there after a takeover. Whatever is noted goes through an
-//! [`Outbox`] of this server first, because the database cannot always be written: not by a mirror, not while the disk is full.
+//! outbox of this server first, because the database cannot always be written: not by a mirror, not while the disk is full.
 //!
-//! - No request waits for the log longer than [`PATIENCE`], and none fails because of it. What could be kept nowhere is in the server's
+//! - No request waits for the log longer than a second or two, and none fails because of it. What could be kept nowhere is in the server's
 //!   own log.
 //! - It alone never makes the server's own database on a server without partners: that server could not join a principal
 //!   any more. What it notes waits until there is a partner, a token or a user.

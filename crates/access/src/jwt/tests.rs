@@ -137,7 +137,7 @@ fn a_key_is_read_in_the_forms_that_sqld_reads() {
     ] {
         assert_eq!(JwtKeys::parse(&text), Ok(keys(&[1])), "{text}");
     }
-    let two = format!("{pem}\n{}", pem.replace(&der, &der));
+    let two = format!("{pem}\n{pem}");
     assert_eq!(JwtKeys::parse(&two), Ok(keys(&[1, 1])));
     let private = pem.replace("PUBLIC", "PRIVATE");
     assert_eq!(JwtKeys::parse(&private), Err(JwtKeyError::Private));
