@@ -103,10 +103,12 @@ impl Databases {
 /// What somebody may do.
 ///
 /// - Only a role that can be limited has `databases` other than all.
+/// - Only a writer that is limited has databases that it reads besides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     role: Role,
     databases: Databases,
+    also_reads: BTreeSet<DatabaseName>,
 }
 
 /// What a request takes.
@@ -126,14 +128,18 @@ pub enum Need<'a> {
 
 impl Grant {
     /// Everything.
-    pub const ADMIN: Grant = Grant { role: Role::Admin, databases: Databases::All };
+    pub const ADMIN: Grant = Grant::whole(Role::Admin);
+
+    const fn whole(role: Role) -> Grant {
+        Grant { role, databases: Databases::All, also_reads: BTreeSet::new() }
+    }
 
     /// A role, for all databases or limited to some.
     ///
     /// # Errors
     /// [`GrantError`].
     pub fn new<N: AsRef<str>>(role: Role, limits: Option<&[N]>) -> Result<Grant, GrantError> {
-        let Some(limits) = limits else { return Ok(Grant { role, databases: Databases::All }) };
+        let Some(limits) = limits else { return Ok(Grant::whole(role)) };
         let names: Result<BTreeSet<DatabaseName>, _> =
             limits.iter().map(|name| name.as_ref().parse()).collect();
         let names = names?;
@@ -143,7 +149,27 @@ impl Grant {
         if !role.can_be_limited() {
             return Err(GrantError::Unlimited(role));
         }
-        Ok(Grant { role, databases: Databases::These(names) })
+        Ok(Grant { role, databases: Databases::These(names), also_reads: BTreeSet::new() })
+    }
+
+    /// Reading all databases, or writing as well.
+    #[must_use]
+    pub fn of_all(writes: bool) -> Grant {
+        Grant::whole(if writes { Role::Writer } else { Role::Reader })
+    }
+
+    /// Reading some databases and writing others, which means reading them as well; nothing if there is none of either.
+    #[must_use]
+    pub fn of_these(
+        reads: BTreeSet<DatabaseName>,
+        writes: BTreeSet<DatabaseName>,
+    ) -> Option<Grant> {
+        let (role, names, also_reads) = match (reads.is_empty(), writes.is_empty()) {
+            (true, true) => return None,
+            (false, true) => (Role::Reader, reads, BTreeSet::new()),
+            (_, false) => (Role::Writer, writes, reads),
+        };
+        Some(Grant { role, databases: Databases::These(names), also_reads })
     }
 
     /// The role.
@@ -164,7 +190,10 @@ impl Grant {
         match (self.role, need) {
             (Role::Admin, _) | (_, Need::SignedIn) => true,
             (Role::Operator, Need::Operate | Need::Read(_)) => true,
-            (Role::Writer, Need::Read(name) | Need::Write(name)) => self.databases.include(name),
+            (Role::Writer, Need::Write(name)) => self.databases.include(name),
+            (Role::Writer, Need::Read(name)) => {
+                self.databases.include(name) || self.also_reads.contains(name)
+            }
             (Role::Reader, Need::Read(name)) => self.databases.include(name),
             (Role::Operator, Need::Write(_) | Need::Administer)
             | (Role::Writer, Need::Operate | Need::Administer)

@@ -39,6 +39,12 @@ pub enum Endpoint {
     ListTokens,
     CreateToken,
     RevokeToken,
+    ListUsers,
+    CreateUser,
+    SetPassword,
+    DropUser,
+    Login,
+    Audit,
     Health,
     HealthPrincipal,
     HealthMirror,
@@ -104,7 +110,7 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 38] = [
+const TABLE: [Route; 44] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
@@ -345,6 +351,41 @@ const TABLE: [Route; 38] = [
     .refuses(&["TOKEN_INVALID", "TOKEN_EXISTS", "READ_ONLY_MIRROR", "DISK_FULL"]),
     delete(Endpoint::RevokeToken, TOKEN, "Revokes a token at once")
         .refuses(&["TOKEN_NOT_FOUND", "READ_ONLY_MIRROR"]),
+    get(Endpoint::ListUsers, USERS, "Users", "All users, without what would let anybody in"),
+    post(
+        Endpoint::CreateUser,
+        USERS,
+        "NewUser",
+        "Done",
+        "Makes a user, who logs in with a password",
+    )
+    .gives(201)
+    .refuses(&["USER_INVALID", "USER_EXISTS", "READ_ONLY_MIRROR", "DISK_FULL"]),
+    post(
+        Endpoint::SetPassword,
+        "/api/v1/users/{user}/password",
+        "NewPassword",
+        "Done",
+        "Gives a user another password; all its logins end at once",
+    )
+    .refuses(&["USER_INVALID", "USER_NOT_FOUND", "READ_ONLY_MIRROR", "DISK_FULL"]),
+    delete(Endpoint::DropUser, "/api/v1/users/{user}", "Drops a user; all its logins end at once")
+        .refuses(&["USER_NOT_FOUND", "READ_ONLY_MIRROR"]),
+    post(
+        Endpoint::Login,
+        "/api/v1/login",
+        "Login",
+        "LoggedIn",
+        "A token for a user's name and password; good for 12 hours unless asked for otherwise",
+    )
+    .refuses(&["LOGIN_REFUSED", "LOGIN_INVALID", "TOO_MANY_ATTEMPTS", "NOBODY_IS_ASKED"]),
+    get(
+        Endpoint::Audit,
+        "/api/v1/audit",
+        "AuditLog",
+        "Who did what, or was not let in; the newest first, `limit` of them, or those before an id",
+    )
+    .refuses(&["INVALID_QUERY"]),
     get(Endpoint::Health, "/health", "Health", "200 while the server is alive"),
     get(Endpoint::HealthPrincipal, "/health/principal", "Health", "200 where writes are taken")
         .refuses(&["HEALTH_NOT_PRINCIPAL", "HEALTH_WRITES_REFUSED"]),
@@ -363,6 +404,7 @@ const ORPHAN_ROWS: &str = "/api/v1/orphans/{set}/rows";
 const ORPHAN_CONTENT: &str = "/api/v1/orphans/{set}/content";
 const SCRUB: &str = "/api/v1/scrub";
 const PROMOTION: &str = "/api/v1/mirroring/promotion";
+const USERS: &str = "/api/v1/users";
 const TOKENS: &str = "/api/v1/tokens";
 const TOKEN: &str = "/api/v1/tokens/{token}";
 
@@ -385,7 +427,10 @@ impl Endpoint {
     /// Who may ask for it.
     pub fn needs(self) -> Needs {
         match self {
-            Endpoint::Health | Endpoint::HealthPrincipal | Endpoint::HealthMirror => Needs::Nothing,
+            Endpoint::Login
+            | Endpoint::Health
+            | Endpoint::HealthPrincipal
+            | Endpoint::HealthMirror => Needs::Nothing,
             Endpoint::Status | Endpoint::WhoAmI | Endpoint::OpenApi => Needs::SignedIn,
             Endpoint::DescribeDatabase | Endpoint::ExportDatabase => Needs::Reading,
             Endpoint::ListDatabases
@@ -417,7 +462,12 @@ impl Endpoint {
             | Endpoint::ImportDatabase
             | Endpoint::ListTokens
             | Endpoint::CreateToken
-            | Endpoint::RevokeToken => Needs::Administer,
+            | Endpoint::RevokeToken
+            | Endpoint::ListUsers
+            | Endpoint::CreateUser
+            | Endpoint::SetPassword
+            | Endpoint::DropUser
+            | Endpoint::Audit => Needs::Administer,
         }
     }
 

@@ -1,51 +1,118 @@
-//! Every request of the operator API is asked who it is from, and whether that one may.
+//! Every request of the operator API is asked who it is from, and whether that one may; and what it did is noted.
 //!
 //! It stands before each route with what the route needs; the handlers behind it ask nothing more.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
-    extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
+    extract::{ConnectInfo, RawPathParams, Request, State, rejection::RawPathParamsRejection},
     http::{HeaderMap, header::AUTHORIZATION},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use counterpart_access::{Identity, Need};
-use counterpart_node::{Operations, Refusal};
+use counterpart_node::{
+    Operations, Refusal,
+    audit::{Act, Ending},
+};
 
-use crate::{body::database_name, endpoint::Needs, problem::Problem};
+use crate::{
+    body::{database_name, to_the_end},
+    endpoint::{Endpoint, Needs},
+    note::Note,
+    problem::{Problem, RefusalCode},
+};
 
 /// What one route is guarded with.
 pub struct Gate<O> {
     pub ops: Arc<O>,
-    pub needs: Needs,
+    pub endpoint: Endpoint,
 }
 
 impl<O> Clone for Gate<O> {
     fn clone(&self) -> Gate<O> {
-        Gate { ops: Arc::clone(&self.ops), needs: self.needs }
+        Gate { ops: Arc::clone(&self.ops), endpoint: self.endpoint }
     }
 }
 
-/// Lets a request pass, with the [`Identity`] of who sent it, or answers it with why not.
+/// Lets a request pass, with the [`Identity`] of who sent it and a [`Note`] of what it is about, or answers it with why not.
 pub async fn check<O: Operations>(
     State(gate): State<Gate<O>>,
     path: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    if gate.needs == Needs::Nothing {
+    let (ops, endpoint) = (&gate.ops, gate.endpoint);
+    let from = address(&request);
+    request.extensions_mut().insert(From(from));
+    if endpoint.needs() == Needs::Nothing {
         return next.run(request).await;
     }
-    let identity = match gate.ops.who(shown(request.headers())).await {
+    let shown = shown(request.headers());
+    let tried = shown.is_some();
+    let identity = match ops.who(shown).await {
         Ok(identity) => identity,
-        Err(refusal) => return Problem(refusal).into_response(),
+        Err(refusal) => {
+            if tried {
+                ops.note_refused(from, endpoint.name(), refusal.code()).await;
+            }
+            return Problem(refusal).into_response();
+        }
     };
-    if let Err(problem) = allowed(&identity, gate.needs, path.as_ref().ok()) {
-        return problem.into_response();
+    let allowed = allowed(&identity, endpoint.needs(), path.as_ref().ok());
+    let note = Note::default();
+    request.extensions_mut().insert(Arc::clone(&identity));
+    request.extensions_mut().insert(note.clone());
+    if !endpoint.is_noted() {
+        return match allowed {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        };
     }
-    request.extensions_mut().insert(identity);
-    next.run(request).await
+    let named = path.iter().flatten().map(|(_, value)| value).collect::<Vec<_>>().join("/");
+    let act = Act {
+        who: Some(identity),
+        from,
+        what: endpoint.name(),
+        about: named,
+        ending: Ending::Asked,
+    };
+    // What was done is noted also if the client goes away meanwhile.
+    let ops = Arc::clone(ops);
+    let noted = async move {
+        if endpoint == Endpoint::Failover && allowed.is_ok() {
+            // Afterwards this server can't write it down.
+            ops.note(act.clone()).await;
+        }
+        let response = match allowed {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        };
+        let parts = [act.about.as_str(), note.said().unwrap_or_default()];
+        let about = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+        ops.note(Act { about: about.join(" "), ending: ending(&response), ..act }).await;
+        Ok(response)
+    };
+    to_the_end(noted).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Where a request comes from, if that is known.
+#[derive(Clone, Copy, Debug)]
+pub struct From(pub Option<IpAddr>);
+
+fn address(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(from)| from.ip())
+}
+
+fn ending(response: &Response) -> Ending {
+    if response.status().is_success() {
+        return Ending::Done;
+    }
+    let code = response.extensions().get::<RefusalCode>().map(|RefusalCode(code)| code.clone());
+    Ending::Refused(code.unwrap_or_else(|| format!("HTTP {}", response.status().as_u16())))
 }
 
 /// The token of `authorization: Bearer …`; the scheme's case does not matter.

@@ -1,13 +1,16 @@
 //! From an endpoint to the function that answers it. The `match` in [`of`] is closed: an endpoint without a
 //! handler does not compile, and a handler without an endpoint is never reached.
 
+mod audit;
 mod content;
 mod databases;
 mod health;
 mod integrity;
+mod login;
 mod mirroring;
 mod orphans;
 mod tokens;
+mod users;
 
 use std::sync::Arc;
 
@@ -72,6 +75,12 @@ pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
         Endpoint::ListTokens => on(method, tokens::list::<O>),
         Endpoint::CreateToken => on(method, tokens::create::<O>),
         Endpoint::RevokeToken => on(method, tokens::revoke::<O>),
+        Endpoint::ListUsers => on(method, users::list::<O>),
+        Endpoint::CreateUser => on(method, users::create::<O>),
+        Endpoint::SetPassword => on(method, users::set_password::<O>),
+        Endpoint::DropUser => on(method, users::drop_one::<O>),
+        Endpoint::Login => on(method, login::login::<O>),
+        Endpoint::Audit => on(method, audit::list::<O>),
         Endpoint::Health => on(method, health::alive),
         Endpoint::HealthPrincipal => on(method, health::principal::<O>),
         Endpoint::HealthMirror => on(method, health::mirror::<O>),

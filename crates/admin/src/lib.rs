@@ -10,6 +10,7 @@ mod download;
 mod endpoint;
 mod gate;
 mod handlers;
+mod note;
 mod openapi;
 mod origin;
 mod problem;
@@ -32,7 +33,7 @@ use endpoint::Endpoint;
 pub fn router<O: Operations>(ops: Arc<O>) -> Router {
     let mut router = Router::new();
     for route in Endpoint::ROUTES {
-        let gate = gate::Gate { ops: Arc::clone(&ops), needs: route.endpoint.needs() };
+        let gate = gate::Gate { ops: Arc::clone(&ops), endpoint: route.endpoint };
         let gate = middleware::from_fn_with_state(gate, gate::check::<O>);
         router = router.route(route.path, handlers::of::<O>(route.endpoint).layer(gate));
     }

@@ -57,6 +57,12 @@ fn parameters(route: &Route) -> Value {
         let schema = json!({ "$ref": "#/components/schemas/DatabaseName" });
         return json!([{ "name": "name", "in": "path", "required": true, "schema": schema }]);
     }
+    if route.endpoint == Endpoint::Audit {
+        let query = |name: &str, schema: Value| json!({ "name": name, "in": "query", "required": false, "schema": schema });
+        let limit = json!({ "type": "integer", "minimum": 0, "maximum": 1000, "default": 100 });
+        let before = json!({ "type": "integer", "minimum": 0, "description": "the smallest id of the page before" });
+        return json!([query("limit", limit), query("before", before)]);
+    }
     if route.endpoint == Endpoint::StopMirroring {
         let schema = json!({ "$ref": "#/components/schemas/ServerId" });
         return json!([{ "name": "partner", "in": "query", "required": false, "schema": schema }]);
@@ -64,6 +70,10 @@ fn parameters(route: &Route) -> Value {
     if route.path.contains("{token}") {
         let text = json!({ "type": "string", "description": "the token's name" });
         return json!([{ "name": "token", "in": "path", "required": true, "schema": text }]);
+    }
+    if route.path.contains("{user}") {
+        let text = json!({ "type": "string", "description": "the user's name" });
+        return json!([{ "name": "user", "in": "path", "required": true, "schema": text }]);
     }
     if route.path.contains("{file}") {
         let text = json!({ "type": "string", "description": "the file's name" });

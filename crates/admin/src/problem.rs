@@ -3,7 +3,10 @@
 use axum::{
     Json,
     extract::rejection::PathRejection,
-    http::{HeaderValue, StatusCode, header::WWW_AUTHENTICATE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 use counterpart_node::Refusal;
@@ -26,6 +29,10 @@ impl Problem {
     }
 }
 
+/// The code of the refusal that a response is, for whoever notes how a request ended.
+#[derive(Clone, Debug)]
+pub struct RefusalCode(pub String);
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
         Problem(refusal)
@@ -42,6 +49,10 @@ impl IntoResponse for Problem {
             "remedy": refusal.remedy(),
         }});
         let mut response = (status, Json(body)).into_response();
+        response.extensions_mut().insert(RefusalCode(refusal.code().to_owned()));
+        if let Some(seconds) = refusal.retry_after() {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
         if status == StatusCode::UNAUTHORIZED {
             // What HTTP asks of every such answer.
             let scheme = HeaderValue::from_static("Bearer");
@@ -65,7 +76,8 @@ pub fn status_of(code: &str) -> StatusCode {
         | "INVALID_SAFETY"
         | "IMPORT_BROKEN_OFF"
         | "PARTNER_NOT_NAMED" => StatusCode::BAD_REQUEST,
-        "NOT_SIGNED_IN" => StatusCode::UNAUTHORIZED,
+        "NOT_SIGNED_IN" | "LOGIN_REFUSED" => StatusCode::UNAUTHORIZED,
+        "TOO_MANY_ATTEMPTS" => StatusCode::TOO_MANY_REQUESTS,
         "CROSS_ORIGIN" | "FORBIDDEN" => StatusCode::FORBIDDEN,
         "UNKNOWN_PARTNER" => StatusCode::NOT_FOUND,
         "METHOD_NOT_ALLOWED" => StatusCode::METHOD_NOT_ALLOWED,
@@ -107,6 +119,8 @@ mod tests {
             ("JOURNAL_POISONED", 503),
             ("PARTNER_UNREACHABLE", 502),
             ("TIMED_OUT", 504),
+            ("LOGIN_REFUSED", 401),
+            ("TOO_MANY_ATTEMPTS", 429),
             ("SERVER_FAULT", 500),
         ] {
             assert_eq!(status_of(code).as_u16(), status, "{code}");

@@ -29,6 +29,36 @@ pub struct NewToken {
     pub lifetime_seconds: Option<u64>,
 }
 
+/// `POST /api/v1/users`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    pub name: String,
+    pub role: String,
+    /// Those it is limited to; all without.
+    #[serde(default)]
+    pub databases: Option<Vec<String>>,
+    pub password: String,
+}
+
+/// `POST /api/v1/users/{user}/password`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPassword {
+    pub password: String,
+}
+
+/// `POST /api/v1/login`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    pub name: String,
+    pub password: String,
+    /// How long the login is good; 12 hours without.
+    #[serde(default)]
+    pub lifetime_seconds: Option<u64>,
+}
+
 /// `POST /api/v1/mirroring/probe`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

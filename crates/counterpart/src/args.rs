@@ -56,7 +56,12 @@ pub enum Command {
     /// Make, list and revoke tokens: who may do what
     #[command(subcommand)]
     Token(cli::token::TokenCommand),
-    /// Keep a token for a server, so that commands show it there
+    /// Make, list and drop users, who log in with a password
+    #[command(subcommand)]
+    User(cli::user::UserCommand),
+    /// Show who did what to a server, or was not let in
+    Audit(cli::audit::AuditArgs),
+    /// Log in at a server with a token or a password, so that commands show who you are there
     Login(cli::login::LoginArgs),
     /// Forget the token that is kept for a server
     Logout(cli::login::LogoutArgs),
@@ -122,6 +127,8 @@ impl Command {
             Command::Verify(verify) => verify.connection.json,
             Command::Orphans(orphans) => orphans.connection().json,
             Command::Token(token) => token.connection().json,
+            Command::User(user) => user.connection().json,
+            Command::Audit(audit) => audit.connection.json,
             Command::Login(login) => login.connection.json,
             Command::Logout(logout) => logout.connection.json,
             Command::Version(version) => version.json,

@@ -2,6 +2,7 @@
 //! nothing else, so that whatever the command line can do, a script can.
 
 mod ask;
+pub mod audit;
 pub mod backup;
 pub mod client;
 pub mod completions;
@@ -20,11 +21,13 @@ pub mod resume;
 mod save;
 pub mod screen;
 mod secure;
+mod secret;
 pub mod status;
 pub mod suspend;
 mod table;
 pub mod token;
 mod transfer;
+pub mod user;
 pub mod verify;
 pub mod version;
 pub mod view;

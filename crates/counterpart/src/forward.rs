@@ -100,8 +100,14 @@ impl Forwarder {
             timeout(PATIENCE, answer).await.map_err(|elapsed| unknown(url, &elapsed))??;
         if !executed {
             // Any other status refuses the pipeline as a whole: nothing of it was executed.
-            let refused: Result<WireError, _> = serde_json::from_slice(&body);
-            return Err(refused.map_err(|error| unknown(url, &error))?.into());
+            let told: Result<WireError, _> = serde_json::from_slice(&body);
+            let error = told.map_err(|error| unknown(url, &error))?;
+            return Err(match error.code.as_deref() {
+                // It was good here: this server's own token, or a login that only this server knows. To the client it is a
+                // write at a mirror, and not a token that is wrong.
+                Some("NOT_SIGNED_IN") => refused(&Refusal::read_only_mirror(url)),
+                _ => error.into(),
+            });
         }
         let parsed: Result<PipelineResponse, _> = serde_json::from_slice(&body);
         let mut results = parsed.map_err(|error| unknown(url, &error))?.results.into_iter();
@@ -194,11 +200,18 @@ mod tests {
 
     /// A principal that gives one answer.
     async fn answering(body: &'static str) -> (tokio::task::JoinHandle<()>, String) {
+        answering_with("200 OK", body).await
+    }
+
+    async fn answering_with(
+        status: &'static str,
+        body: &'static str,
+    ) -> (tokio::task::JoinHandle<()>, String) {
         let (listener, url) = listener().await;
         let serving = tokio::spawn(async move {
             let (mut socket, _): (TcpStream, _) = listener.accept().await.unwrap();
             socket.read_buf(&mut Vec::new()).await.unwrap();
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
             socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
         });
         (serving, url)
@@ -236,6 +249,14 @@ mod tests {
         let partner: KnownKeys = Box::new(move |shown| *shown == key);
         assert_eq!(code_by(&url, partner).await, "NOT_CONFIRMED");
         assert!(vanishing.await.unwrap().starts_with(b"POST /db/main/v3/pipeline"));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_good_on_this_server_alone_is_told_where_the_principal_is() {
+        let body = r#"{"message":"the token is not known here","code":"NOT_SIGNED_IN"}"#;
+        let (serving, url) = answering_with("401 Unauthorized", body).await;
+        assert_eq!(code_of(&url).await, "READ_ONLY_MIRROR");
+        serving.await.unwrap();
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The `counterpart` binary: it parses its arguments, hands over to one command, and turns the outcome into an exit
 //! code. It decides nothing else.
 
+mod addressed;
 mod args;
 mod cli;
 mod clock;
@@ -47,6 +48,8 @@ fn run(command: Command, screen: &mut Screen) -> Result<(), Failure> {
         Command::Promote(promote) => cli::promote::run(&promote, screen),
         Command::Suspend(which) => cli::suspend::run(&which, screen),
         Command::Token(command) => cli::token::run(command, screen),
+        Command::User(command) => cli::user::run(command, screen),
+        Command::Audit(args) => cli::audit::run(&args, screen),
         Command::Login(args) => cli::login::login(&args, screen),
         Command::Logout(args) => cli::login::logout(&args, screen),
         Command::Resume(which) => cli::resume::run(&which, screen),

@@ -6,6 +6,7 @@ use axum::{
     Router,
     serve::{Listener, ListenerExt},
 };
+use counterpart_access::JwtKeys;
 use counterpart_hrana::{Hrana, Limits};
 use counterpart_node::{Node, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -19,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    addressed::Addressed,
     config::{LogFormat, Settings},
     exit::{Exit, Failure},
     tls::{self, Tls, TlsListener},
@@ -155,8 +157,10 @@ impl Server {
         };
         let ready_file = settings.ready_file.clone();
         let certificate = tls.as_ref().map(Tls::told);
+        let jwt_keys = settings.jwt_key.as_deref().map(jwt_keys).transpose()?;
         let node_settings = counterpart_node::Settings {
             certificate: certificate.clone(),
+            jwt_keys,
             ..node_settings(settings, &client_url, partner_address)
         };
         let node = Node::start(node_settings, partners);
@@ -232,12 +236,10 @@ impl Server {
 /// Serves whoever connects, until `ending` says that it is enough.
 fn serve<L>(clients: L, app: Router, ending: &Arc<Notify>) -> JoinHandle<std::io::Result<()>>
 where
-    L: Listener,
-    L::Addr: std::fmt::Debug,
+    L: Listener<Addr = SocketAddr>,
 {
     let ended = Arc::clone(ending);
-    let serving =
-        axum::serve(clients, app).with_graceful_shutdown(async move { ended.notified().await });
+    let serving = axum::serve(clients, Addressed(app)).with_graceful_shutdown(async move { ended.notified().await });
     tokio::spawn(serving.into_future())
 }
 
@@ -265,6 +267,20 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAdd
             "ADDRESS_UNUSABLE",
             format!("cannot listen on {address}: {error}"),
             format!("end what uses the address, or give another one with {flag}"),
+        )
+    })
+}
+
+/// The keys in a file.
+fn jwt_keys(file: &Path) -> Result<JwtKeys, Failure> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| Failure::local_file("read", file, &error))?;
+    JwtKeys::parse(&text).map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            "JWT_KEY_INVALID",
+            format!("{} is no key for --jwt-key: {error}", file.display()),
+            "give a file as `openssl pkey -in KEY -pubout` writes it",
         )
     })
 }

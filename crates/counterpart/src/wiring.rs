@@ -2,7 +2,10 @@
 //!
 //! This is the only place where the two meet: neither crate knows the other.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
 
 use counterpart_access::{Identity, Need};
 use counterpart_core::DatabaseName;
@@ -82,15 +85,24 @@ impl Server for Clients {
 struct Pass {
     node: Arc<Node>,
     credentials: Option<Arc<str>>,
+    from: Option<IpAddr>,
 }
 
 impl Pass {
     fn of(node: &Arc<Node>, target: &Target) -> Pass {
-        Pass { node: Arc::clone(node), credentials: target.credentials.as_deref().map(Arc::from) }
+        let credentials = target.credentials.as_deref().map(Arc::from);
+        Pass { node: Arc::clone(node), credentials, from: target.from }
     }
 
     async fn identity(&self) -> Result<Arc<Identity>, Error> {
-        self.node.who(self.credentials.as_deref()).await.map_err(|refusal| refused(&refusal))
+        let refusal = match self.node.who(self.credentials.as_deref()).await {
+            Ok(identity) => return Ok(identity),
+            Err(refusal) => refusal,
+        };
+        if self.credentials.is_some() {
+            self.node.note_refused(self.from, "a client", refusal.code()).await;
+        }
+        Err(refused(&refusal))
     }
 }
 

@@ -294,9 +294,35 @@ fn every_chapter_is_in_the_summary() {
     }
 }
 
+/// The text of all Rust files below a directory.
+fn sources(dir: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            *into += &read(&path);
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_chapter_on_attackers_names_is_there() {
+    let mut all = String::new();
+    sources(&root().join("crates"), &mut all);
+    let text = read(&root().join("docs/src/security.md"));
+    // What is quoted and has the form of a test's name.
+    let named = text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 3);
+    let named: BTreeSet<&str> = named.collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(all.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+}
+
 #[test]
 fn every_command_has_a_section() {
-    const GROUPS: [&str; 4] = ["db", "mirror", "orphans", "token"];
+    const GROUPS: [&str; 5] = ["db", "mirror", "orphans", "token", "user"];
     let text = read(&root().join("docs/src/commands.md"));
     for group in [""].into_iter().chain(GROUPS) {
         let help: Vec<&str> = group.split_whitespace().chain(["--help"]).collect();

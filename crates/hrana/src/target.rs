@@ -11,11 +11,11 @@
 //!
 //! Nothing here judges whether a name is valid or the database exists: that is the server's to say.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use axum::http::HeaderMap;
-use axum::http::Uri;
+use axum::extract::ConnectInfo;
 use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::{Extensions, HeaderMap, Uri};
 
 /// The database of a request that names none.
 pub const DEFAULT_DATABASE: &str = "main";
@@ -43,11 +43,20 @@ pub struct Target {
     pub chosen_by: ChosenBy,
     /// The bearer token of the `authorization` header or the `jwt` of the last `hello`.
     pub credentials: Option<String>,
+    /// The address that the client connected from, where the server tells it.
+    pub from: Option<IpAddr>,
 }
 
 impl Target {
     /// Applies the rule at the head of this file. `path_name` is `<name>` of `/db/<name>/…`.
-    pub fn of_request(path_name: Option<&str>, uri: &Uri, headers: &HeaderMap) -> Self {
+    ///
+    /// Who serves the routes with `ConnectInfo<SocketAddr>` has the client's address in it.
+    pub fn of_request(
+        path_name: Option<&str>,
+        uri: &Uri,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Self {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         // Bytes that are no text are a choice, too: of a database that does not exist, never of the default.
         let namespace = headers.get("x-namespace");
@@ -66,7 +75,8 @@ impl Target {
             (DEFAULT_DATABASE.to_owned(), ChosenBy::Default)
         };
         let credentials = header(AUTHORIZATION.as_str()).and_then(bearer_token);
-        Self { database, chosen_by, credentials }
+        let from = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(from)| from.ip());
+        Self { database, chosen_by, credentials, from }
     }
 }
 
@@ -102,7 +112,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().expect("a header value"));
         }
-        Target::of_request(path, &Uri::from_static("/v2/pipeline"), &map)
+        Target::of_request(path, &Uri::from_static("/v2/pipeline"), &map, &Extensions::new())
     }
 
     fn chosen(path: Option<&str>, headers: &[(&'static str, &str)]) -> (String, ChosenBy) {
@@ -129,7 +139,12 @@ mod tests {
         let mut map = HeaderMap::new();
         for bytes in ["bücher".as_bytes(), b"\xff\xfe"] {
             map.insert("x-namespace", axum::http::HeaderValue::from_bytes(bytes).unwrap());
-            let target = Target::of_request(None, &Uri::from_static("/v2/pipeline"), &map);
+            let target = Target::of_request(
+                None,
+                &Uri::from_static("/v2/pipeline"),
+                &map,
+                &Extensions::new(),
+            );
             assert_eq!(target.chosen_by, ChosenBy::Header, "{:?}", target.database);
         }
     }
@@ -164,7 +179,10 @@ mod tests {
     #[test]
     fn absolute_uri_names_the_host() {
         let uri = Uri::from_static("http://sales.example.org/v2");
-        assert_eq!(Target::of_request(None, &uri, &HeaderMap::new()).database, "sales");
+        assert_eq!(
+            Target::of_request(None, &uri, &HeaderMap::new(), &Extensions::new()).database,
+            "sales"
+        );
     }
 
     #[test]

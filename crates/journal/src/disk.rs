@@ -17,7 +17,8 @@ mod real;
 
 pub use lock::{DirectoryLock, LOCK_FILE, LockError, lock_directory};
 pub use real::{
-    RealDisk, atomic_write, free_bytes, rename_durably, sync_dir, sync_file, write_private,
+    RealDisk, append_private, atomic_write, free_bytes, rename_durably, sync_dir, sync_file,
+    write_private,
 };
 
 /// The files and directories that the journal and the control file need of a machine.

@@ -30,8 +30,8 @@ mod writer;
 pub use control::{ControlError, ControlFile};
 pub use crash::{CRASH_AT, CRASH_POINTS, crash_point};
 pub use disk::{
-    Disk, DiskFile, RealDisk, atomic_write, free_bytes, lock_directory, rename_durably, sync_dir,
-    sync_file, write_private,
+    Disk, DiskFile, RealDisk, append_private, atomic_write, free_bytes, lock_directory,
+    rename_durably, sync_dir, sync_file, write_private,
 };
 pub use error::{
     AppendError, ChangeError, OpenError, PoisonError, ReadError, ReserveError, WaitError,

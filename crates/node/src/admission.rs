@@ -60,6 +60,13 @@ impl Admission {
         }
     }
 
+    /// Waits until writes may begin, however long that takes.
+    pub async fn opened(&self) {
+        let mut door = self.0.subscribe();
+        let opened = door.wait_for(|door| *door == Door::Open).await;
+        opened.expect("the sender lives as long as this object");
+    }
+
     /// Waits until writes may begin.
     ///
     /// # Errors
@@ -87,7 +94,10 @@ mod tests {
             admission.set(Door::Closed(refusal.clone()));
         });
         assert_eq!(answer, Err(refusal));
-        admission.set(Door::Open);
+        let ((), ()) = tokio::join!(admission.opened(), async {
+            tokio::task::yield_now().await;
+            admission.set(Door::Open);
+        });
         assert_eq!(admission.pass().await, Ok(()));
     }
 }

@@ -4,6 +4,7 @@
 //! bytes or SQLite pages; `counterpart-journal` and `counterpart-engine` do.
 
 mod admission;
+pub mod audit;
 mod boot;
 mod checkpoint;
 pub mod checksums;

@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     admission::Door,
+    audit::{self, Audit},
     boot,
     client_keys::ClientKeys,
     driver::{Driver, Input, Inputs, now},
@@ -29,7 +30,7 @@ use crate::{
     settings::Settings,
     shared::Shared,
     stream::ClientStream,
-    system::tokens::SignIn,
+    system::sign_in::SignIn,
 };
 
 /// Why a server can't start. Nothing was changed, unless the sentence says otherwise.
@@ -97,12 +98,15 @@ impl StartError {
 pub struct Node {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sign_in: SignIn,
+    /// Nothing where nobody is asked who they are.
+    pub(crate) audit: Option<Arc<Audit>>,
     driver: std::sync::Mutex<Option<JoinHandle<()>>>,
     accepting: JoinHandle<()>,
     reaping: JoinHandle<()>,
     resting: JoinHandle<()>,
     scrubbing: JoinHandle<()>,
     mending: JoinHandle<()>,
+    auditing: Option<JoinHandle<()>>,
     started: std::time::Duration,
     _lock: journal::disk::DirectoryLock,
 }
@@ -120,11 +124,13 @@ impl Node {
                 (settings.clone(), inputs.clone(), tokio::runtime::Handle::current());
             move || {
                 let opened = open::open(settings.clone(), inputs, io)?;
-                let sign_in = SignIn::new(&settings.data, settings.require_token);
-                Ok::<_, StartError>((opened, sign_in.map_err(StartError::Token)?))
+                let sign_in = SignIn::new(&settings);
+                let sign_in = sign_in.map_err(StartError::Token)?;
+                let audit = settings.require_token.then(|| Audit::open(&settings.data));
+                Ok::<_, StartError>((opened, sign_in, audit))
             }
         });
-        let ((shared, recovered, lock), sign_in) = opened.await??;
+        let ((shared, recovered, lock), sign_in, audit) = opened.await??;
         let mut actions = Vec::new();
         let core = Core::start(core_config(&settings), recovered, now(), &mut actions);
         let driver = tokio::spawn(Driver::new(core, Arc::clone(&shared)).run(actions, queue));
@@ -134,6 +140,9 @@ impl Node {
         let resting = tokio::spawn(rest::keep_resting(Arc::clone(&shared)));
         let scrubbing = tokio::spawn(scrub::keep_scrubbing(Arc::clone(&shared)));
         let mending = tokio::spawn(quarantine::keep_mending(Arc::clone(&shared)));
+        let auditing = audit
+            .as_ref()
+            .map(|audit| tokio::spawn(audit::keep_writing(Arc::clone(&shared), Arc::clone(audit))));
         let started = crate::clock::uptime();
         let driver = std::sync::Mutex::new(Some(driver));
         // Whoever is told that the server serves finds its databases.
@@ -143,12 +152,14 @@ impl Node {
         Ok(Arc::new(Node {
             shared,
             sign_in,
+            audit,
             driver,
             accepting,
             reaping,
             resting,
             scrubbing,
             mending,
+            auditing,
             started,
             _lock: lock,
         }))
@@ -176,6 +187,9 @@ impl Node {
         self.resting.abort();
         self.scrubbing.abort();
         self.mending.abort();
+        if let Some(auditing) = &self.auditing {
+            auditing.abort();
+        }
         self.shared.admission.set(Door::Closed(Refusal::stopping()));
         let (done, ended) = oneshot::channel();
         self.shared.inputs.send(Input::Stop(done));

@@ -1,20 +1,21 @@
 //! What an operator can ask of one server. The admin API is generic over this trait, so that its handlers can be
 //! tested without a server behind them; the running server implements it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use counterpart_access::{Identity, Token};
+use counterpart_access::{Identity, Password, Token};
 use counterpart_core::{DatabaseId, DatabaseName, Lsn, ServerId, SessionId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
+    audit::{Act, AuditEntry},
     checksums::{Checksum, Comparison},
     orphans::{Form, OrphanSet},
     refusal::Refusal,
     scrub,
-    system::{NewToken, TokenSummary},
+    system::{Attempt, LoggedIn, NewToken, NewUser, TokenSummary, UserSummary},
 };
 
 /// One database, as the list shows it.
@@ -249,10 +250,39 @@ pub trait Operations: Send + Sync + 'static {
         &self,
         shown: Option<String>,
     ) -> impl Future<Output = Result<Arc<Identity>, Refusal>> + Send;
+    /// Notes something in the audit log, whose state is no reason to hold anybody up.
+    fn note(&self, act: Act) -> impl Future<Output = ()> + Send;
+    /// Notes that somebody was not let in, unless there is too much of that: from where, trying what, with which code.
+    fn note_refused(
+        &self,
+        from: Option<IpAddr>,
+        about: &str,
+        code: &str,
+    ) -> impl Future<Output = ()> + Send;
+    /// The newest entries of the audit log first, or those before a place in it. What reading meets.
+    fn audit(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<AuditEntry>, Refusal>> + Send;
     /// All tokens, by name.
     fn tokens(&self) -> impl Future<Output = Result<Vec<TokenSummary>, Refusal>> + Send;
     /// Makes a token. `TOKEN_INVALID`, `TOKEN_EXISTS`, and what every write can meet.
     fn create_token(&self, new: NewToken) -> impl Future<Output = Result<Token, Refusal>> + Send;
+    /// All users, by name.
+    fn users(&self) -> impl Future<Output = Result<Vec<UserSummary>, Refusal>> + Send;
+    /// Makes a user. `USER_INVALID`, `USER_EXISTS`, and what every write can meet.
+    fn create_user(&self, new: NewUser) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Gives a user another password; its logins end. `USER_NOT_FOUND`, and what every write can meet.
+    fn set_password(
+        &self,
+        name: String,
+        password: Password,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Drops a user; its logins end. `USER_NOT_FOUND`, and what every write can meet.
+    fn drop_user(&self, name: String) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Lets a user in who knows the password, and notes that. `LOGIN_REFUSED`, `TOO_MANY_ATTEMPTS`, `LOGIN_INVALID`.
+    fn login(&self, attempt: Attempt) -> impl Future<Output = Result<LoggedIn, Refusal>> + Send;
     /// Revokes a token. `TOKEN_NOT_FOUND`, and what every write can meet.
     fn revoke_token(&self, name: String) -> impl Future<Output = Result<(), Refusal>> + Send;
 }

@@ -13,6 +13,7 @@ struct Parts {
     code: String,
     what: String,
     remedy: String,
+    retry_after: Option<u64>,
 }
 
 impl Refusal {
@@ -22,7 +23,22 @@ impl Refusal {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Refusal {
-        Refusal(Arc::new(Parts { code: code.into(), what: what.into(), remedy: remedy.into() }))
+        let (code, what, remedy) = (code.into(), what.into(), remedy.into());
+        Refusal(Arc::new(Parts { code, what, remedy, retry_after: None }))
+    }
+
+    /// The same, for somebody who is to wait for so many seconds.
+    #[must_use]
+    pub fn after(self, seconds: u64) -> Refusal {
+        let Parts { code, what, remedy, .. } = &*self.0;
+        let (code, what, remedy) = (code.clone(), what.clone(), remedy.clone());
+        Refusal(Arc::new(Parts { code, what, remedy, retry_after: Some(seconds) }))
+    }
+
+    /// For how many seconds whoever is refused is to wait, if that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        self.0.retry_after
     }
 
     /// The stable code, for example `READ_ONLY_MIRROR`.

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use counterpart_access::JwtKeys;
 use counterpart_core::session::Rejoin;
 use tokio::sync::watch;
 
@@ -58,6 +59,8 @@ pub struct Settings {
     pub require_token: bool,
     /// The certificate that clients are shown at `client_url`, as it is at the moment; `None`: no TLS there.
     pub certificate: Option<watch::Receiver<ShownCertificate>>,
+    /// Whose signed tokens are taken then.
+    pub jwt_keys: Option<JwtKeys>,
 }
 
 impl Settings {
@@ -89,6 +92,7 @@ impl Settings {
             scrub_rate: 32 << 20,
             require_token: false,
             certificate: None,
+            jwt_keys: None,
         }
     }
 }

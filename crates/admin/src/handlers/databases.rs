@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::{Answer, DONE, Done};
 use crate::{
     body::{database_name, json, to_the_end},
+    note::Note,
     problem::Problem,
     wire::NewDatabase,
 };
@@ -47,9 +48,11 @@ pub async fn list<O: Operations>(State(ops): State<Arc<O>>) -> Json<DatabaseList
 
 pub async fn create<O: Operations>(
     State(ops): State<Arc<O>>,
+    Extension(note): Extension<Note>,
     body: Body,
 ) -> Result<(StatusCode, Json<DatabaseSummary>), Problem> {
     let request: NewDatabase = json(body).await?;
+    note.about(&request.name);
     let name = database_name(&request.name)?;
     let made = to_the_end(async move { Ok(ops.create_database(name).await?) }).await?;
     Ok((StatusCode::CREATED, Json(made)))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
 };
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{Answer, DONE, Done};
 use crate::{
     body::{json, to_the_end},
+    note::Note,
     problem::Problem,
     wire::{
         CheckJoin, Failover, Join, Nothing, Partner, Probe, Promote, WhichPartner, host_and_port,
@@ -31,8 +32,13 @@ pub async fn check_join<O: Operations>(State(ops): State<Arc<O>>, body: Body) ->
     Ok(DONE)
 }
 
-pub async fn join<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Done> {
+pub async fn join<O: Operations>(
+    State(ops): State<Arc<O>>,
+    Extension(note): Extension<Note>,
+    body: Body,
+) -> Answer<Done> {
     let request = json::<Join>(body).await?.checked()?;
+    note.about(&request.principal_client_url);
     to_the_end(async move { Ok(ops.join(request).await?) }).await?;
     Ok(DONE)
 }
@@ -42,14 +48,24 @@ pub async fn cancel_join<O: Operations>(State(ops): State<Arc<O>>) -> Answer<Don
     Ok(DONE)
 }
 
-pub async fn add_partner<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Done> {
+pub async fn add_partner<O: Operations>(
+    State(ops): State<Arc<O>>,
+    Extension(note): Extension<Note>,
+    body: Body,
+) -> Answer<Done> {
     let request = json::<Partner>(body).await?.checked()?;
+    note.about(&request.client_url);
     to_the_end(async move { Ok(ops.add_partner(request).await?) }).await?;
     Ok(DONE)
 }
 
-pub async fn failover<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Value> {
+pub async fn failover<O: Operations>(
+    State(ops): State<Arc<O>>,
+    Extension(note): Extension<Note>,
+    body: Body,
+) -> Answer<Value> {
     let request: Failover = json(body).await?;
+    note.about_any(request.to);
     to_the_end(async move { Ok(ops.failover(request.to).await?) }).await.map(Json)
 }
 
@@ -57,19 +73,34 @@ pub async fn assess_promotion<O: Operations>(State(ops): State<Arc<O>>) -> Answe
     Ok(Json(ops.assess_promotion().await?))
 }
 
-pub async fn promote<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Value> {
+pub async fn promote<O: Operations>(
+    State(ops): State<Arc<O>>,
+    Extension(note): Extension<Note>,
+    body: Body,
+) -> Answer<Value> {
     let Promote { force } = json(body).await?;
+    note.about_any(force.then_some("with force"));
     to_the_end(async move { Ok(ops.promote(force).await?) }).await.map(Json)
 }
 
-pub async fn suspend<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Done> {
+pub async fn suspend<O: Operations>(
+    State(ops): State<Arc<O>>,
+    Extension(note): Extension<Note>,
+    body: Body,
+) -> Answer<Done> {
     let request: WhichPartner = json(body).await?;
+    note.about_any(request.partner);
     to_the_end(async move { Ok(ops.suspend(request.partner).await?) }).await?;
     Ok(DONE)
 }
 
-pub async fn resume<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Done> {
+pub async fn resume<O: Operations>(
+    State(ops): State<Arc<O>>,
+    Extension(note): Extension<Note>,
+    body: Body,
+) -> Answer<Done> {
     let request: WhichPartner = json(body).await?;
+    note.about_any(request.partner);
     to_the_end(async move { Ok(ops.resume(request.partner).await?) }).await?;
     Ok(DONE)
 }
@@ -82,6 +113,7 @@ pub async fn rejoin<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Ans
 
 pub async fn stop<O: Operations>(
     State(ops): State<Arc<O>>,
+    Extension(note): Extension<Note>,
     query: Result<Query<WhichPartner>, QueryRejection>,
 ) -> Answer<Done> {
     let Query(request) = query.map_err(|rejection| {
@@ -91,6 +123,7 @@ pub async fn stop<O: Operations>(
             "use ?partner=ID with the partner's 16 hexadecimal digits, or no query",
         )
     })?;
+    note.about_any(request.partner);
     to_the_end(async move { Ok(ops.stop_mirroring(request.partner).await?) }).await?;
     Ok(DONE)
 }

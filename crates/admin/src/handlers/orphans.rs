@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
@@ -23,6 +23,7 @@ use super::{Answer, DONE, Done};
 use crate::{
     body::{database_name, to_the_end},
     download,
+    note::Note,
     problem::Problem,
 };
 
@@ -68,7 +69,15 @@ type WhichPart = Result<Query<Which>, QueryRejection>;
 
 fn which(query: WhichPart) -> Result<(Option<DatabaseName>, Which), Problem> {
     let Query(which) = query.map_err(|rejection| invalid_query(&rejection.body_text()))?;
-    Ok((which.database.as_deref().map(database_name).transpose()?, which))
+    Ok((which.database.as_deref().map(touched).transpose()?, which))
+}
+
+/// A database that orphans can have touched: the server's own is one.
+fn touched(name: &str) -> Result<DatabaseName, Problem> {
+    if name == DatabaseName::system().as_str() {
+        return Ok(DatabaseName::system());
+    }
+    database_name(name)
 }
 
 pub async fn list<O: Operations>(State(ops): State<Arc<O>>) -> Answer<OrphanSets> {
@@ -91,10 +100,12 @@ pub async fn rows<O: Operations>(
 
 pub async fn export<O: Operations>(
     State(ops): State<Arc<O>>,
+    Extension(note): Extension<Note>,
     part: SetPart,
     query: WhichPart,
 ) -> Result<Response, Problem> {
     let (set, (database, which)) = (set(part)?, which(query)?);
+    note.about_any(database.as_ref());
     let (form, kind) = match which.form.as_deref() {
         None | Some("sqlite") => (Form::Sqlite, "application/vnd.sqlite3"),
         Some("sql") => (Form::Sql, "application/sql"),

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::{Answer, DONE, Done};
 use crate::{
     body::{json as read, to_the_end},
+    note::Note,
     problem::Problem,
     wire,
 };
@@ -29,15 +30,20 @@ pub struct Tokens {
 }
 
 pub async fn who_am_i(Extension(identity): Extension<Arc<Identity>>) -> Json<Value> {
+    Json(described(&identity))
+}
+
+/// Somebody, and what that one may do.
+pub fn described(identity: &Identity) -> Value {
     let databases = match identity.grant.databases() {
         Databases::All => None,
         Databases::These(names) => Some(names),
     };
-    Json(json!({
+    json!({
         "name": identity.name,
         "role": identity.grant.role().name(),
         "databases": databases,
-    }))
+    })
 }
 
 pub async fn list<O: Operations>(State(ops): State<Arc<O>>) -> Answer<Tokens> {
@@ -46,9 +52,11 @@ pub async fn list<O: Operations>(State(ops): State<Arc<O>>) -> Answer<Tokens> {
 
 pub async fn create<O: Operations>(
     State(ops): State<Arc<O>>,
+    Extension(note): Extension<Note>,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let request: wire::NewToken = read(body).await?;
+    note.about(format!("{} ({})", request.name, request.role));
     let role = request.role.parse();
     let grant = role.and_then(|role| Grant::new(role, request.databases.as_deref()));
     let grant = grant.map_err(|error: GrantError| {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 /// All schemas by name.
 pub fn all() -> Value {
     let mut schemas = requests();
-    let others = [basics(), databases(), integrity(), orphans(), tokens(), answers()];
+    let others =
+        [basics(), databases(), integrity(), orphans(), tokens(), users(), audit(), answers()];
     let known = schemas.as_object_mut().expect("an object was written above");
     for group in others {
         let Value::Object(group) = group else { unreachable!("an object was written below") };
@@ -200,6 +201,64 @@ fn tokens() -> Value {
             &[("name", text), ("role", role), ("databases", or_null(&names))],
             &[],
         ),
+    })
+}
+
+fn users() -> Value {
+    let text = json!({ "type": "string" });
+    let role = json!({ "enum": ["admin", "operator", "writer", "reader"] });
+    let seconds = json!({ "type": "integer", "minimum": 0 });
+    let names = json!({ "type": "array", "items": text });
+    let password = json!({ "type": "string", "description": "8 to 1024 bytes" });
+    let databases = json!({ "anyOf": [names, { "type": "null" }] });
+    let user = object(
+        &[
+            ("name", text.clone()),
+            ("role", role.clone()),
+            ("databases", databases),
+            ("created", seconds.clone()),
+        ],
+        &[],
+    );
+    json!({
+        "NewUser": object(
+            &[("name", text.clone()), ("role", role), ("password", password.clone())],
+            &[("databases", names)],
+        ),
+        "NewPassword": object(&[("password", password)], &[]),
+        "Users": object(&[("users", json!({ "type": "array", "items": user }))], &[]),
+        "Login": object(
+            &[("name", text.clone()), ("password", text.clone())],
+            &[("lifetime_seconds", seconds.clone())],
+        ),
+        "LoggedIn": object(
+            &[("token", text), ("expires", seconds), ("identity", reference("Identity"))],
+            &[],
+        ),
+    })
+}
+
+fn audit() -> Value {
+    let text = json!({ "type": "string" });
+    let place =
+        json!({ "type": ["integer", "null"], "description": "null: it waits on this server" });
+    let at = json!({ "type": "integer", "description": "in microseconds of UTC since 1970" });
+    let entry = object(
+        &[
+            ("id", place),
+            ("entry", text.clone()),
+            ("at", at),
+            ("server", reference("ServerId")),
+            ("who", text.clone()),
+            ("from", text.clone()),
+            ("what", text.clone()),
+            ("about", text.clone()),
+            ("result", text),
+        ],
+        &[],
+    );
+    json!({
+        "AuditLog": object(&[("entries", json!({ "type": "array", "items": entry }))], &[]),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Operations without a server behind them: they note what they were asked and answer as they were told to.
 
 use std::{
+    net::IpAddr,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -9,17 +10,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use counterpart_access::{Grant, Identity, Token};
+use counterpart_access::{Credential, Grant, Identity, Password, Token};
 use counterpart_core::{DatabaseId, DatabaseName, Epoch, Lsn, ServerId, UnixMicros};
 use counterpart_node::{
     Operations, Refusal,
+    audit::{Act, AuditEntry, Ending},
     checksums::{Checksum, Comparison, Verdict},
     operations::{
         Backup, DatabaseDetails, DatabaseSummary, Export, JoinRequest, PartnerRequest, PeerIdentity,
     },
     orphans::{Differences, Form, OrphanDatabase, OrphanSet},
     scrub,
-    system::{NewToken, TokenSummary},
+    system::{Attempt, LoggedIn, NewToken, NewUser, TokenSummary, UserSummary},
 };
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -38,6 +40,8 @@ pub struct Fake {
     /// `suspend` waits for this, if `hold_suspend` is set.
     pub release: Notify,
     pub hold_suspend: Mutex<bool>,
+    /// What was noted, in order.
+    pub noted: Mutex<Vec<Act>>,
     /// Who is let in, by token, which is the name too; everybody without.
     pub guarded: Mutex<Option<Vec<(String, Grant)>>>,
 }
@@ -57,6 +61,7 @@ impl Fake {
             staged: AtomicU32::new(0),
             release: Notify::new(),
             hold_suspend: Mutex::new(false),
+            noted: Mutex::default(),
             guarded: Mutex::default(),
         }
     }
@@ -307,12 +312,39 @@ impl Operations for Fake {
 
     async fn who(&self, shown: Option<String>) -> Result<Arc<Identity>, Refusal> {
         let Some(guarded) = &*self.guarded.lock().unwrap() else {
-            return Ok(Identity::admin("anybody"));
+            return Ok(Identity::admin("anybody", Credential::Nothing));
         };
         let who = shown.and_then(|shown| guarded.iter().find(|(token, _)| *token == shown));
         let unknown = || Refusal::new("NOT_SIGNED_IN", "this server wants to know", "show a token");
-        who.map(|(name, grant)| Arc::new(Identity { name: name.clone(), grant: grant.clone() }))
-            .ok_or_else(unknown)
+        who.map(|(name, grant)| {
+            let (by, grant) = (Credential::Token, grant.clone());
+            Arc::new(Identity { name: name.clone(), by, grant })
+        })
+        .ok_or_else(unknown)
+    }
+
+    async fn note(&self, act: Act) {
+        self.noted.lock().unwrap().push(act);
+    }
+
+    async fn note_refused(&self, from: Option<IpAddr>, about: &str, code: &str) {
+        let (about, ending) = (about.to_owned(), Ending::Refused(code.to_owned()));
+        self.note(Act { who: None, from, what: "SignIn", about, ending }).await;
+    }
+
+    async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, Refusal> {
+        let entry = AuditEntry {
+            id: Some(6),
+            entry: "00000000000000ee".to_owned(),
+            at: 1,
+            server: ServerId(0xaa),
+            who: "token night".to_owned(),
+            from: "127.0.0.1".to_owned(),
+            what: "Suspend".to_owned(),
+            about: String::new(),
+            result: "done".to_owned(),
+        };
+        self.called(format!("audit {before:?} {limit}"), vec![entry])
     }
 
     async fn tokens(&self) -> Result<Vec<TokenSummary>, Refusal> {
@@ -329,6 +361,34 @@ impl Operations for Fake {
     async fn create_token(&self, new: NewToken) -> Result<Token, Refusal> {
         let call = format!("create-token {} {} {:?}", new.name, new.grant.role(), new.lifetime);
         self.called(call, Token::generate())
+    }
+
+    async fn users(&self) -> Result<Vec<UserSummary>, Refusal> {
+        let user = UserSummary {
+            name: "anna".to_owned(),
+            role: "operator".to_owned(),
+            databases: None,
+            created: 1,
+        };
+        self.called("users".to_owned(), vec![user])
+    }
+
+    async fn create_user(&self, new: NewUser) -> Result<(), Refusal> {
+        self.called(format!("create-user {} {}", new.name, new.grant.role()), ())
+    }
+
+    async fn set_password(&self, name: String, _password: Password) -> Result<(), Refusal> {
+        self.called(format!("set-password {name}"), ())
+    }
+
+    async fn drop_user(&self, name: String) -> Result<(), Refusal> {
+        self.called(format!("drop-user {name}"), ())
+    }
+
+    async fn login(&self, attempt: Attempt) -> Result<LoggedIn, Refusal> {
+        let identity = Identity::admin(&attempt.name, Credential::User);
+        let logged_in = LoggedIn { token: Token::generate(), identity, expires: 9 };
+        self.called(format!("login {} {:?}", attempt.name, attempt.from), logged_in)
     }
 
     async fn revoke_token(&self, name: String) -> Result<(), Refusal> {

@@ -1,14 +1,21 @@
 //! Who may ask for what: every endpoint of the document, with every role and with none.
 
-use counterpart_access::{Grant, Role};
+use std::io::Write;
 
-use crate::{routes::all_calls, wire::Api};
+use counterpart_access::{Grant, Role};
+use counterpart_node::{Refusal, audit::Ending};
+
+use crate::{
+    requests::eventually,
+    routes::all_calls,
+    wire::{Api, hang_up},
+};
 
 /// The roles that each endpoint is for, by the first letters of their names: admin, operator, writer and reader of all
 /// databases, then writer and reader of another one than `main`. `-` stands for everybody, known or not.
 fn expected(operation: &str) -> &'static str {
     match operation {
-        "Health" | "HealthPrincipal" | "HealthMirror" => "-",
+        "Health" | "HealthPrincipal" | "HealthMirror" | "Login" => "-",
         "Status" | "WhoAmI" | "OpenApi" => "aowrWR",
         "DescribeDatabase" | "ExportDatabase" => "aowr",
         "ListDatabases" | "Backup" | "TakeBackup" | "Probe" | "CheckJoin" | "Join"
@@ -17,7 +24,7 @@ fn expected(operation: &str) -> &'static str {
         | "CompareChecksums" | "ListOrphans" | "ShowOrphans" | "OrphanRows" | "ExportOrphans"
         | "DropOrphans" => "ao",
         "CreateDatabase" | "DropDatabase" | "ImportDatabase" | "ListTokens" | "CreateToken"
-        | "RevokeToken" => "a",
+        | "RevokeToken" | "ListUsers" | "CreateUser" | "SetPassword" | "DropUser" | "Audit" => "a",
         other => panic!("nobody has said who may ask for {other}"),
     }
 }
@@ -65,4 +72,110 @@ fn whoever_is_not_known_is_told_how_to_show_it() {
     assert_eq!(reply.status, 401);
     assert!(reply.head.contains("www-authenticate: bearer"), "{}", reply.head);
     assert_eq!(reply.json()["error"]["code"], "NOT_SIGNED_IN");
+}
+
+/// Whether the audit log tells of an operation, and what about it, asked for with the body and path of [`all_calls`].
+fn noted(operation: &str) -> Option<&'static str> {
+    let b = "00000000000000bb";
+    Some(match operation {
+        "Health" | "HealthPrincipal" | "HealthMirror" | "Login" | "Status" | "WhoAmI"
+        | "OpenApi" | "DescribeDatabase" | "ListDatabases" | "Probe" | "CheckJoin"
+        | "AssessPromotion" | "Scrub" | "Checksums" | "CompareChecksums" | "ListOrphans"
+        | "ShowOrphans" | "OrphanRows" | "ListTokens" | "ListUsers" | "Audit" => return None,
+        "CreateDatabase" => "sales",
+        "DropDatabase" | "ImportDatabase" | "ExportDatabase" => "main",
+        "TakeBackup" => "main.db",
+        "Join" => "http://a:6480",
+        "AddPartner" => "http://b:6480",
+        "Failover" | "Suspend" | "Resume" | "StopMirroring" => b,
+        "ExportOrphans" => "1.2-5-6 main",
+        "DropOrphans" => "1.2-5-6",
+        "CreateToken" => "shop (reader)",
+        "RevokeToken" => "shop",
+        "CreateUser" => "anna (operator)",
+        "SetPassword" | "DropUser" => "anna",
+        "Backup" | "CancelJoin" | "Promote" | "Rejoin" | "StartScrub" => "",
+        other => panic!("nobody has said whether {other} is noted"),
+    })
+}
+
+#[test]
+fn what_changes_something_or_hands_out_everything_is_noted_with_how_it_ended_and_nothing_else_is() {
+    let api = Api::start();
+    let grant = |role| Grant::new::<&str>(role, None).unwrap();
+    let known = [("a".to_owned(), grant(Role::Admin)), ("r".to_owned(), grant(Role::Reader))];
+    *api.fake.guarded.lock().unwrap() = Some(known.to_vec());
+    let mut asked = 0;
+    for call in all_calls(&counterpart_admin::openapi_document()) {
+        for (token, refuse) in [("a", false), ("a", true), ("r", false)] {
+            let refusal = Refusal::new("DISK_FULL", "the disk is full", "free some space");
+            *api.fake.refusal.lock().unwrap() = refuse.then_some(refusal);
+            let headers = format!("authorization: Bearer {token}\r\n");
+            let reply = api.call_with(&call.method, &call.path, &headers, &call.body);
+            let mut all = std::mem::take(&mut *api.fake.noted.lock().unwrap());
+            let what = format!("{} as {token}: {reply:?}", call.operation);
+            let Some(about) = noted(&call.operation) else {
+                assert!(all.is_empty(), "{what}: {all:?}");
+                continue;
+            };
+            if call.operation == "Failover" && token == "a" {
+                assert_eq!(all.remove(0).ending, Ending::Asked, "{what}");
+            }
+            assert_eq!(all.len(), 1, "{what}: {all:?}");
+            let act = all.remove(0);
+            assert_eq!(act.what, call.operation);
+            assert_eq!(act.who.unwrap().to_string(), format!("token {token}"));
+            assert_eq!(act.from, Some("127.0.0.1".parse().unwrap()));
+            let ending = match reply.status {
+                200..300 => Ending::Done,
+                403 => Ending::Refused("FORBIDDEN".to_owned()),
+                _ => Ending::Refused("DISK_FULL".to_owned()),
+            };
+            assert_eq!(act.ending, ending, "{what}");
+            if act.ending == Ending::Done {
+                assert_eq!(act.about, about, "{what}");
+            }
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, 3 * 23);
+}
+
+#[test]
+fn what_is_done_is_noted_though_the_client_has_gone() {
+    let api = Api::start();
+    *api.fake.hold_suspend.lock().unwrap() = true;
+    let mut stream = api.connect();
+    let head = "POST /api/v1/mirroring/suspend HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    eventually("the operation begins", || api.fake.calls() == ["suspend began"]);
+    hang_up(&stream);
+    assert!(api.fake.noted.lock().unwrap().is_empty());
+    api.fake.release.notify_one();
+    eventually("it is noted", || !api.fake.noted.lock().unwrap().is_empty());
+    assert_eq!(api.fake.noted.lock().unwrap()[0].ending, Ending::Done);
+}
+
+#[test]
+fn a_credential_that_is_refused_is_noted_and_none_at_all_is_not() {
+    let api = Api::start();
+    *api.fake.guarded.lock().unwrap() = Some(Vec::new());
+    assert_eq!(api.call("GET", "/api/v1/status", "").status, 401);
+    assert!(api.fake.noted.lock().unwrap().is_empty());
+    let headers = "authorization: Bearer stolen\r\n";
+    assert_eq!(api.call_with("GET", "/api/v1/status", headers, "").status, 401);
+    let noted = api.fake.noted.lock().unwrap().pop().unwrap();
+    assert!(noted.who.is_none());
+    assert_eq!(noted.ending, Ending::Refused("NOT_SIGNED_IN".to_owned()));
+    assert!(!format!("{noted:?}").contains("stolen"), "{noted:?}");
+}
+
+#[test]
+fn whoever_tries_too_often_is_told_when_to_come_back() {
+    let api = Api::start();
+    api.fake.refuse(Refusal::new("TOO_MANY_ATTEMPTS", "too many", "wait").after(17));
+    let reply = api.call("POST", "/api/v1/login", r#"{"name":"anna","password":"wrong"}"#);
+    assert_eq!((reply.status, reply.code().as_str()), (429, "TOO_MANY_ATTEMPTS"));
+    assert!(reply.head.contains("\r\nretry-after: 17"), "{}", reply.head);
+    assert_eq!(api.fake.calls(), ["login anna Some(127.0.0.1)"]);
 }

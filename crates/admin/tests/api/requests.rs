@@ -8,7 +8,7 @@ use counterpart_node::Refusal;
 use serde_json::json;
 
 /// Waits for what another thread does; fails after 20 s.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let (sender, receiver) = std::sync::mpsc::channel::<()>();
     for _ in 0..2_000 {
         if holds() {
@@ -225,6 +225,17 @@ fn health_follows_role_and_readiness() {
             }
         }
     }
+}
+
+#[test]
+fn orphans_of_the_servers_own_database_can_be_named_and_nothing_else_of_it() {
+    let api = Api::start();
+    let path = "/api/v1/orphans/1.2-5-6/content?database=_system";
+    assert_eq!(api.call("GET", path, "").status, 200);
+    let reply = api.call("GET", "/api/v1/orphans/1.2-5-6/content?database=_other", "");
+    assert_eq!((reply.status, reply.code().as_str()), (400, "INVALID_DATABASE_NAME"));
+    let reply = api.call("GET", "/api/v1/databases/_system/content", "");
+    assert_eq!((reply.status, reply.code().as_str()), (400, "INVALID_DATABASE_NAME"));
 }
 
 #[test]

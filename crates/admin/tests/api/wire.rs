@@ -25,6 +25,7 @@ impl Api {
     pub fn start() -> Api {
         let fake = Arc::new(Fake::new());
         let router = counterpart_admin::router(fake.clone());
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -34,7 +35,7 @@ impl Api {
             runtime.unwrap().block_on(async {
                 let listener = TcpListener::from_std(listener).unwrap();
                 tokio::select! {
-                    served = axum::serve(listener, router) => served.unwrap(),
+                    served = axum::serve(listener, service) => served.unwrap(),
                     _dropped = stopped => {}
                 }
             });

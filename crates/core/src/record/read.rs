@@ -152,8 +152,9 @@ pub fn split_records(mut bytes: Bytes) -> Result<Vec<Record>, RecordError> {
     Ok(records)
 }
 
+/// A name that somebody gave, or the server's own.
 fn name_from(note: &[u8]) -> Option<DatabaseName> {
-    std::str::from_utf8(note).ok()?.parse().ok()
+    std::str::from_utf8(note).ok()?.to_owned().try_into().ok()
 }
 
 fn parse_header(bytes: &[u8]) -> Result<Header, RecordError> {

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::{PageNo, ServerId};
+use crate::ids::{DatabaseName, PageNo, ServerId};
 
 fn stamp(lsn: u64) -> Stamp {
     let epoch = Epoch { term: 3, start: 2, server: ServerId(0xabc) };
@@ -84,6 +84,18 @@ fn a_created_database_carries_its_name_and_first_pages() {
     assert_eq!(back.created_name().unwrap().as_str(), "shop");
     assert_eq!(back.pages().count(), 1);
     assert_eq!(Draft::mark(UnixMicros(0)).seal(stamp(2)).created_name(), None);
+}
+
+/// A server whose own database had been made after its last mark took its journal for damaged at the next start, and its mirror
+/// did at once: no client may use that name, but a record has it.
+#[test]
+fn the_record_that_creates_the_servers_own_database_can_be_read() {
+    let draft = TransactionDraft::new(DatabaseId(2), PageSize::DEFAULT, UnixMicros(0));
+    let record = draft.finish_create(&DatabaseName::system(), 1, 0).seal(stamp(1));
+    let back = Record::take(&mut record.bytes().clone()).unwrap();
+    assert_eq!(back.created_name(), Some(DatabaseName::system()));
+    let other = "_other".to_owned();
+    assert!(DatabaseName::try_from(other).is_err());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{
     io::{self, BufRead, IsTerminal},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
@@ -11,9 +12,12 @@ use serde_json::json;
 use counterpart_core::{Fingerprint, FingerprintError};
 
 use super::{
-    Connection, client::Client, credentials, known, screen::Screen, view, voucher::Voucher,
+    Connection, client::Client, credentials, known, screen::Screen, secret, view, voucher::Voucher,
 };
-use crate::exit::{Exit, Failure};
+use crate::{
+    config::units,
+    exit::{Exit, Failure},
+};
 
 /// What `login` takes.
 #[derive(Args)]
@@ -28,6 +32,15 @@ pub struct LoginArgs {
     /// Only make sure of the server's TLS key; keep no token
     #[arg(long, conflicts_with = "token_file")]
     pub no_token: bool,
+    /// Log in as this user; the password is read from the terminal or standard input
+    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
+    pub user: Option<String>,
+    /// A file whose first line is that user's password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// How long a user's login is to be good, for example 2d; at most 7d [default: 12h]
+    #[arg(long, value_name = "TIME", requires = "user", value_parser = units::duration)]
+    pub lifetime: Option<Duration>,
     #[command(flatten)]
     pub connection: Connection,
 }
@@ -47,9 +60,10 @@ pub fn login(args: &LoginArgs, screen: &mut Screen) -> Result<(), Failure> {
         screen.line(format!("commands know the server at {url} from now on"))?;
         return screen.value(&json!({ "server": url }));
     }
-    let token = match &args.token_file {
-        Some(file) => credentials::from_file(file)?,
-        None => typed(screen)?,
+    let token = match (&args.user, &args.token_file) {
+        (Some(user), _) => with_password(args, user, &voucher)?,
+        (None, Some(file)) => credentials::from_file(file)?,
+        (None, None) => typed(screen)?,
     };
     let client = Client::showing(&args.connection.server, Some(&token), voucher)?;
     let identity = client.get("/api/v1/whoami")?;
@@ -139,6 +153,26 @@ pub fn logout(args: &LogoutArgs, screen: &mut Screen) -> Result<(), Failure> {
         screen.line("its TLS key is forgotten here, too")?;
     }
     screen.value(&json!({ "server": url, "forgotten": had }))
+}
+
+/// The token that the server gives a user for a password.
+fn with_password(args: &LoginArgs, user: &str, voucher: &Voucher) -> Result<String, Failure> {
+    let client = Client::showing(&args.connection.server, None, voucher.clone())?;
+    let password =
+        secret::password(args.password_file.as_deref(), &format!("password of {user}: "))?;
+    let mut asked = json!({ "name": user, "password": password });
+    if let Some(lifetime) = args.lifetime {
+        asked["lifetime_seconds"] = json!(lifetime.as_secs());
+    }
+    let logged_in = client.post("/api/v1/login", &asked)?;
+    view::text(&logged_in, "/token").map(str::to_owned).ok_or_else(|| {
+        Failure::new(
+            Exit::NotAServer,
+            "NOT_A_SERVER",
+            format!("{} let {user} in and gave no token", client.url()),
+            "is it a server of another version?",
+        )
+    })
 }
 
 /// A line from standard input.

@@ -14,6 +14,7 @@ pub enum Key {
     Tls,
     TlsCertFile,
     TlsKeyFile,
+    Jwt,
     ForeignKeys,
     PartnerTimeout,
     RequireMirror,
@@ -52,7 +53,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 31] = [
+const TABLE: [Row; 32] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -107,6 +108,13 @@ const TABLE: [Row; 31] = [
         "Certificate to show them, PEM; without one, this server makes its own, which is kept in the data directory",
     ),
     value(Key::TlsKeyFile, "tls-key", "FILE", None, "Key of that certificate, PEM"),
+    value(
+        Key::Jwt,
+        "jwt-key",
+        "FILE",
+        None,
+        "Take JWTs that the owner of this Ed25519 key has signed: PEM, or base64; with --require-token",
+    ),
     value(
         Key::ForeignKeys,
         "foreign-keys",

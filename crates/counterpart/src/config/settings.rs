@@ -61,6 +61,8 @@ pub struct Settings {
     pub tls: TlsChoice,
     /// The certificate that they are shown, and its key; `None`: one that this server makes.
     pub tls_files: Option<TlsFiles>,
+    /// A file with the public keys of those whose JWTs are taken.
+    pub jwt_key: Option<PathBuf>,
     /// New streams enforce foreign keys.
     pub foreign_keys: bool,
     /// A partner that is silent for this long counts as disconnected. At least 1 s.
@@ -212,6 +214,7 @@ impl Resolved {
             require_token: self.value(Key::RequireToken, on_or_off)?,
             tls: self.value(Key::Tls, tls)?,
             tls_files: self.tls_files()?,
+            jwt_key: self.text(Key::Jwt).map(path),
             foreign_keys: self.value(Key::ForeignKeys, on_or_off)?,
             partner_timeout: self
                 .value(Key::PartnerTimeout, |t| time(t, Duration::from_secs(1)))?,
@@ -236,6 +239,15 @@ impl Resolved {
             ready_file: self.text(Key::ReadyFile).map(path),
         };
         self.check_addresses(&settings)?;
+        if settings.jwt_key.is_some() && !settings.require_token {
+            return Err(invalid(
+                format!(
+                    "jwt-key (from {}) without require-token would keep nobody out",
+                    self.entry(Key::Jwt).origin
+                ),
+                "add --require-token".to_owned(),
+            ));
+        }
         Ok(settings)
     }
 

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod fault;
 pub mod fs;
 pub mod pair;
+pub mod people;
 pub mod proxy;
 pub mod raw;
 pub mod secure;

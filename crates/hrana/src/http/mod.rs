@@ -193,7 +193,7 @@ fn call(name: Name, request: Request) -> Result<Call, Error> {
     origin::check(&parts.uri, &parts.headers)?;
     let name = name.as_ref().map(|Path(name)| name.as_str());
     Ok(Call {
-        target: Target::of_request(name, &parts.uri, &parts.headers),
+        target: Target::of_request(name, &parts.uri, &parts.headers, &parts.extensions),
         body,
         sent: Coding::of_request(&parts.headers).map_err(|name| unsupported_encoding(&name))?,
         accepted: Coding::accepted(&parts.headers),

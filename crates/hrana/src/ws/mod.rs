@@ -17,7 +17,7 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Path, State};
 use axum::http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
-use axum::http::{HeaderMap, Uri};
+use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::encoding::Encoding;
@@ -38,18 +38,17 @@ const SUBPROTOCOLS: [(&str, Version, Encoding); 4] = [
 pub(crate) async fn connect<S: Server>(
     State(app): State<Arc<App<S>>>,
     name: Option<Path<String>>,
-    uri: Uri,
-    headers: HeaderMap,
+    request: Parts,
     handshake: Handshake,
 ) -> Response {
     let handshake = match handshake {
         Ok(handshake) => handshake,
         Err(rejection) => return error_response(&upgrade_required(&rejection)),
     };
-    if let Err(error) = origin::check(&uri, &headers) {
+    if let Err(error) = origin::check(&request.uri, &request.headers) {
         return error_response(&error);
     }
-    let offers = headers.contains_key(SEC_WEBSOCKET_PROTOCOL);
+    let offers = request.headers.contains_key(SEC_WEBSOCKET_PROTOCOL);
     let handshake = handshake.protocols(SUBPROTOCOLS.map(|(name, ..)| name));
     let selected = handshake.selected_protocol().and_then(|name| name.to_str().ok());
     let found = SUBPROTOCOLS.iter().find(|(name, ..)| Some(*name) == selected);
@@ -63,7 +62,7 @@ pub(crate) async fn connect<S: Server>(
         }
     };
     let name = name.as_ref().map(|Path(name)| name.as_str());
-    let target = Target::of_request(name, &uri, &headers);
+    let target = Target::of_request(name, &request.uri, &request.headers, &request.extensions);
     let limit = app.limits.request_bytes;
     handshake
         .max_message_size(limit)
@@ -76,12 +75,11 @@ pub(crate) async fn connect<S: Server>(
 pub(crate) async fn connect_or_greet<S: Server>(
     app: State<Arc<App<S>>>,
     name: Option<Path<String>>,
-    uri: Uri,
-    headers: HeaderMap,
+    request: Parts,
     handshake: Handshake,
 ) -> Response {
-    if headers.contains_key(UPGRADE) {
-        return connect(app, name, uri, headers, handshake).await;
+    if request.headers.contains_key(UPGRADE) {
+        return connect(app, name, request, handshake).await;
     }
     "This server speaks this version of Hrana over HTTP.\n".into_response()
 }

@@ -183,6 +183,22 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
+/// Adds to the end of a small file that only its owner can read, durably; it is made if it is not there. A crash meanwhile may
+/// leave a part of what was added.
+///
+/// # Errors
+/// What the system says; a part may have been added.
+pub fn append_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let is_new = !path.exists();
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    io::Write::write_all(&mut file, bytes)?;
+    fdatasync(&file)?;
+    match is_new {
+        true => RealDisk.sync_dir(parent(path)?),
+        false => Ok(()),
+    }
+}
+
 /// Renames a file, replacing what had the name, and makes that durable. Its content must have been synced.
 ///
 /// # Errors
@@ -220,6 +236,11 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"secret");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(write_private(&dir.path().join("no/such"), b"").is_err());
+        append_private(&path, b" and more").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"secret and more");
+        let other = dir.path().join("other");
+        append_private(&other, b"first").unwrap();
+        assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What operators ask of a running server, handed to whoever does it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
-use counterpart_access::{Identity, Token};
+use counterpart_access::{Identity, Password, Token};
 use counterpart_core::{
     DatabaseName, ServerId,
     message::{PartnerAddress, Safety},
@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Node, refused};
 use crate::{
+    audit::{Act, AuditEntry},
     checksums::{self, Checksum, Comparison},
     operations::{
         Backup, DatabaseDetails, DatabaseSummary, Export, JoinRequest, Operations, PartnerRequest,
@@ -22,7 +23,7 @@ use crate::{
     probe,
     refusal::Refusal,
     scrub, status,
-    system::{NewToken, TokenSummary},
+    system::{Attempt, LoggedIn, NewToken, NewUser, TokenSummary, UserSummary},
 };
 
 impl Operations for Node {
@@ -254,12 +255,44 @@ impl Operations for Node {
         Node::who(self, shown.as_deref()).await
     }
 
+    async fn note(&self, act: Act) {
+        Node::note(self, act).await;
+    }
+
+    async fn note_refused(&self, from: Option<IpAddr>, about: &str, code: &str) {
+        Node::note_refused(self, from, about, code).await;
+    }
+
+    async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, Refusal> {
+        Node::audit(self, before, limit).await
+    }
+
     async fn tokens(&self) -> Result<Vec<TokenSummary>, Refusal> {
         Node::tokens(self).await
     }
 
     async fn create_token(&self, new: NewToken) -> Result<Token, Refusal> {
         Node::create_token(self, new).await
+    }
+
+    async fn users(&self) -> Result<Vec<UserSummary>, Refusal> {
+        Node::users(self).await
+    }
+
+    async fn create_user(&self, new: NewUser) -> Result<(), Refusal> {
+        Node::create_user(self, new).await
+    }
+
+    async fn set_password(&self, name: String, password: Password) -> Result<(), Refusal> {
+        Node::set_password(self, &name, password).await
+    }
+
+    async fn drop_user(&self, name: String) -> Result<(), Refusal> {
+        Node::drop_user(self, &name).await
+    }
+
+    async fn login(&self, attempt: Attempt) -> Result<LoggedIn, Refusal> {
+        Node::login(self, attempt).await
     }
 
     async fn revoke_token(&self, name: String) -> Result<(), Refusal> {

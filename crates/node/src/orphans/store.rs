@@ -108,7 +108,7 @@ fn not_found(id: &str) -> Refusal {
     )
 }
 
-/// The database of a set that is meant; `None` means the only one.
+/// The database of a set that is meant; `None` means the only one, or the only one beside the server's own.
 fn database<'a>(
     set: &'a OrphanSet,
     name: Option<&DatabaseName>,
@@ -118,10 +118,12 @@ fn database<'a>(
         let names = names.collect::<Vec<_>>().join(", ");
         Refusal::new("DATABASE_NOT_FOUND", what, format!("name one of those it touched: {names}"))
     };
-    match (name, set.databases.as_slice()) {
-        (None, [only]) => Ok(only),
-        (None, _) => Err(refuse(format!("the set {} touched several databases, or none", set.id))),
-        (Some(name), all) => all
+    let of_users: Vec<_> = set.databases.iter().filter(|one| !one.name.is_system()).collect();
+    match (name, of_users.as_slice(), set.databases.as_slice()) {
+        (None, [only], _) => Ok(only),
+        (None, [], [only]) => Ok(only),
+        (None, ..) => Err(refuse(format!("the set {} touched several databases, or none", set.id))),
+        (Some(name), _, all) => all
             .iter()
             .find(|database| database.name == *name)
             .ok_or_else(|| refuse(format!("the set {} did not touch a database {name}", set.id))),

@@ -1,7 +1,7 @@
 //! `counterpart orphans export`: a database of a set as a file.
 
 use clap::{Args, ValueEnum};
-use counterpart_core::DatabaseName;
+use counterpart_core::{DatabaseName, DatabaseNameError};
 use serde_json::json;
 
 use super::super::{Connection, human, save::Target, screen::Screen};
@@ -36,13 +36,18 @@ pub struct ExportArgs {
     #[command(flatten)]
     pub target: Target,
     /// Which of its databases, if it touched several
-    #[arg(long)]
+    #[arg(long, value_name = "NAME", value_parser = touched)]
     pub database: Option<DatabaseName>,
     /// What to write
     #[arg(long, value_enum, default_value_t = Form::Sqlite)]
     pub form: Form,
     #[command(flatten)]
     pub connection: Connection,
+}
+
+/// A database that orphans can have touched: the server's own is one.
+fn touched(name: &str) -> Result<DatabaseName, DatabaseNameError> {
+    name.to_owned().try_into()
 }
 
 /// Writes the file.
