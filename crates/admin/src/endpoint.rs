@@ -6,6 +6,7 @@ use axum::routing::MethodFilter;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     Status,
+    Metrics,
     ListDatabases,
     CreateDatabase,
     DescribeDatabase,
@@ -88,6 +89,8 @@ pub enum Content {
     File,
     /// A backup of all databases.
     BackupFile,
+    /// What Prometheus reads.
+    Metrics,
 }
 
 /// What is known about an endpoint.
@@ -104,13 +107,22 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 38] = [
+const TABLE: [Route; 39] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
         "Status",
         "Role, state, positions, partners and errors",
     ),
+    Route {
+        endpoint: Endpoint::Metrics,
+        method: Method::Get,
+        path: "/metrics",
+        summary: "Figures for Prometheus",
+        request: Content::Nothing,
+        success: (200, Content::Metrics),
+        refusals: &[],
+    },
     get(Endpoint::ListDatabases, DATABASES, "DatabaseList", "All databases, by name"),
     post(
         Endpoint::CreateDatabase,
@@ -386,7 +398,9 @@ impl Endpoint {
     pub fn needs(self) -> Needs {
         match self {
             Endpoint::Health | Endpoint::HealthPrincipal | Endpoint::HealthMirror => Needs::Nothing,
-            Endpoint::Status | Endpoint::WhoAmI | Endpoint::OpenApi => Needs::SignedIn,
+            Endpoint::Status | Endpoint::Metrics | Endpoint::WhoAmI | Endpoint::OpenApi => {
+                Needs::SignedIn
+            }
             Endpoint::DescribeDatabase | Endpoint::ExportDatabase => Needs::Reading,
             Endpoint::ListDatabases
             | Endpoint::Backup

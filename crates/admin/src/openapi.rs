@@ -132,6 +132,7 @@ fn content(content: Content) -> Value {
             json!({ "application/json": { "schema": { "$ref": reference } } })
         }
         Content::SqliteFile => json!({ "application/vnd.sqlite3": {} }),
+        Content::Metrics => json!({ "text/plain": {} }),
         Content::File | Content::BackupFile => json!({ "application/octet-stream": {} }),
     }
 }

@@ -17,6 +17,7 @@ mod gate;
 mod link;
 mod maps;
 mod mend;
+mod monitor;
 mod node;
 pub mod operations;
 mod ops;

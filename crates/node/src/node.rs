@@ -22,7 +22,7 @@ use crate::{
     admission::Door,
     boot,
     driver::{Driver, Input, Inputs, now},
-    ops, quarantine, random,
+    monitor, ops, quarantine, random,
     refusal::Refusal,
     rest, scrub,
     settings::Settings,
@@ -102,6 +102,7 @@ pub struct Node {
     resting: JoinHandle<()>,
     scrubbing: JoinHandle<()>,
     mending: JoinHandle<()>,
+    watching: JoinHandle<()>,
     started: std::time::Duration,
     _lock: journal::disk::DirectoryLock,
 }
@@ -133,6 +134,7 @@ impl Node {
         let resting = tokio::spawn(rest::keep_resting(Arc::clone(&shared)));
         let scrubbing = tokio::spawn(scrub::keep_scrubbing(Arc::clone(&shared)));
         let mending = tokio::spawn(quarantine::keep_mending(Arc::clone(&shared)));
+        let watching = tokio::spawn(monitor::keep_watching(Arc::clone(&shared)));
         let started = crate::clock::uptime();
         let driver = std::sync::Mutex::new(Some(driver));
         // Whoever is told that the server serves finds its databases.
@@ -148,6 +150,7 @@ impl Node {
             resting,
             scrubbing,
             mending,
+            watching,
             started,
             _lock: lock,
         }))
@@ -169,6 +172,7 @@ impl Node {
         self.resting.abort();
         self.scrubbing.abort();
         self.mending.abort();
+        self.watching.abort();
         self.shared.admission.set(Door::Closed(Refusal::stopping()));
         let (done, ended) = oneshot::channel();
         self.shared.inputs.send(Input::Stop(done));

@@ -120,6 +120,8 @@ pub struct Backup {
 pub trait Operations: Send + Sync + 'static {
     /// The whole status, as `GET /api/v1/status` gives it.
     fn status(&self) -> impl Future<Output = serde_json::Value> + Send;
+    /// The figures, in Prometheus' text format.
+    fn metrics(&self) -> impl Future<Output = Result<String, Refusal>> + Send;
     /// All databases, by name.
     fn databases(&self) -> Vec<DatabaseSummary>;
     /// One database in detail. `DATABASE_NOT_FOUND`.

@@ -27,6 +27,7 @@ use crate::{
     databases::{Databases, Hosted, file_path},
     driver::Inputs,
     gate::JournalGate,
+    monitor::Figures,
     ops::backup::Holds,
     refusal::Refusal,
     repair::Repairs,
@@ -87,6 +88,8 @@ pub struct Shared {
     pub(crate) still: Still,
     /// How far copies are.
     pub(crate) copies: Meters,
+    /// What the monitor tells.
+    pub(crate) figures: Figures,
     /// The disk as SQLite meets it.
     pub(crate) storage: Storage,
     /// Who else needs the journal, besides partners and redo.
@@ -155,6 +158,7 @@ impl Shared {
             applying: Mutex::new(()),
             still: Still::default(),
             copies: Meters::default(),
+            figures: Figures::default(),
             storage: Storage::default(),
             holds: Holds::default(),
             settled: watch::Sender::new(false),
@@ -335,6 +339,7 @@ impl Shared {
                 if let Some(lsn) = last {
                     hosted.note_change(lsn);
                     self.storage.works();
+                    self.figures.transactions.fetch_add(1, Ordering::Relaxed);
                 }
                 hosted.visibility.end_capture(last);
                 Ok(last)

@@ -118,6 +118,10 @@ impl Operations for Fake {
         self.status.lock().unwrap().clone()
     }
 
+    async fn metrics(&self) -> Result<String, Refusal> {
+        self.called("metrics".to_owned(), "counterpart_exposed 0\n".to_owned())
+    }
+
     fn databases(&self) -> Vec<DatabaseSummary> {
         vec![summary(&DatabaseName::main())]
     }

@@ -9,7 +9,7 @@ use crate::{routes::all_calls, wire::Api};
 fn expected(operation: &str) -> &'static str {
     match operation {
         "Health" | "HealthPrincipal" | "HealthMirror" => "-",
-        "Status" | "WhoAmI" | "OpenApi" => "aowrWR",
+        "Status" | "Metrics" | "WhoAmI" | "OpenApi" => "aowrWR",
         "DescribeDatabase" | "ExportDatabase" => "aowr",
         "ListDatabases" | "Backup" | "TakeBackup" | "Probe" | "CheckJoin" | "Join"
         | "CancelJoin" | "AddPartner" | "Failover" | "AssessPromotion" | "Promote" | "Suspend"

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 use super::{Node, refused};
 use crate::{
     checksums::{self, Checksum, Comparison},
+    monitor,
     operations::{
         Backup, DatabaseDetails, DatabaseSummary, Export, JoinRequest, Operations, PartnerRequest,
         PeerIdentity,
@@ -39,6 +40,11 @@ impl Operations for Node {
             }
             Err(refusal) => serde_json::json!({ "stopping": refusal.to_string() }),
         }
+    }
+
+    async fn metrics(&self) -> Result<String, Refusal> {
+        let (view, started) = (self.look().await?, self.started);
+        self.reading(move |shared| Ok(monitor::render(shared, &view, started))).await
     }
 
     fn databases(&self) -> Vec<DatabaseSummary> {
