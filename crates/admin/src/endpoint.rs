@@ -7,6 +7,8 @@ use axum::routing::MethodFilter;
 pub enum Endpoint {
     Status,
     Metrics,
+    ListAlarms,
+    AcknowledgeAlarm,
     ListDatabases,
     CreateDatabase,
     DescribeDatabase,
@@ -107,7 +109,7 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 39] = [
+const TABLE: [Route; 41] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
@@ -123,6 +125,15 @@ const TABLE: [Route; 39] = [
         success: (200, Content::Metrics),
         refusals: &[],
     },
+    get(Endpoint::ListAlarms, "/api/v1/alarms", "Alarms", "Active alarms, and those that are over"),
+    post(
+        Endpoint::AcknowledgeAlarm,
+        "/api/v1/alarms/{id}/acknowledge",
+        "Nothing",
+        "Alarm",
+        "Says that somebody knows of an alarm",
+    )
+    .refuses(&["INVALID_PATH", "ALARM_NOT_FOUND"]),
     get(Endpoint::ListDatabases, DATABASES, "DatabaseList", "All databases, by name"),
     post(
         Endpoint::CreateDatabase,
@@ -398,11 +409,14 @@ impl Endpoint {
     pub fn needs(self) -> Needs {
         match self {
             Endpoint::Health | Endpoint::HealthPrincipal | Endpoint::HealthMirror => Needs::Nothing,
-            Endpoint::Status | Endpoint::Metrics | Endpoint::WhoAmI | Endpoint::OpenApi => {
-                Needs::SignedIn
-            }
+            Endpoint::Status
+            | Endpoint::Metrics
+            | Endpoint::ListAlarms
+            | Endpoint::WhoAmI
+            | Endpoint::OpenApi => Needs::SignedIn,
             Endpoint::DescribeDatabase | Endpoint::ExportDatabase => Needs::Reading,
-            Endpoint::ListDatabases
+            Endpoint::AcknowledgeAlarm
+            | Endpoint::ListDatabases
             | Endpoint::Backup
             | Endpoint::TakeBackup
             | Endpoint::Probe

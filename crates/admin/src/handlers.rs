@@ -1,6 +1,7 @@
 //! From an endpoint to the function that answers it. The `match` in [`of`] is closed: an endpoint without a
 //! handler does not compile, and a handler without an endpoint is never reached.
 
+mod alarms;
 mod content;
 mod databases;
 mod health;
@@ -43,6 +44,8 @@ pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
     match endpoint {
         Endpoint::Status => on(method, status::<O>),
         Endpoint::Metrics => on(method, metrics::<O>),
+        Endpoint::ListAlarms => on(method, alarms::list::<O>),
+        Endpoint::AcknowledgeAlarm => on(method, alarms::acknowledge::<O>),
         Endpoint::ListDatabases => on(method, databases::list::<O>),
         Endpoint::CreateDatabase => on(method, databases::create::<O>),
         Endpoint::DescribeDatabase => on(method, databases::describe::<O>),

@@ -65,6 +65,10 @@ fn parameters(route: &Route) -> Value {
         let text = json!({ "type": "string", "description": "the token's name" });
         return json!([{ "name": "token", "in": "path", "required": true, "schema": text }]);
     }
+    if route.path.contains("{id}") {
+        let number = json!({ "type": "integer", "minimum": 0 });
+        return json!([{ "name": "id", "in": "path", "required": true, "schema": number }]);
+    }
     if route.path.contains("{file}") {
         let text = json!({ "type": "string", "description": "the file's name" });
         return json!([{ "name": "file", "in": "path", "required": true, "schema": text }]);

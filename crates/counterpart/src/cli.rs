@@ -1,6 +1,7 @@
 //! The commands that operators type, one file each. All that ask a server speak its operator API over HTTP and
 //! nothing else, so that whatever the command line can do, a script can.
 
+pub mod alarms;
 mod ask;
 pub mod backup;
 pub mod client;

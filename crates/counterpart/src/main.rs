@@ -41,6 +41,7 @@ fn run(command: Command, screen: &mut Screen) -> Result<(), Failure> {
         Command::Backup(backup) => cli::backup::run(&backup, screen),
         Command::Restore(restore) => cli::restore::run(&restore, screen),
         Command::Status(status) => cli::status::run(&status, screen),
+        Command::Alarms(alarms) => cli::alarms::run(alarms, screen),
         Command::Mirror(mirror) => cli::mirror::run(mirror, screen),
         Command::Failover(failover) => cli::failover::run(&failover, screen),
         Command::Promote(promote) => cli::promote::run(&promote, screen),

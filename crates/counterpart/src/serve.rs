@@ -258,6 +258,7 @@ fn node_settings(
         scrub_every: settings.scrub_every,
         scrub_rate: settings.scrub_rate,
         require_token: settings.require_token,
+        alarm_limits: settings.alarm_limits,
         ..counterpart_node::Settings::new(settings.data)
     }
 }

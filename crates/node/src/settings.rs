@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use counterpart_core::session::Rejoin;
+use counterpart_core::{alarms::Limits, session::Rejoin};
 
 /// Resolved settings of one server.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Settings {
     pub scrub_rate: u64,
     /// Nobody is let in without a token.
     pub require_token: bool,
+    /// From where on a figure is an alarm.
+    pub alarm_limits: Limits,
 }
 
 impl Settings {
@@ -83,6 +85,7 @@ impl Settings {
             scrub_every: Some(Duration::from_secs(24 * 3600)),
             scrub_rate: 32 << 20,
             require_token: false,
+            alarm_limits: Limits::default(),
         }
     }
 }

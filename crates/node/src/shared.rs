@@ -27,7 +27,7 @@ use crate::{
     databases::{Databases, Hosted, file_path},
     driver::Inputs,
     gate::JournalGate,
-    monitor::Figures,
+    monitor::{Book, Figures},
     ops::backup::Holds,
     refusal::Refusal,
     repair::Repairs,
@@ -90,6 +90,8 @@ pub struct Shared {
     pub(crate) copies: Meters,
     /// What the monitor tells.
     pub(crate) figures: Figures,
+    /// What is wrong, and what was.
+    pub(crate) alarms: Book,
     /// The disk as SQLite meets it.
     pub(crate) storage: Storage,
     /// Who else needs the journal, besides partners and redo.
@@ -132,6 +134,7 @@ impl Shared {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Shared> {
         let Parts { settings, journal, disk, control, databases, admission, inputs, io } = parts;
+        let alarms = Book::open(&settings.data, settings.alarm_limits);
         let recent = Arc::new(RecentImages::new(settings.delta_cache_bytes));
         let large_caches = Arc::new(PageCaches::new(settings.page_cache_bytes));
         Arc::new(Shared {
@@ -159,6 +162,7 @@ impl Shared {
             still: Still::default(),
             copies: Meters::default(),
             figures: Figures::default(),
+            alarms,
             storage: Storage::default(),
             holds: Holds::default(),
             settled: watch::Sender::new(false),

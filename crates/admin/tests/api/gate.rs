@@ -9,13 +9,13 @@ use crate::{routes::all_calls, wire::Api};
 fn expected(operation: &str) -> &'static str {
     match operation {
         "Health" | "HealthPrincipal" | "HealthMirror" => "-",
-        "Status" | "Metrics" | "WhoAmI" | "OpenApi" => "aowrWR",
+        "Status" | "Metrics" | "ListAlarms" | "WhoAmI" | "OpenApi" => "aowrWR",
         "DescribeDatabase" | "ExportDatabase" => "aowr",
-        "ListDatabases" | "Backup" | "TakeBackup" | "Probe" | "CheckJoin" | "Join"
-        | "CancelJoin" | "AddPartner" | "Failover" | "AssessPromotion" | "Promote" | "Suspend"
-        | "Resume" | "StopMirroring" | "Rejoin" | "Scrub" | "StartScrub" | "Checksums"
-        | "CompareChecksums" | "ListOrphans" | "ShowOrphans" | "OrphanRows" | "ExportOrphans"
-        | "DropOrphans" => "ao",
+        "AcknowledgeAlarm" | "ListDatabases" | "Backup" | "TakeBackup" | "Probe" | "CheckJoin"
+        | "Join" | "CancelJoin" | "AddPartner" | "Failover" | "AssessPromotion" | "Promote"
+        | "Suspend" | "Resume" | "StopMirroring" | "Rejoin" | "Scrub" | "StartScrub"
+        | "Checksums" | "CompareChecksums" | "ListOrphans" | "ShowOrphans" | "OrphanRows"
+        | "ExportOrphans" | "DropOrphans" => "ao",
         "CreateDatabase" | "DropDatabase" | "ImportDatabase" | "ListTokens" | "CreateToken"
         | "RevokeToken" => "a",
         other => panic!("nobody has said who may ask for {other}"),

@@ -29,6 +29,11 @@ pub enum Key {
     Rejoin,
     ScrubEvery,
     ScrubRate,
+    AlarmSendQueue,
+    AlarmRedoQueue,
+    AlarmOldestUnsent,
+    AlarmCommitOverhead,
+    AlarmDiskFree,
     Log,
     LogLevel,
     ReadyFile,
@@ -49,7 +54,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 28] = [
+const TABLE: [Row; 33] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -212,6 +217,41 @@ const TABLE: [Row; 28] = [
         "SIZE",
         Some("32MiB"),
         "How much of that is read in a second at most",
+    ),
+    value(
+        Key::AlarmSendQueue,
+        "alarm-send-queue",
+        "EVENTS",
+        Some("100000"),
+        "An alarm is raised when so many events wait to be sent, and at each multiple; 0 = never",
+    ),
+    value(
+        Key::AlarmRedoQueue,
+        "alarm-redo-queue",
+        "EVENTS",
+        Some("100000"),
+        "The same for events that wait on a mirror to be applied",
+    ),
+    value(
+        Key::AlarmOldestUnsent,
+        "alarm-oldest-unsent",
+        "TIME",
+        Some("30s"),
+        "The same for the time that an event waits to be hardened at the mirror",
+    ),
+    value(
+        Key::AlarmCommitOverhead,
+        "alarm-commit-overhead",
+        "TIME",
+        Some("1s"),
+        "The same for the time that confirming by the mirror adds to a commit",
+    ),
+    value(
+        Key::AlarmDiskFree,
+        "alarm-disk-free",
+        "SIZE",
+        Some("1GiB"),
+        "An alarm is raised when less than this is free on the disk, and at a half, a third, ...; 0 = never",
     ),
     value(Key::Log, "log", "text|json", Some("text"), "Form of the log lines"),
     value(

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use counterpart_core::session::Rejoin;
+use counterpart_core::{alarms::Limits, session::Rejoin};
 
 use super::{Key, Origin, invalid, layer::Layer, path, units};
 use crate::exit::{Exit, Failure};
@@ -73,6 +73,8 @@ pub struct Settings {
     pub scrub_every: Option<Duration>,
     /// Bytes that this reads in a second at most. At least 64 KiB.
     pub scrub_rate: u64,
+    /// From where on a figure is an alarm.
+    pub alarm_limits: Limits,
     /// Form of the log lines.
     pub log: LogFormat,
     /// Least level of the log lines.
@@ -168,6 +170,13 @@ impl Resolved {
             rejoin: self.value(Key::Rejoin, rejoin)?,
             scrub_every: self.value(Key::ScrubEvery, limit)?,
             scrub_rate: self.value(Key::ScrubRate, |t| bytes(t, 64 << 10))?,
+            alarm_limits: Limits {
+                send_queue: self.value(Key::AlarmSendQueue, events)?,
+                redo_queue: self.value(Key::AlarmRedoQueue, events)?,
+                oldest_unsent: self.value(Key::AlarmOldestUnsent, micros)?,
+                commit_overhead: self.value(Key::AlarmCommitOverhead, micros)?,
+                disk_free: self.value(Key::AlarmDiskFree, units::size)?.into(),
+            },
             log: self.value(Key::Log, log_format)?,
             log_level: self.value(Key::LogLevel, log_level)?,
             ready_file: self.text(Key::ReadyFile).map(path),
@@ -250,6 +259,7 @@ fn example(value: Option<&str>) -> String {
             "give a number of bytes, or one with KiB, MiB or GiB, for example 64MiB".to_owned()
         }
         Some("ADDR") => "give IP:PORT, for example 127.0.0.1:6480".to_owned(),
+        Some("EVENTS") => "give a number of events, for example 100000".to_owned(),
         Some("URL") => "give http://HOST:PORT, without a path".to_owned(),
         Some("LEVEL") => "give error, warn, info, debug or trace".to_owned(),
         Some(other) => format!("give {}", other.replace('|', " or ")),
@@ -319,6 +329,19 @@ fn bytes(text: &str, least: u64) -> Result<u64, String> {
 fn count(text: &str) -> Result<u64, String> {
     let parsed = text.trim().parse().ok().filter(|count| *count > 0);
     parsed.ok_or_else(|| format!("{text:?} is not a number from 1 on"))
+}
+
+/// A number of events of which 0 means never.
+fn events(text: &str) -> Result<Option<u64>, String> {
+    let parsed: Option<u64> = text.trim().parse().ok();
+    let parsed = parsed.ok_or_else(|| format!("{text:?} is not a number of events"))?;
+    Ok((parsed > 0).then_some(parsed))
+}
+
+/// A duration in microseconds, of which 0 means never.
+fn micros(text: &str) -> Result<Option<u64>, String> {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    Ok(limit(text)?.map(micros))
 }
 
 fn rejoin(text: &str) -> Result<Rejoin, String> {

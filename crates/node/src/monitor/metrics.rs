@@ -46,6 +46,11 @@ pub(crate) fn render(shared: &Arc<Shared>, view: &View, started: Duration) -> St
         Role::Standalone => {}
     }
     storage(&mut to, shared, view);
+    let help = "Alarms that are active";
+    let mut family = to.family("counterpart_alarms_active", Kind::Gauge, help);
+    for (cause, active) in shared.alarms.counts() {
+        family.sample(&[("cause", &cause.to_string())], active as f64);
+    }
     to.finish()
 }
 

@@ -1,26 +1,113 @@
-//! Once a second the peaks since the last time are taken and remembered.
+//! Once a second, and whenever something is reported: the peaks since the last time are taken and remembered, and the rules of alarms
+//! take in how things are.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval};
+use counterpart_core::{
+    ServerId,
+    alarms::{Cause, How},
+};
+use tokio::{
+    sync::oneshot,
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
 
 use super::{
     figures::{Figures, OfMirror},
     peaks::Second,
+    seen::{about, watched},
 };
-use crate::{clock, shared::Shared};
+use crate::{
+    clock,
+    driver::{Input, View},
+    shared::Shared,
+};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Takes the peaks until the server ends.
+/// What was counted when it was looked at last.
+#[derive(Default)]
+struct Counted {
+    left: BTreeMap<ServerId, u64>,
+    damage: u64,
+}
+
+/// Watches until the server ends.
 pub(crate) async fn keep_watching(shared: Arc<Shared>) {
+    let mut counted = Counted::default();
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
-        let second = take(&shared.figures);
-        shared.figures.peaks.lock().expect("no holder of this lock panics").push(second);
+        let whole = tokio::select! {
+            _ = ticks.tick() => true,
+            () = shared.alarms.reported.notified() => false,
+        };
+        counted.report(&shared);
+        let second = whole.then(|| take(&shared.figures));
+        let view = match &second {
+            // What is reported from here on is newer than this view, and is taken in after it.
+            Some(_) => {
+                if take_in(&shared, None).await.is_none() {
+                    return;
+                }
+                look(&shared).await
+            }
+            None => None,
+        };
+        if take_in(&shared, view.zip(second)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// How things are; nothing once the driver has ended.
+async fn look(shared: &Shared) -> Option<View> {
+    let (reply, view) = oneshot::channel();
+    shared.inputs.send(Input::Look(reply));
+    view.await.ok()
+}
+
+/// Takes in what was reported, or how things are, where files may be written; nothing if that has broken down.
+async fn take_in(shared: &Arc<Shared>, seen: Option<(View, Second)>) -> Option<()> {
+    let shared = Arc::clone(shared);
+    let taken = spawn_blocking(move || match seen {
+        None => shared.alarms.take_in_reports(),
+        Some((view, second)) => {
+            let all = watched(&shared, &view, &second);
+            shared.alarms.take_in(view.status.role, all);
+            let mut peaks = shared.figures.peaks.lock().expect("no holder of this lock panics");
+            peaks.push(second);
+        }
+    });
+    taken.await.inspect_err(|panicked| tracing::error!(%panicked, "the monitor has ended")).ok()
+}
+
+impl Counted {
+    /// Reports what has happened since the last time, however short it was.
+    fn report(&mut self, shared: &Shared) {
+        for (server, figures) in shared.figures.of_mirrors() {
+            let before = self.left.insert(server, figures.left()).unwrap_or(0);
+            if figures.left() > before {
+                let text = format!("the pair with {server} is not synchronized any more");
+                shared.alarms.report(about(
+                    Cause::NotSynchronized,
+                    Some(server),
+                    How::Holds(true),
+                    text,
+                ));
+            }
+        }
+        let damage = shared.repairs.damage();
+        if damage.found > self.damage {
+            let text = format!(
+                "{} pages were found damaged since the start, and {} of them are good again",
+                damage.found, damage.repaired
+            );
+            shared.alarms.report(about(Cause::Damage, None, How::Happened, text));
+        }
+        self.damage = damage.found;
     }
 }
 

@@ -47,6 +47,14 @@ impl Operations for Node {
         self.reading(move |shared| Ok(monitor::render(shared, &view, started))).await
     }
 
+    async fn alarms(&self) -> Result<serde_json::Value, Refusal> {
+        self.reading(|shared| Ok(shared.alarms.show())).await
+    }
+
+    async fn acknowledge_alarm(&self, id: u64, by: String) -> Result<serde_json::Value, Refusal> {
+        self.reading(move |shared| shared.alarms.acknowledge(id, &by)).await
+    }
+
     fn databases(&self) -> Vec<DatabaseSummary> {
         let all = self.shared.databases.all();
         // Its own is not the operator's to see, to drop or to name.
