@@ -9,6 +9,7 @@ pub enum Endpoint {
     Metrics,
     ListAlarms,
     AcknowledgeAlarm,
+    TestAlarms,
     ListDatabases,
     CreateDatabase,
     DescribeDatabase,
@@ -109,7 +110,7 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 41] = [
+const TABLE: [Route; 42] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
@@ -134,6 +135,14 @@ const TABLE: [Route; 41] = [
         "Says that somebody knows of an alarm",
     )
     .refuses(&["INVALID_PATH", "ALARM_NOT_FOUND"]),
+    post(
+        Endpoint::TestAlarms,
+        "/api/v1/alarms/test",
+        "Nothing",
+        "Test",
+        "Has every channel tell something that is no alarm",
+    )
+    .refuses(&["NO_CHANNELS"]),
     get(Endpoint::ListDatabases, DATABASES, "DatabaseList", "All databases, by name"),
     post(
         Endpoint::CreateDatabase,
@@ -416,6 +425,7 @@ impl Endpoint {
             | Endpoint::OpenApi => Needs::SignedIn,
             Endpoint::DescribeDatabase | Endpoint::ExportDatabase => Needs::Reading,
             Endpoint::AcknowledgeAlarm
+            | Endpoint::TestAlarms
             | Endpoint::ListDatabases
             | Endpoint::Backup
             | Endpoint::TakeBackup

@@ -45,6 +45,7 @@ pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
         Endpoint::Status => on(method, status::<O>),
         Endpoint::Metrics => on(method, metrics::<O>),
         Endpoint::ListAlarms => on(method, alarms::list::<O>),
+        Endpoint::TestAlarms => on(method, alarms::test::<O>),
         Endpoint::AcknowledgeAlarm => on(method, alarms::acknowledge::<O>),
         Endpoint::ListDatabases => on(method, databases::list::<O>),
         Endpoint::CreateDatabase => on(method, databases::create::<O>),

@@ -9,6 +9,7 @@ mod demo;
 mod exit;
 mod forward;
 mod serve;
+mod tell;
 mod wiring;
 
 use std::process::ExitCode;

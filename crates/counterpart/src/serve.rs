@@ -1,22 +1,30 @@
 //! `counterpart serve`: one server, from its listeners to its end.
 
-use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, serve::ListenerExt};
 use counterpart_hrana::{Hrana, Limits};
-use counterpart_node::{Node, StartError};
+use counterpart_node::{Node, StartError, notices::Channel};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::Notify,
+    task::JoinHandle,
     time::timeout,
 };
 
 use crate::{
     config::{LogFormat, Settings},
     exit::{Exit, Failure},
+    tell::{self, Teller, Webhook},
     wiring::Clients,
 };
 
@@ -114,6 +122,8 @@ fn asked_to_stop() -> Result<impl Future<Output = &'static str>, Failure> {
 /// A server whose listeners are open.
 pub struct Server {
     node: Arc<Node>,
+    /// Tell others of alarms.
+    telling: Vec<JoinHandle<()>>,
     hrana: Hrana<Clients>,
     app: Router,
     clients: TcpListener,
@@ -143,11 +153,15 @@ impl Server {
             ..Limits::default()
         };
         let ready_file = settings.ready_file.clone();
-        let node = Node::start(node_settings(settings, &client_url, partner_address), partners);
-        let node = node.await.map_err(node_failed)?;
+        let tellers = tellers(&settings)?;
+        let channels = tell::channels(&tellers);
+        let settings = node_settings(settings, &client_url, partner_address, channels);
+        let node = Node::start(settings, partners).await.map_err(node_failed)?;
+        let telling = tell::start(&node, tellers);
         let hrana = Hrana::new(Arc::new(Clients::new(Arc::clone(&node))), limits);
         let app = hrana.router().merge(counterpart_admin::router(Arc::clone(&node)));
-        let server = Server { node, hrana, app, clients, listen, partner_listen, client_url };
+        let server =
+            Server { node, telling, hrana, app, clients, listen, partner_listen, client_url };
         if let Some(path) = ready_file {
             server.write_ready(&path)?;
         }
@@ -170,7 +184,7 @@ impl Server {
     /// Serves until `stop` completes, then ends in order: no new connections, what runs finishes within bounds, the
     /// journal is flushed.
     pub async fn run(self, stop: impl Future<Output = &'static str>) {
-        let Server { node, hrana, app, clients, .. } = self;
+        let Server { node, telling, hrana, app, clients, .. } = self;
         let ending = Arc::new(Notify::new());
         let ended = Arc::clone(&ending);
         let clients = clients.tap_io(|stream| {
@@ -198,6 +212,8 @@ impl Server {
                 serving.abort();
             }
         }
+        // What was not told yet is told after the next start.
+        telling.iter().for_each(JoinHandle::abort);
         node.stop().await;
     }
 }
@@ -215,6 +231,19 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAdd
             format!("end what uses the address, or give another one with {flag}"),
         )
     })
+}
+
+/// Those who tell others of alarms, as the settings name them.
+fn tellers(settings: &Settings) -> Result<Vec<Teller>, Failure> {
+    let read = |path: &PathBuf| {
+        let secret = std::fs::read(path).map_err(|e| Failure::local_file("read", path, &e))?;
+        Ok::<_, Failure>(secret.trim_ascii_end().to_owned())
+    };
+    let secret = settings.alarm_webhook_secret_file.as_ref().map(read).transpose()?;
+    let command = settings.alarm_command.clone().map(Teller::Command);
+    let webhook =
+        settings.alarm_webhook.clone().map(|url| Teller::Webhook(Webhook::new(url, secret)));
+    Ok(command.into_iter().chain(webhook).collect())
 }
 
 fn node_failed(error: StartError) -> Failure {
@@ -236,6 +265,7 @@ fn node_settings(
     settings: Settings,
     client_url: &str,
     partner_address: String,
+    alarm_channels: Vec<Channel>,
 ) -> counterpart_node::Settings {
     counterpart_node::Settings {
         client_url: client_url.to_owned(),
@@ -259,6 +289,7 @@ fn node_settings(
         scrub_rate: settings.scrub_rate,
         require_token: settings.require_token,
         alarm_limits: settings.alarm_limits,
+        alarm_channels,
         ..counterpart_node::Settings::new(settings.data)
     }
 }

@@ -1,11 +1,16 @@
-//! Alarms of a real pair: raised, seen, acknowledged, kept across a crash, cleared.
+//! Alarms of a real pair: raised, seen, acknowledged, kept across a crash, cleared; and told to others.
 
 mod support;
+
+use std::{
+    path::Path,
+    process::{Child, Command},
+};
 
 use serde_json::{Value, json};
 use support::{
     client::{get_json, send_json},
-    pair::{Pair, wait_applied, wait_role},
+    pair::{Pair, start_mirroring, wait_applied, wait_role, wait_state, wait_synchronized},
     server::{Server, refused_with},
     wait_for,
 };
@@ -112,6 +117,139 @@ fn a_full_disk_is_told_before_it_is_full_and_damage_to_the_book_keeps_no_server_
     std::fs::write(server.data().join("alarms.json"), "{\"version\":1,").unwrap();
     server.extra.clear();
     server.launch();
-    assert_eq!(alarms(&server), json!({ "active": [], "history": [] }));
+    assert_eq!(alarms(&server)["active"], json!([]));
     assert!(server.data().join("alarms.json.unreadable").exists());
+}
+
+/// A receiver of webhooks, in a process of its own.
+struct Receiver {
+    child: Child,
+}
+
+impl Receiver {
+    fn start(url: &str, secret: &str, file: &Path) -> Receiver {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/alarms/receiver.py");
+        let authority = url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+        let (host, port) = authority.split_once(':').unwrap();
+        let mut command = Command::new("python3");
+        command.arg("-B").arg(script).args([host, port, secret]).arg(file);
+        Receiver { child: command.spawn().unwrap() }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// The lines of JSON in a file so far. The last one may not be whole yet.
+fn lines(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn step_and_cause(notice: &Value) -> (String, String) {
+    let part =
+        |pointer: &str| notice.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
+    (part("/step"), part("/alarm/cause"))
+}
+
+fn has(notices: &[Value], step: &str, cause: &str) -> bool {
+    notices.iter().any(|notice| step_and_cause(notice) == (step.to_owned(), cause.to_owned()))
+}
+
+#[test]
+fn a_command_and_a_webhook_tell_everything_in_order_even_if_the_receiver_was_down_and_the_server_died()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let (secret, commanded, received) =
+        (dir.path().join("secret"), dir.path().join("commanded"), dir.path().join("received"));
+    std::fs::write(&secret, "s3cret\n").unwrap();
+    let mut mirror = Server::start();
+    // Nobody listens there yet.
+    let url = format!("http://{}:{}/alarms", mirror.address, free_port(&mirror));
+    let command = format!("cat >> '{0}'; echo >> '{0}'", commanded.display());
+    let told_by = ["--alarm-command", &command, "--alarm-webhook", &url];
+    let signed = ["--alarm-webhook-secret-file", secret.to_str().unwrap()];
+    let mut principal = Server::start_with(&[&told_by[..], &signed[..]].concat());
+    start_mirroring(&principal, &mirror, &[]);
+    wait_synchronized(&principal);
+    mirror.kill();
+    wait_for("the command to be told", || {
+        let told = lines(&commanded);
+        let causes = ["PartnerLost", "Exposed", "NotSynchronized"];
+        causes.iter().all(|cause| has(&told, "raised", cause)).then_some(())
+    });
+    wait_for("the webhook to have failed", || {
+        let channels = alarms(&principal)["channels"].clone();
+        let (command, webhook) = (&channels[0], &channels[1]);
+        let failed = webhook["waiting"].as_u64() >= Some(3) && webhook["error"].is_string();
+        (failed && command["waiting"] == 0).then_some(())
+    });
+    // What could not be told yet is not forgotten, and what was told is not told again.
+    principal.kill();
+    principal.launch();
+    let _receiver = Receiver::start(&url, "s3cret", &received);
+    wait_for("the webhook to be told", || {
+        let told: Vec<Value> = lines(&received).iter().map(|line| line["notice"].clone()).collect();
+        (has(&told, "raised", "PartnerLost") && has(&told, "raised", "Exposed")).then_some(())
+    });
+    mirror.launch();
+    let both_told = || {
+        let by_webhook: Vec<Value> =
+            lines(&received).iter().map(|line| line["notice"].clone()).collect();
+        let by_command = lines(&commanded);
+        let over =
+            |told: &[Value]| has(told, "cleared", "PartnerLost") && has(told, "cleared", "Exposed");
+        (over(&by_webhook) && over(&by_command)).then_some((by_webhook, by_command))
+    };
+    let (by_webhook, by_command) = wait_for("both to be told that it is over", both_told);
+    for line in lines(&received) {
+        assert_eq!((&line["path"], &line["type"]), (&json!("/alarms"), &json!("application/json")));
+        assert_eq!(line["signed"], true, "{line}");
+    }
+    for told in [&by_webhook, &by_command] {
+        let numbers: Vec<u64> =
+            told.iter().map(|notice| notice["number"].as_u64().unwrap()).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "in order, and once: {numbers:?}");
+        let lost =
+            told.iter().filter(|n| step_and_cause(n) == ("raised".into(), "PartnerLost".into()));
+        assert_eq!(lost.count(), 1);
+    }
+    assert_eq!(by_webhook[0]["server"], principal.status()["server"]);
+    assert_eq!(by_webhook[0]["role"], "principal");
+    let told = principal.cli_ok(&["alarms", "test"]);
+    assert_eq!(told.trim(), "told by command and webhook");
+    assert!(has(&lines(&commanded), "test", ""));
+    refused_with(mirror.cli(&["alarms", "test", "--json"]), "NO_CHANNELS");
+}
+
+#[test]
+fn a_mirror_tells_that_its_principal_is_lost_only_if_that_one_can_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = dir.path().join("told");
+    let command = format!("cat >> '{0}'; echo >> '{0}'", told.display());
+    let mut principal = Server::start();
+    let mirror = Server::start_with(&["--partner-timeout", "2s", "--alarm-command", &command]);
+    start_mirroring(&principal, &mirror, &[]);
+    wait_synchronized(&principal);
+    wait_state(&mirror, "SYNCHRONIZED");
+    principal.kill();
+    wait_for("the mirror to tell", || has(&lines(&told), "raised", "PartnerLost").then_some(()));
+    principal.launch();
+    wait_for("the mirror to tell the end", || {
+        has(&lines(&told), "cleared", "PartnerLost").then_some(())
+    });
+    // Whatever else it may have lost and found on a slow machine: each end has a beginning, and is told once.
+    for (index, notice) in lines(&told).iter().enumerate() {
+        let step = if index % 2 == 0 { "raised" } else { "cleared" };
+        assert_eq!(step_and_cause(notice), (step.to_owned(), "PartnerLost".to_owned()));
+    }
+}
+
+/// A port of the server's address that nobody uses.
+fn free_port(server: &Server) -> u16 {
+    std::net::TcpListener::bind((server.address, 0)).unwrap().local_addr().unwrap().port()
 }

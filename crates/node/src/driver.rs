@@ -175,7 +175,9 @@ impl Driver {
         self.core.step(now(), event, actions);
         self.perform(actions);
         self.show_what_is_final();
-        self.gauges.note(&self.core, &self.shared.figures);
+        if let Some((before, now)) = self.gauges.note(&self.core, &self.shared.figures) {
+            self.shared.alarms.report_role(before, now);
+        }
     }
 
     fn handle(&mut self, input: Input, actions: &mut Vec<Action>) {

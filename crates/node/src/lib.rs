@@ -43,6 +43,11 @@ pub mod system;
 mod visibility;
 mod workers;
 
+/// What others are told of alarms, and how.
+pub mod notices {
+    pub use crate::monitor::{Channel, Notice};
+}
+
 pub use node::{Node, StartError};
 pub use operations::Operations;
 pub use ops::restore::{BackupInfo, RestoreError, Restored, restore, verify_backup};

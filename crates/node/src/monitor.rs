@@ -3,12 +3,14 @@
 //! Whoever commits notes with relaxed atomics and nothing else: no lock, no allocation, no further look at the clock. What costs more
 //! (asking the file system, reading a record) is done by who asks for the figures.
 
+mod alone;
 mod book;
 mod exposition;
 mod figures;
 mod gauge;
 mod histogram;
 mod metrics;
+mod outbox;
 mod peaks;
 mod seen;
 mod trail;
@@ -20,7 +22,8 @@ pub(crate) use book::Book;
 pub(crate) use figures::Figures;
 pub(crate) use gauge::Gauges;
 pub(crate) use metrics::render;
-pub(crate) use watch::keep_watching;
+pub use outbox::{Channel, Notice};
+pub(crate) use watch::{keep_watching, test};
 
 /// A backup has come to its end, or has not: the next one that does is the end of that alarm.
 pub(crate) fn backup_ended(shared: &crate::shared::Shared, failed: Option<&str>) {

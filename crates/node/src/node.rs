@@ -1,6 +1,7 @@
 //! One server: put together at the start, taken apart at the end.
 
 mod fresh;
+mod notices;
 mod open;
 mod operate;
 mod reap;

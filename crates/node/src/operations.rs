@@ -124,6 +124,8 @@ pub trait Operations: Send + Sync + 'static {
     fn metrics(&self) -> impl Future<Output = Result<String, Refusal>> + Send;
     /// All alarms: those that are active, and those that are over.
     fn alarms(&self) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
+    /// Has something told that is no alarm, to see whether it arrives. `NO_CHANNELS`.
+    fn test_alarms(&self) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
     /// `by` knows of an alarm. `ALARM_NOT_FOUND`.
     fn acknowledge_alarm(
         &self,

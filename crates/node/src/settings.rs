@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use counterpart_core::{alarms::Limits, session::Rejoin};
 
+use crate::monitor::Channel;
+
 /// Resolved settings of one server.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -55,6 +57,8 @@ pub struct Settings {
     pub require_token: bool,
     /// From where on a figure is an alarm.
     pub alarm_limits: Limits,
+    /// How others are told of alarms; whoever starts the server does the telling.
+    pub alarm_channels: Vec<Channel>,
 }
 
 impl Settings {
@@ -86,6 +90,7 @@ impl Settings {
             scrub_rate: 32 << 20,
             require_token: false,
             alarm_limits: Limits::default(),
+            alarm_channels: Vec::new(),
         }
     }
 }

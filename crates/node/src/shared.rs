@@ -134,7 +134,7 @@ impl Shared {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Shared> {
         let Parts { settings, journal, disk, control, databases, admission, inputs, io } = parts;
-        let alarms = Book::open(&settings.data, settings.alarm_limits);
+        let alarms = Book::open(&settings.data, settings.alarm_limits, &settings.alarm_channels);
         let recent = Arc::new(RecentImages::new(settings.delta_cache_bytes));
         let large_caches = Arc::new(PageCaches::new(settings.page_cache_bytes));
         Arc::new(Shared {

@@ -36,3 +36,8 @@ pub async fn acknowledge<O: Operations>(
     let alarm = to_the_end(async move { Ok(ops.acknowledge_alarm(id, by).await?) }).await?;
     Ok(axum::Json(alarm))
 }
+
+pub async fn test<O: Operations>(State(ops): State<Arc<O>>, body: Body) -> Answer<Value> {
+    let Nothing {} = json(body).await?;
+    Ok(axum::Json(to_the_end(async move { Ok(ops.test_alarms().await?) }).await?))
+}

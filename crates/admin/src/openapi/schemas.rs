@@ -229,9 +229,30 @@ fn alarms() -> Value {
         &[],
     );
     let list = json!({ "type": "array", "items": reference("Alarm") });
+    let channel = object(
+        &[
+            ("channel", json!({ "enum": ["command", "webhook"] })),
+            ("told", number.clone()),
+            ("waiting", number.clone()),
+            ("error", json!({ "type": ["string", "null"] })),
+        ],
+        &[],
+    );
     json!({
         "Alarm": alarm,
-        "Alarms": object(&[("active", list.clone()), ("history", list)], &[]),
+        "Alarms": object(
+            &[
+                ("active", list.clone()),
+                ("history", list),
+                ("channels", json!({ "type": "array", "items": channel })),
+                ("dropped", number.clone()),
+            ],
+            &[],
+        ),
+        "Test": object(
+            &[("number", number), ("channels", json!({ "type": "array", "items": { "type": "string" } }))],
+            &[],
+        ),
     })
 }
 

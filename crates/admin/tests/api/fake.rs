@@ -131,10 +131,15 @@ impl Operations for Fake {
     }
 
     async fn alarms(&self) -> Result<Value, Refusal> {
-        self.called(
-            "alarms".to_owned(),
-            json!({ "active": [alarm(None)], "history": [alarm(Some(9))] }),
-        )
+        let list = json!({
+            "active": [alarm(None)], "history": [alarm(Some(9))], "dropped": 0,
+            "channels": [{ "channel": "webhook", "told": 1, "waiting": 2, "error": "words" }],
+        });
+        self.called("alarms".to_owned(), list)
+    }
+
+    async fn test_alarms(&self) -> Result<Value, Refusal> {
+        self.called("test alarms".to_owned(), json!({ "number": 4, "channels": ["command"] }))
     }
 
     async fn acknowledge_alarm(&self, id: u64, by: String) -> Result<Value, Refusal> {

@@ -11,11 +11,11 @@ fn expected(operation: &str) -> &'static str {
         "Health" | "HealthPrincipal" | "HealthMirror" => "-",
         "Status" | "Metrics" | "ListAlarms" | "WhoAmI" | "OpenApi" => "aowrWR",
         "DescribeDatabase" | "ExportDatabase" => "aowr",
-        "AcknowledgeAlarm" | "ListDatabases" | "Backup" | "TakeBackup" | "Probe" | "CheckJoin"
-        | "Join" | "CancelJoin" | "AddPartner" | "Failover" | "AssessPromotion" | "Promote"
-        | "Suspend" | "Resume" | "StopMirroring" | "Rejoin" | "Scrub" | "StartScrub"
-        | "Checksums" | "CompareChecksums" | "ListOrphans" | "ShowOrphans" | "OrphanRows"
-        | "ExportOrphans" | "DropOrphans" => "ao",
+        "AcknowledgeAlarm" | "TestAlarms" | "ListDatabases" | "Backup" | "TakeBackup" | "Probe"
+        | "CheckJoin" | "Join" | "CancelJoin" | "AddPartner" | "Failover" | "AssessPromotion"
+        | "Promote" | "Suspend" | "Resume" | "StopMirroring" | "Rejoin" | "Scrub"
+        | "StartScrub" | "Checksums" | "CompareChecksums" | "ListOrphans" | "ShowOrphans"
+        | "OrphanRows" | "ExportOrphans" | "DropOrphans" => "ao",
         "CreateDatabase" | "DropDatabase" | "ImportDatabase" | "ListTokens" | "CreateToken"
         | "RevokeToken" => "a",
         other => panic!("nobody has said who may ask for {other}"),

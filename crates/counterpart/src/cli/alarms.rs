@@ -2,6 +2,7 @@
 
 mod acknowledge;
 mod list;
+mod test;
 
 use clap::Subcommand;
 
@@ -15,6 +16,8 @@ pub enum AlarmsCommand {
     List(list::ListArgs),
     /// Say that somebody knows of an alarm
     Acknowledge(acknowledge::AcknowledgeArgs),
+    /// Have every channel tell something that is no alarm, and see whether it arrives
+    Test(test::TestArgs),
 }
 
 impl AlarmsCommand {
@@ -23,6 +26,7 @@ impl AlarmsCommand {
         match self {
             AlarmsCommand::List(args) => &args.connection,
             AlarmsCommand::Acknowledge(args) => &args.connection,
+            AlarmsCommand::Test(args) => &args.connection,
         }
     }
 }
@@ -32,6 +36,7 @@ pub fn run(command: AlarmsCommand, screen: &mut Screen) -> Result<(), Failure> {
     match command {
         AlarmsCommand::List(args) => list::run(&args, screen),
         AlarmsCommand::Acknowledge(args) => acknowledge::run(&args, screen),
+        AlarmsCommand::Test(args) => test::run(&args, screen),
     }
 }
 

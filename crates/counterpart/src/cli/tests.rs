@@ -283,3 +283,19 @@ fn alarms_are_listed_and_acknowledged_by_id() {
     server.answers("GET /api/v1/alarms", ok(json!({ "active": [], "history": [] })));
     assert_eq!(run(&server, &["alarms", "list"]).unwrap(), "no alarms\n");
 }
+
+#[test]
+fn a_test_of_alarms_ends_when_all_channels_have_told_it_or_one_can_not() {
+    let server = FakeServer::start();
+    let channels = |told: u64, error: Value| {
+        let one = json!({ "channel": "webhook", "told": told, "waiting": 1, "error": error });
+        (200, json!({ "active": [], "history": [], "channels": [one] }))
+    };
+    server.answers("POST /api/v1/alarms/test", ok(json!({ "number": 5, "channels": ["webhook"] })));
+    server.answers("GET /api/v1/alarms", [channels(4, Value::Null), channels(5, Value::Null)]);
+    assert_eq!(run(&server, &["alarms", "test"]).unwrap(), "told by webhook\n");
+    server.answers("GET /api/v1/alarms", [channels(4, json!("refused"))]);
+    let failure = run(&server, &["alarms", "test"]).unwrap_err();
+    assert_eq!(failure.code, "NOT_TOLD");
+    assert!(failure.what.contains("refused"), "{}", failure.what);
+}

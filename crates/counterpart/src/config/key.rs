@@ -34,6 +34,9 @@ pub enum Key {
     AlarmOldestUnsent,
     AlarmCommitOverhead,
     AlarmDiskFree,
+    AlarmCommand,
+    AlarmWebhook,
+    AlarmWebhookSecretFile,
     Log,
     LogLevel,
     ReadyFile,
@@ -54,7 +57,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 33] = [
+const TABLE: [Row; 36] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -252,6 +255,27 @@ const TABLE: [Row; 33] = [
         "SIZE",
         Some("1GiB"),
         "An alarm is raised when less than this is free on the disk, and at a half, a third, ...; 0 = never",
+    ),
+    value(
+        Key::AlarmCommand,
+        "alarm-command",
+        "COMMAND",
+        None,
+        "A command line for the shell that is run for each alarm, with the alarm as JSON on standard input",
+    ),
+    value(
+        Key::AlarmWebhook,
+        "alarm-webhook",
+        "HTTP-URL",
+        None,
+        "Where each alarm is posted as JSON; tried again until the receiver takes it",
+    ),
+    value(
+        Key::AlarmWebhookSecretFile,
+        "alarm-webhook-secret-file",
+        "PATH",
+        None,
+        "A file with the secret with which these requests are signed",
     ),
     value(Key::Log, "log", "text|json", Some("text"), "Form of the log lines"),
     value(

@@ -75,6 +75,12 @@ pub struct Settings {
     pub scrub_rate: u64,
     /// From where on a figure is an alarm.
     pub alarm_limits: Limits,
+    /// A command line for the shell that is run for each alarm.
+    pub alarm_command: Option<String>,
+    /// Where each alarm is posted.
+    pub alarm_webhook: Option<String>,
+    /// With what that is signed.
+    pub alarm_webhook_secret_file: Option<PathBuf>,
     /// Form of the log lines.
     pub log: LogFormat,
     /// Least level of the log lines.
@@ -177,6 +183,9 @@ impl Resolved {
                 commit_overhead: self.value(Key::AlarmCommitOverhead, micros)?,
                 disk_free: self.value(Key::AlarmDiskFree, units::size)?.into(),
             },
+            alarm_command: self.text(Key::AlarmCommand).map(str::to_owned),
+            alarm_webhook: self.optional(Key::AlarmWebhook, webhook)?,
+            alarm_webhook_secret_file: self.text(Key::AlarmWebhookSecretFile).map(path),
             log: self.value(Key::Log, log_format)?,
             log_level: self.value(Key::LogLevel, log_level)?,
             ready_file: self.text(Key::ReadyFile).map(path),
@@ -259,6 +268,10 @@ fn example(value: Option<&str>) -> String {
             "give a number of bytes, or one with KiB, MiB or GiB, for example 64MiB".to_owned()
         }
         Some("ADDR") => "give IP:PORT, for example 127.0.0.1:6480".to_owned(),
+        Some("HTTP-URL") => {
+            "give http://HOST:PORT/PATH; what needs https is reached with alarm-command and curl"
+                .to_owned()
+        }
         Some("EVENTS") => "give a number of events, for example 100000".to_owned(),
         Some("URL") => "give http://HOST:PORT, without a path".to_owned(),
         Some("LEVEL") => "give error, warn, info, debug or trace".to_owned(),
@@ -294,6 +307,20 @@ fn client_url(text: &str) -> Result<String, String> {
         Ok(url.to_owned())
     } else {
         Err(format!("{text:?} is not a URL such as http://db1:6480"))
+    }
+}
+
+fn webhook(text: &str) -> Result<String, String> {
+    if text.starts_with("https://") {
+        return Err("requests can't be encrypted yet".to_owned());
+    }
+    let authority = text.strip_prefix("http://").and_then(|rest| rest.split(['/', '?']).next());
+    let good = authority.is_some_and(|authority| !authority.is_empty() && !authority.contains('@'))
+        && text.chars().all(|c| c.is_ascii_graphic());
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not a URL such as http://127.0.0.1:9000/alarms"))
     }
 }
 

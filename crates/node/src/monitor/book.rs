@@ -6,6 +6,7 @@
 //! from memory.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -15,15 +16,19 @@ use std::{
 };
 
 use counterpart_core::{
+    ServerId, UnixMicros,
     alarms::{Alarm, Alarms, Cause, Change, How, Limits, Seen, Step, Subject},
     message::Role,
     session,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use super::seen::about;
+use super::{
+    outbox::{Channel, Notice, Outbox},
+    seen::about,
+};
 use crate::{clock, refusal::Refusal};
 
 /// The file's name in the data directory.
@@ -39,13 +44,66 @@ struct Kept {
     /// The role that the server was seen in last.
     role: Option<Role>,
     alarms: Alarms,
+    #[serde(default)]
+    outbox: Outbox,
+}
+
+impl Kept {
+    /// The role is this one now; it was that one. What is known already, because it was looked at before the report came, is no
+    /// news.
+    fn take_role(&mut self, at: UnixMicros, before: Option<Role>, now: Role) -> Option<Change> {
+        if self.role.replace(now) == Some(now) {
+            return None;
+        }
+        let before = before.filter(|before| is_news(*before, now))?;
+        let text = format!("this server is {now} now; it was {before}");
+        let seen = about(Cause::RoleChanged, None, How::Happened, text);
+        self.alarms.see(at, &Limits::default(), seen)
+    }
+}
+
+/// Who tells.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The server, its role, and where operators reach it.
+    pub(crate) server: ServerId,
+    pub(crate) role: Role,
+    pub(crate) client_url: String,
+    /// A mirror whose principal answers nobody: it tells what that one would tell.
+    pub(crate) alone: bool,
+}
+
+impl Origin {
+    /// Whether others hear of this cause from this server. What both partners see is told by the principal, and a change of roles by
+    /// whoever is principal now.
+    fn tells(&self, cause: Cause) -> bool {
+        match cause {
+            Cause::RoleChanged => self.role != Role::Mirror,
+            Cause::PartnerLost | Cause::Differs | Cause::ReplayStopped => {
+                self.role != Role::Mirror || self.alone
+            }
+            _ => true,
+        }
+    }
+
+    fn body(&self, step: &str, at: UnixMicros, alarm: Option<&Alarm>) -> Value {
+        json!({
+            "step": step,
+            "at": at,
+            "server": self.server,
+            "role": self.role.to_string(),
+            "client_url": self.client_url,
+            "alarm": alarm.map(show),
+        })
+    }
 }
 
 /// What was reported and not taken in yet.
-struct Report {
-    seen: Seen,
-    /// Whoever reports it has logged it.
-    logged: bool,
+enum Report {
+    /// Something was seen; `logged` if whoever reports it has logged it.
+    Seen { seen: Seen, logged: bool },
+    /// The role was the first one, and is the second one.
+    Role(Role, Role),
 }
 
 /// See the module's head.
@@ -55,15 +113,20 @@ pub(crate) struct Book {
     kept: Mutex<Kept>,
     reports: Mutex<Vec<Report>>,
     unwritable: AtomicBool,
+    channels: Vec<Channel>,
+    /// Why a channel could not tell what it tells next.
+    errors: Mutex<BTreeMap<Channel, String>>,
     /// Something was reported.
     pub(crate) reported: Notify,
+    /// There may be something to tell.
+    pub(crate) pushed: watch::Sender<()>,
 }
 
 impl Book {
     /// The book of a data directory. A file that can't be read is put aside: an old alarm must not keep a server from starting.
-    pub(crate) fn open(data: &Path, limits: Limits) -> Book {
+    pub(crate) fn open(data: &Path, limits: Limits, channels: &[Channel]) -> Book {
         let path = data.join(FILE);
-        let kept = read(&path).unwrap_or_else(|error| {
+        let mut kept = read(&path).unwrap_or_else(|error| {
             let aside = path.with_extension("json.unreadable");
             tracing::warn!(file = %path.display(), aside = %aside.display(), %error, "the book of alarms begins anew");
             if let Err(error) = counterpart_journal::rename_durably(&path, &aside) {
@@ -71,19 +134,23 @@ impl Book {
             }
             Kept::default()
         });
+        kept.outbox.set_channels(channels);
         Book {
             path,
             limits,
             kept: Mutex::new(kept),
             reports: Mutex::default(),
             unwritable: AtomicBool::new(false),
+            channels: channels.to_vec(),
+            errors: Mutex::default(),
             reported: Notify::new(),
+            pushed: watch::Sender::new(()),
         }
     }
 
     /// Takes note of something at once; it is taken in soon.
     pub(crate) fn report(&self, seen: Seen) {
-        self.push(Report { seen, logged: false });
+        self.push(Report::Seen { seen, logged: false });
     }
 
     /// The session core has raised or cleared an alarm of its own, and the driver has logged that.
@@ -101,7 +168,12 @@ impl Book {
         // Which handover is in doubt is in the words; the status knows only that one is.
         let partner = alarm.partner.filter(|_| cause != Cause::InDoubt);
         let seen = about(cause, partner, How::Holds(alarm.raised), alarm.text.as_str());
-        self.push(Report { seen, logged: true });
+        self.push(Report::Seen { seen, logged: true });
+    }
+
+    /// The role is another one, for however short a time.
+    pub(crate) fn report_role(&self, before: Role, now: Role) {
+        self.push(Report::Role(before, now));
     }
 
     fn push(&self, report: Report) {
@@ -110,19 +182,24 @@ impl Book {
     }
 
     /// Takes in what was reported. Writes the file.
-    pub(crate) fn take_in_reports(&self) {
+    pub(crate) fn take_in_reports(&self, origin: &Origin) {
         let reports =
             std::mem::take(&mut *self.reports.lock().expect("no holder of this lock panics"));
         let mut kept = self.lock();
         let mut changed = false;
-        for Report { seen, logged } in reports {
-            let Some(change) = kept.alarms.see(clock::unix_now(), &self.limits, seen) else {
-                continue;
+        for report in reports {
+            let (at, role) = (clock::unix_now(), kept.role);
+            let (change, logged) = match report {
+                Report::Seen { seen, logged } => (kept.alarms.see(at, &self.limits, seen), logged),
+                Report::Role(before, now) => (kept.take_role(at, Some(before), now), false),
             };
+            changed |= kept.role != role;
+            let Some(change) = change else { continue };
             changed = true;
             if !logged {
                 log(&change);
             }
+            self.tell(&mut kept, origin, &change);
         }
         if changed {
             self.write(&kept);
@@ -130,19 +207,97 @@ impl Book {
     }
 
     /// Takes in all that is watched, and the role in which it is. Writes the file if that changes anything.
-    pub(crate) fn take_in(&self, role: Role, all: Vec<Seen>) {
-        let at = clock::unix_now();
+    pub(crate) fn take_in(&self, origin: &Origin, all: Vec<Seen>) {
+        let (at, role) = (clock::unix_now(), origin.role);
         let mut kept = self.lock();
         let mut changes = kept.alarms.watch(at, &self.limits, all);
-        let before = kept.role.replace(role);
-        if let Some(before) = before.filter(|before| is_news(*before, role)) {
-            let text = format!("this server is {role} now; it was {before}");
-            let seen = about(Cause::RoleChanged, None, How::Happened, text);
-            changes.extend(kept.alarms.see(at, &self.limits, seen));
+        let before = kept.role;
+        changes.extend(kept.take_role(at, before, role));
+        for change in &changes {
+            log(change);
+            self.tell(&mut kept, origin, change);
         }
-        changes.iter().for_each(log);
-        if !changes.is_empty() || before != Some(role) {
+        let told = self.tell_the_rest(&mut kept, origin, at);
+        if told || !changes.is_empty() || before != Some(role) {
             self.write(&kept);
+        }
+    }
+
+    /// Has others told of a change, if they are to hear of it from this server.
+    fn tell(&self, kept: &mut Kept, origin: &Origin, change: &Change) {
+        let Change { step, at, alarm } = change;
+        let known = kept.outbox.has_begun(alarm.id);
+        let (word, tells) = match step {
+            Step::Raised => ("raised", origin.tells(alarm.cause)),
+            Step::Again => ("again", known || origin.tells(alarm.cause)),
+            Step::Cleared => ("cleared", kept.outbox.end(alarm.id)),
+            Step::Acknowledged => return,
+        };
+        if !tells || self.channels.is_empty() {
+            return;
+        }
+        if *step != Step::Cleared {
+            kept.outbox.begin(alarm.id);
+        }
+        kept.outbox.push(origin.body(word, *at, Some(alarm)));
+        self.pushed.send_replace(());
+    }
+
+    /// Has others told of what is active and they have not heard of: the one who would have told is dead, or there was no channel.
+    fn tell_the_rest(&self, kept: &mut Kept, origin: &Origin, at: UnixMicros) -> bool {
+        let untold = |alarm: &&Alarm| origin.tells(alarm.cause) && !kept.outbox.has_begun(alarm.id);
+        let untold: Vec<Alarm> = match self.channels.is_empty() {
+            true => Vec::new(),
+            false => kept.alarms.active().iter().filter(untold).cloned().collect(),
+        };
+        for alarm in &untold {
+            self.tell(kept, origin, &Change { step: Step::Raised, at, alarm: alarm.clone() });
+        }
+        !untold.is_empty()
+    }
+
+    /// Whether others have been told of an active alarm about this.
+    pub(crate) fn is_told(&self, (cause, partner): Subject) -> bool {
+        let kept = self.lock();
+        let mut active = kept.alarms.active().iter();
+        let about = active.find(|alarm| (alarm.cause, alarm.partner) == (cause, partner));
+        about.is_some_and(|alarm| kept.outbox.has_begun(alarm.id))
+    }
+
+    /// Has something told that is no alarm, to see whether it arrives.
+    pub(crate) fn test(&self, origin: &Origin) -> Result<Value, Refusal> {
+        if self.channels.is_empty() {
+            let remedy = "start the server with --alarm-command or --alarm-webhook";
+            return Err(Refusal::new("NO_CHANNELS", "this server tells nobody of alarms", remedy));
+        }
+        let mut kept = self.lock();
+        let number = kept.outbox.push(origin.body("test", clock::unix_now(), None));
+        self.write(&kept);
+        drop(kept);
+        self.pushed.send_replace(());
+        let channels: Vec<&str> = self.channels.iter().map(|channel| channel.name()).collect();
+        Ok(json!({ "number": number, "channels": channels }))
+    }
+
+    /// What a channel tells next.
+    pub(crate) fn next(&self, channel: Channel) -> Option<Notice> {
+        self.lock().outbox.next(channel).cloned()
+    }
+
+    /// A channel has told a notice, or has given it up for this reason. Writes the file.
+    pub(crate) fn channel_told(&self, channel: Channel, number: u64, given_up: Option<String>) {
+        self.note_error(channel, given_up);
+        let mut kept = self.lock();
+        kept.outbox.is_told(channel, number);
+        self.write(&kept);
+    }
+
+    /// A channel could not tell, and tries again; or nothing hinders it any more.
+    pub(crate) fn note_error(&self, channel: Channel, why: Option<String>) {
+        let mut errors = self.errors.lock().expect("no holder of this lock panics");
+        match why {
+            Some(why) => drop(errors.insert(channel, why)),
+            None => drop(errors.remove(&channel)),
         }
     }
 
@@ -158,6 +313,9 @@ impl Book {
             )
         })?;
         tracing::info!(alarm = %change.alarm.cause, id, by, "acknowledged");
+        if change.alarm.cleared.is_some() {
+            kept.outbox.end(id);
+        }
         self.write(&kept);
         Ok(show(&change.alarm))
     }
@@ -180,7 +338,15 @@ impl Book {
         let kept = self.lock();
         let active: Vec<Value> = kept.alarms.active().iter().map(show).collect();
         let history: Vec<Value> = kept.alarms.history().rev().map(show).collect();
-        json!({ "active": active, "history": history })
+        let errors = self.errors.lock().expect("no holder of this lock panics");
+        let channel = |channel: &Channel| {
+            let (told, waiting) = kept.outbox.progress(*channel);
+            let error = errors.get(channel);
+            json!({ "channel": channel.name(), "told": told, "waiting": waiting, "error": error })
+        };
+        let channels: Vec<Value> = self.channels.iter().map(channel).collect();
+        let dropped = kept.outbox.dropped();
+        json!({ "active": active, "history": history, "channels": channels, "dropped": dropped })
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -266,22 +432,26 @@ mod tests {
     }
 
     fn open(dir: &tempfile::TempDir) -> Book {
-        Book::open(dir.path(), Limits::default())
+        Book::open(dir.path(), Limits::default(), &[])
+    }
+
+    fn origin(role: Role, alone: bool) -> Origin {
+        Origin { server: ServerId(7), role, client_url: "http://a:1".to_owned(), alone }
     }
 
     #[test]
     fn what_was_told_is_known_after_a_restart_and_is_not_told_again() {
         let dir = tempfile::tempdir().unwrap();
         let book = open(&dir);
-        book.take_in(Role::Principal, exposed(true));
+        book.take_in(&origin(Role::Principal, false), exposed(true));
         book.acknowledge(1, "ann").unwrap();
         let before = book.show();
         assert_eq!(before["active"][0]["state"], "acknowledged");
         // As a crash leaves it: nothing is done at the end.
         let book = open(&dir);
-        book.take_in(Role::Principal, exposed(true));
+        book.take_in(&origin(Role::Principal, false), exposed(true));
         assert_eq!(book.show(), before);
-        book.take_in(Role::Mirror, vec![]);
+        book.take_in(&origin(Role::Mirror, false), vec![]);
         let after = book.show();
         assert_eq!(after["active"][0]["cause"], "RoleChanged");
         assert_eq!(after["history"][0]["state"], "cleared");
@@ -295,7 +465,7 @@ mod tests {
         for holds in [true, false] {
             book.report(exposed(holds).remove(0));
         }
-        book.take_in_reports();
+        book.take_in_reports(&origin(Role::Principal, false));
         let shown = book.show();
         assert_eq!(
             (shown["active"].as_array().unwrap().len(), &shown["history"][0]["cause"]),
@@ -314,12 +484,32 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             std::fs::write(dir.path().join(FILE), content).unwrap();
             let book = open(&dir);
-            assert_eq!(book.show(), json!({ "active": [], "history": [] }), "{content}");
+            assert_eq!(book.show()["active"], json!([]), "{content}");
             let aside = dir.path().join("alarms.json.unreadable");
             assert_eq!(std::fs::read_to_string(aside).unwrap(), content);
-            book.take_in(Role::Principal, exposed(true));
+            book.take_in(&origin(Role::Principal, false), exposed(true));
             assert!(open(&dir).is_active((Cause::Exposed, None)));
         }
+    }
+
+    #[test]
+    fn a_role_that_lasts_for_less_than_a_look_is_told_and_one_that_was_seen_is_not_told_twice() {
+        use Role::{Mirror, Principal, Standalone};
+        let dir = tempfile::tempdir().unwrap();
+        let book = open(&dir);
+        let times = |book: &Book| {
+            book.take_in_reports(&origin(Principal, false));
+            book.show()["active"][0]["times"].as_u64()
+        };
+        book.take_in(&origin(Standalone, false), vec![]);
+        // It joined and took over at once; whoever looked saw the end of it first.
+        book.take_in(&origin(Principal, false), vec![]);
+        book.report_role(Standalone, Mirror);
+        book.report_role(Mirror, Principal);
+        assert_eq!(times(&book), Some(1));
+        book.take_in(&origin(Mirror, false), vec![]);
+        book.report_role(Principal, Mirror);
+        assert_eq!(times(&book), Some(2));
     }
 
     #[test]
@@ -331,5 +521,40 @@ mod tests {
                 assert_eq!(is_news(before, now), news.contains(&(before, now)), "{before} {now}");
             }
         }
+    }
+
+    fn told(book: &Book) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        while let Some(notice) = book.next(Channel::Webhook) {
+            let part =
+                |pointer: &str| notice.body.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+            all.push((part("/step"), part("/alarm/cause")));
+            book.channel_told(Channel::Webhook, notice.number, None);
+        }
+        all
+    }
+
+    #[test]
+    fn what_both_see_is_told_by_the_principal_and_by_the_mirror_only_if_it_is_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Book::open(dir.path(), Limits::default(), &[Channel::Webhook]);
+        let lost =
+            |holds| vec![about(Cause::PartnerLost, Some(ServerId(9)), How::Holds(holds), "words")];
+        let book = open();
+        book.take_in(&origin(Role::Mirror, false), lost(true));
+        assert_eq!(told(&book), []);
+        let pair = |step: &str| (step.to_owned(), "PartnerLost".to_owned());
+        // The principal, which has told until now, does not answer any more; nor is that forgotten in a crash.
+        book.take_in(&origin(Role::Mirror, true), lost(true));
+        let book = open();
+        assert!(book.is_told((Cause::PartnerLost, Some(ServerId(9)))));
+        book.take_in(&origin(Role::Mirror, true), lost(true));
+        assert_eq!(told(&book), [pair("raised")]);
+        book.take_in(&origin(Role::Mirror, false), lost(false));
+        assert_eq!(told(&book), [pair("cleared")]);
+        // What nobody was told of has no end that anybody is told of.
+        book.take_in(&origin(Role::Mirror, false), lost(true));
+        book.take_in(&origin(Role::Mirror, false), lost(false));
+        assert_eq!(told(&book), []);
     }
 }

@@ -43,8 +43,8 @@ impl Gauges {
         Gauges { seen: None, here: Trail::new(Lsn::ZERO), mirrors: Vec::with_capacity(MIRRORS) }
     }
 
-    /// Notes what the last step has changed.
-    pub(crate) fn note(&mut self, core: &Core, figures: &Figures) {
+    /// Notes what the last step has changed. Says if the role is another one: which it was, and which it is.
+    pub(crate) fn note(&mut self, core: &Core, figures: &Figures) -> Option<(Role, Role)> {
         let reached = core.reached();
         let before = self.seen.replace(reached);
         let mut now = None;
@@ -64,6 +64,8 @@ impl Gauges {
             let grown = before.is_none_or(|before| before.hardened != reached.hardened);
             self.note_mirrors(core, reached.hardened, grown, &mut now, figures);
         }
+        let before = before.map(|before| before.role).filter(|role| *role != reached.role);
+        before.map(|before| (before, reached.role))
     }
 
     fn note_here(&mut self, reached: &Reached, now: Duration, figures: &Figures) {

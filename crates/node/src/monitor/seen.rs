@@ -1,9 +1,12 @@
 //! From how things are to what the rules of alarms take in. Decides nothing about alarms: `counterpart-core` does.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use counterpart_core::{
-    ServerId, UnixMicros,
+    ServerId,
     alarms::{Cause, How, Seen},
     message::Role,
     session::PairState,
@@ -11,15 +14,21 @@ use counterpart_core::{
 };
 
 use super::peaks::Second;
-use crate::{clock, driver::View, shared::Shared};
+use crate::{driver::View, shared::Shared};
 
-/// Everything that is watched, as it is now; `second` has the peaks since the last time. May ask the file system.
-pub(super) fn watched(shared: &Shared, view: &View, second: &Second) -> Vec<Seen> {
+/// Everything that is watched, as it is now; `second` has the peaks since the last time, and `away` are partners that are for too
+/// long. May ask the file system.
+pub(super) fn watched(
+    shared: &Shared,
+    view: &View,
+    second: &Second,
+    away: &BTreeSet<ServerId>,
+) -> Vec<Seen> {
     let mut all = Vec::new();
     own(&mut all, shared, view);
     match view.status.role {
-        Role::Principal => as_principal(&mut all, shared, view, second),
-        Role::Mirror => as_mirror(&mut all, shared, view, second),
+        Role::Principal => as_principal(&mut all, shared, view, second, away),
+        Role::Mirror => as_mirror(&mut all, shared, view, second, away),
         Role::Standalone => {}
     }
     all
@@ -55,7 +64,13 @@ fn own(all: &mut Vec<Seen>, shared: &Shared, view: &View) {
     all.push(about(Cause::JournalFailed, None, How::Holds(failed.is_some()), text));
 }
 
-fn as_principal(all: &mut Vec<Seen>, shared: &Shared, view: &View, second: &Second) {
+fn as_principal(
+    all: &mut Vec<Seen>,
+    shared: &Shared,
+    view: &View,
+    second: &Second,
+    away: &BTreeSet<ServerId>,
+) {
     let status = &view.status;
     let exposed = status.exposed_since.is_some();
     let text = match exposed {
@@ -71,14 +86,20 @@ fn as_principal(all: &mut Vec<Seen>, shared: &Shared, view: &View, second: &Seco
     let text = "a handover was sent and not answered";
     all.push(about(Cause::InDoubt, None, How::Holds(status.in_doubt), text));
     for mirror in &status.mirrors {
-        of_mirror(all, shared, mirror, second);
+        of_mirror(all, shared, mirror, second, away);
     }
 }
 
-fn of_mirror(all: &mut Vec<Seen>, shared: &Shared, mirror: &MirrorStatus, second: &Second) {
+fn of_mirror(
+    all: &mut Vec<Seen>,
+    shared: &Shared,
+    mirror: &MirrorStatus,
+    second: &Second,
+    away: &BTreeSet<ServerId>,
+) {
     let server = mirror.address.server;
     let partner = Some(server);
-    lost(all, shared, server, mirror.connected, mirror.last_heard);
+    lost(all, shared, away, (server, mirror.connected));
     let synchronized = matches!(mirror.state, PairState::Synchronized | PairState::PendingFailover);
     // One that was never synchronized has left nothing.
     if synchronized || shared.alarms.is_active((Cause::NotSynchronized, partner)) {
@@ -102,10 +123,16 @@ fn of_mirror(all: &mut Vec<Seen>, shared: &Shared, mirror: &MirrorStatus, second
     all.push(about(Cause::ReplayStopped, partner, How::Holds(stopped.is_some()), text));
 }
 
-fn as_mirror(all: &mut Vec<Seen>, shared: &Shared, view: &View, second: &Second) {
+fn as_mirror(
+    all: &mut Vec<Seen>,
+    shared: &Shared,
+    view: &View,
+    second: &Second,
+    away: &BTreeSet<ServerId>,
+) {
     let status = &view.status;
     if let Some((how, whom)) = status.following.as_ref().zip(status.principal.as_ref()) {
-        lost(all, shared, whom.server, how.connected, how.last_heard);
+        lost(all, shared, away, (whom.server, how.connected));
         let queue = second.redo_queue.max(how.redo_queue);
         let text = format!("{queue} events are hardened here and not applied");
         all.push(about(Cause::RedoQueue, None, How::Figure(queue), text));
@@ -119,21 +146,41 @@ fn as_mirror(all: &mut Vec<Seen>, shared: &Shared, view: &View, second: &Second)
     all.push(about(Cause::Deposed, None, How::Holds(deposed), text));
 }
 
+/// Since when partners have not been connected.
+#[derive(Default)]
+pub(super) struct Apart(BTreeMap<ServerId, Duration>);
+
+impl Apart {
+    /// Takes note of who is connected, and says who has not been for `limit`.
+    pub(super) fn note(
+        &mut self,
+        view: &View,
+        now: Duration,
+        limit: Duration,
+    ) -> BTreeSet<ServerId> {
+        let status = &view.status;
+        let mirrors = status.mirrors.iter().map(|mirror| (mirror.address.server, mirror.connected));
+        let following = status.following.as_ref().zip(status.principal.as_ref());
+        let principal = following.map(|(how, whom)| (whom.server, how.connected));
+        let apart = mirrors.chain(principal).filter(|(_, connected)| !connected);
+        self.0 = apart
+            .map(|(server, _)| (server, self.0.get(&server).copied().unwrap_or(now)))
+            .collect();
+        let long = self.0.iter().filter(|(_, since)| now.saturating_sub(**since) >= limit);
+        long.map(|(server, _)| *server).collect()
+    }
+}
+
 /// A partner that is away for a moment (a failover, a restart of the other side) is not lost: the session core says at once when
-/// a mirror is, and otherwise it is once it has been silent for as long as the partner timeout allows.
+/// a mirror is, and otherwise it is once it has been away for as long as the partner timeout allows.
 fn lost(
     all: &mut Vec<Seen>,
     shared: &Shared,
-    server: ServerId,
-    connected: bool,
-    heard: Option<UnixMicros>,
+    away: &BTreeSet<ServerId>,
+    (server, connected): (ServerId, bool),
 ) {
     let known = shared.alarms.is_active((Cause::PartnerLost, Some(server)));
-    let silent = match heard {
-        Some(at) => Duration::from_micros(clock::unix_now().0.saturating_sub(at.0)),
-        None => clock::uptime(),
-    };
-    let lost = !connected && (known || silent >= shared.settings.partner_timeout);
+    let lost = !connected && (known || away.contains(&server));
     if connected || lost {
         let text = match lost {
             true => format!("partner {server} can't be reached"),

@@ -1,7 +1,11 @@
 //! Once a second, and whenever something is reported: the peaks since the last time are taken and remembered, and the rules of alarms
 //! take in how things are.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use counterpart_core::{
     ServerId,
@@ -14,13 +18,16 @@ use tokio::{
 };
 
 use super::{
+    alone::answers,
+    book::Origin,
     figures::{Figures, OfMirror},
     peaks::Second,
-    seen::{about, watched},
+    seen::{Apart, about, watched},
 };
 use crate::{
     clock,
     driver::{Input, View},
+    refusal::Refusal,
     shared::Shared,
 };
 
@@ -34,9 +41,16 @@ struct Counted {
     damage: u64,
 }
 
+/// How things are, after a look at all of them.
+struct Whole {
+    view: View,
+    second: Second,
+    away: BTreeSet<ServerId>,
+}
+
 /// Watches until the server ends.
 pub(crate) async fn keep_watching(shared: Arc<Shared>) {
-    let mut counted = Counted::default();
+    let (mut counted, mut apart) = (Counted::default(), Apart::default());
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -49,14 +63,23 @@ pub(crate) async fn keep_watching(shared: Arc<Shared>) {
         let view = match &second {
             // What is reported from here on is newer than this view, and is taken in after it.
             Some(_) => {
-                if take_in(&shared, None).await.is_none() {
+                if take_in(&shared, None, false).await.is_none() {
                     return;
                 }
                 look(&shared).await
             }
             None => None,
         };
-        if take_in(&shared, view.zip(second)).await.is_none() {
+        let alone = match &view {
+            Some(view) => is_alone(&shared, view).await,
+            None => false,
+        };
+        let limit = shared.settings.partner_timeout;
+        let seen = view.zip(second).map(|(view, second)| {
+            let away = apart.note(&view, clock::uptime(), limit);
+            Whole { view, second, away }
+        });
+        if take_in(&shared, seen, alone).await.is_none() {
             return;
         }
     }
@@ -69,14 +92,51 @@ async fn look(shared: &Shared) -> Option<View> {
     view.await.ok()
 }
 
+/// Whether this is a mirror that has lost its principal, and nobody answers where that was.
+async fn is_alone(shared: &Arc<Shared>, view: &View) -> bool {
+    let status = &view.status;
+    let following = status.following.as_ref().zip(status.principal.as_ref());
+    let Some((_, principal)) = following.filter(|(how, _)| !how.connected) else { return false };
+    let subject = (Cause::PartnerLost, Some(principal.server));
+    let asking = Arc::clone(shared);
+    let known = spawn_blocking(move || {
+        let alarms = &asking.alarms;
+        alarms.is_active(subject).then(|| alarms.is_told(subject))
+    });
+    match known.await {
+        // It was alone before, and has told so.
+        Ok(Some(true)) => true,
+        Ok(Some(false)) => !answers(&principal.client_url).await,
+        // Not lost for long enough to be an alarm.
+        Ok(None) => false,
+        Err(panicked) => {
+            tracing::error!(%panicked, "who tells of alarms can't be found out");
+            true
+        }
+    }
+}
+
+/// How this server shows itself to others. A report is told by the role that is on the disk.
+fn origin(shared: &Shared, alone: bool) -> Origin {
+    let session = &shared.control.read().session;
+    let client_url = shared.settings.client_url.clone();
+    Origin { server: session.server, role: session.role, client_url, alone }
+}
+
+/// Has something told that is no alarm.
+pub(crate) fn test(shared: &Shared) -> Result<serde_json::Value, Refusal> {
+    shared.alarms.test(&origin(shared, false))
+}
+
 /// Takes in what was reported, or how things are, where files may be written; nothing if that has broken down.
-async fn take_in(shared: &Arc<Shared>, seen: Option<(View, Second)>) -> Option<()> {
+async fn take_in(shared: &Arc<Shared>, seen: Option<Whole>, alone: bool) -> Option<()> {
     let shared = Arc::clone(shared);
     let taken = spawn_blocking(move || match seen {
-        None => shared.alarms.take_in_reports(),
-        Some((view, second)) => {
-            let all = watched(&shared, &view, &second);
-            shared.alarms.take_in(view.status.role, all);
+        None => shared.alarms.take_in_reports(&origin(&shared, alone)),
+        Some(Whole { view, second, away }) => {
+            let all = watched(&shared, &view, &second, &away);
+            let origin = Origin { role: view.status.role, ..origin(&shared, alone) };
+            shared.alarms.take_in(&origin, all);
             let mut peaks = shared.figures.peaks.lock().expect("no holder of this lock panics");
             peaks.push(second);
         }

@@ -51,6 +51,10 @@ impl Operations for Node {
         self.reading(|shared| Ok(shared.alarms.show())).await
     }
 
+    async fn test_alarms(&self) -> Result<serde_json::Value, Refusal> {
+        self.reading(|shared| monitor::test(shared)).await
+    }
+
     async fn acknowledge_alarm(&self, id: u64, by: String) -> Result<serde_json::Value, Refusal> {
         self.reading(move |shared| shared.alarms.acknowledge(id, &by)).await
     }
