@@ -83,7 +83,7 @@ fn a_lost_mirror_is_an_alarm_until_it_is_back_whatever_happens_to_the_principal_
 
 #[test]
 fn a_mirror_that_is_alone_says_so_and_a_failover_is_told_on_both() {
-    let mut pair = Pair::start_with(&["--partner-timeout", "1s"], &[]);
+    let mut pair = Pair::start_with(&["--partner-timeout", "5s"], &[]);
     pair.principal.cli_ok(&["failover"]);
     pair = pair.swapped();
     wait_role(&pair.principal, "principal");
