@@ -6,6 +6,10 @@ use axum::routing::MethodFilter;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     Status,
+    Metrics,
+    ListAlarms,
+    AcknowledgeAlarm,
+    TestAlarms,
     ListDatabases,
     CreateDatabase,
     DescribeDatabase,
@@ -94,6 +98,8 @@ pub enum Content {
     File,
     /// A backup of all databases.
     BackupFile,
+    /// What Prometheus reads.
+    Metrics,
 }
 
 /// What is known about an endpoint.
@@ -110,13 +116,39 @@ pub struct Route {
 }
 
 /// The table.
-const TABLE: [Route; 44] = [
+const TABLE: [Route; 48] = [
     get(
         Endpoint::Status,
         "/api/v1/status",
         "Status",
         "Role, state, positions, partners and errors",
     ),
+    Route {
+        endpoint: Endpoint::Metrics,
+        method: Method::Get,
+        path: "/metrics",
+        summary: "Figures for Prometheus",
+        request: Content::Nothing,
+        success: (200, Content::Metrics),
+        refusals: &[],
+    },
+    get(Endpoint::ListAlarms, "/api/v1/alarms", "Alarms", "Active alarms, and those that are over"),
+    post(
+        Endpoint::AcknowledgeAlarm,
+        "/api/v1/alarms/{id}/acknowledge",
+        "Nothing",
+        "Alarm",
+        "Says that somebody knows of an alarm",
+    )
+    .refuses(&["INVALID_PATH", "ALARM_NOT_FOUND"]),
+    post(
+        Endpoint::TestAlarms,
+        "/api/v1/alarms/test",
+        "Nothing",
+        "Test",
+        "Has every channel tell something that is no alarm",
+    )
+    .refuses(&["NO_CHANNELS"]),
     get(Endpoint::ListDatabases, DATABASES, "DatabaseList", "All databases, by name"),
     post(
         Endpoint::CreateDatabase,
@@ -431,9 +463,15 @@ impl Endpoint {
             | Endpoint::Health
             | Endpoint::HealthPrincipal
             | Endpoint::HealthMirror => Needs::Nothing,
-            Endpoint::Status | Endpoint::WhoAmI | Endpoint::OpenApi => Needs::SignedIn,
+            Endpoint::Status
+            | Endpoint::Metrics
+            | Endpoint::ListAlarms
+            | Endpoint::WhoAmI
+            | Endpoint::OpenApi => Needs::SignedIn,
             Endpoint::DescribeDatabase | Endpoint::ExportDatabase => Needs::Reading,
-            Endpoint::ListDatabases
+            Endpoint::AcknowledgeAlarm
+            | Endpoint::TestAlarms
+            | Endpoint::ListDatabases
             | Endpoint::Backup
             | Endpoint::TakeBackup
             | Endpoint::Probe

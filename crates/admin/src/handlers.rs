@@ -1,6 +1,7 @@
 //! From an endpoint to the function that answers it. The `match` in [`of`] is closed: an endpoint without a
 //! handler does not compile, and a handler without an endpoint is never reached.
 
+mod alarms;
 mod audit;
 mod content;
 mod databases;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::Uri,
+    http::{Uri, header::CONTENT_TYPE},
+    response::IntoResponse,
     routing::{MethodRouter, on},
 };
 use counterpart_node::Operations;
@@ -35,6 +37,8 @@ struct Done {
     done: bool,
 }
 
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 const DONE: Json<Done> = Json(Done { done: true });
 
 /// The handler of `endpoint`, for its method only.
@@ -42,6 +46,10 @@ pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
     let method = endpoint.route().method.filter();
     match endpoint {
         Endpoint::Status => on(method, status::<O>),
+        Endpoint::Metrics => on(method, metrics::<O>),
+        Endpoint::ListAlarms => on(method, alarms::list::<O>),
+        Endpoint::TestAlarms => on(method, alarms::test::<O>),
+        Endpoint::AcknowledgeAlarm => on(method, alarms::acknowledge::<O>),
         Endpoint::ListDatabases => on(method, databases::list::<O>),
         Endpoint::CreateDatabase => on(method, databases::create::<O>),
         Endpoint::DescribeDatabase => on(method, databases::describe::<O>),
@@ -90,6 +98,11 @@ pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {
 
 async fn status<O: Operations>(State(ops): State<Arc<O>>) -> Json<Value> {
     Json(ops.status().await)
+}
+
+/// The content type says which version of the format it is, as Prometheus asks for.
+async fn metrics<O: Operations>(State(ops): State<Arc<O>>) -> Result<impl IntoResponse, Problem> {
+    Ok(([(CONTENT_TYPE, METRICS)], ops.metrics().await?))
 }
 
 async fn open_api() -> Json<Value> {

@@ -15,6 +15,8 @@ impl Endpoint {
     pub fn is_noted(self) -> bool {
         match self {
             Endpoint::Status
+            | Endpoint::Metrics
+            | Endpoint::ListAlarms
             | Endpoint::ListDatabases
             | Endpoint::DescribeDatabase
             | Endpoint::Probe
@@ -36,7 +38,9 @@ impl Endpoint {
             | Endpoint::HealthPrincipal
             | Endpoint::HealthMirror
             | Endpoint::OpenApi => false,
-            Endpoint::CreateDatabase
+            Endpoint::AcknowledgeAlarm
+            | Endpoint::TestAlarms
+            | Endpoint::CreateDatabase
             | Endpoint::DropDatabase
             | Endpoint::ImportDatabase
             | Endpoint::ExportDatabase

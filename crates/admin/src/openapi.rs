@@ -75,6 +75,10 @@ fn parameters(route: &Route) -> Value {
         let text = json!({ "type": "string", "description": "the user's name" });
         return json!([{ "name": "user", "in": "path", "required": true, "schema": text }]);
     }
+    if route.path.contains("{id}") {
+        let number = json!({ "type": "integer", "minimum": 0 });
+        return json!([{ "name": "id", "in": "path", "required": true, "schema": number }]);
+    }
     if route.path.contains("{file}") {
         let text = json!({ "type": "string", "description": "the file's name" });
         return json!([{ "name": "file", "in": "path", "required": true, "schema": text }]);
@@ -142,6 +146,7 @@ fn content(content: Content) -> Value {
             json!({ "application/json": { "schema": { "$ref": reference } } })
         }
         Content::SqliteFile => json!({ "application/vnd.sqlite3": {} }),
+        Content::Metrics => json!({ "text/plain": {} }),
         Content::File | Content::BackupFile => json!({ "application/octet-stream": {} }),
     }
 }

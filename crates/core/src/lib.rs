@@ -4,6 +4,7 @@
 //! disk, no clock, no random source, no SQLite. Events come in as values, actions go out as values,
 //! bytes are parsed from slices. What this crate decides can therefore be replayed from a text file.
 
+pub mod alarms;
 pub mod copy;
 pub mod epoch;
 pub mod fingerprint;

@@ -36,6 +36,7 @@ pub use durable::{
 };
 pub use event::{DialId, Event, LinkId, Recovered, Ticket};
 pub use pair::{Cause, PairState};
+pub use report::Reached;
 pub use time::{Config, Millis, Now, Rejoin};
 
 use std::collections::BTreeSet;

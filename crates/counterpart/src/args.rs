@@ -37,6 +37,9 @@ pub enum Command {
     Restore(cli::restore::RestoreArgs),
     /// Show a server's role, state, positions and partners
     Status(cli::status::StatusArgs),
+    /// List and acknowledge alarms
+    #[command(subcommand)]
+    Alarms(cli::alarms::AlarmsCommand),
     /// Start or stop mirroring
     #[command(subcommand)]
     Mirror(cli::mirror::MirrorCommand),
@@ -120,6 +123,7 @@ impl Command {
             Command::Backup(backup) => backup.connection.json,
             Command::Restore(restore) => restore.json,
             Command::Status(status) => status.connection.json,
+            Command::Alarms(alarms) => alarms.connection().json,
             Command::Mirror(mirror) => mirror.wants_json(),
             Command::Failover(failover) => failover.connection.json,
             Command::Promote(promote) => promote.connection.json,

@@ -1,6 +1,7 @@
 //! The commands that operators type, one file each. All that ask a server speak its operator API over HTTP and
 //! nothing else, so that whatever the command line can do, a script can.
 
+pub mod alarms;
 mod ask;
 pub mod audit;
 pub mod backup;
@@ -20,8 +21,8 @@ pub mod restore;
 pub mod resume;
 mod save;
 pub mod screen;
-mod secure;
 mod secret;
+mod secure;
 pub mod status;
 pub mod suspend;
 mod table;

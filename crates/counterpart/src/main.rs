@@ -10,6 +10,7 @@ mod demo;
 mod exit;
 mod forward;
 mod serve;
+mod tell;
 mod tls;
 mod wiring;
 
@@ -43,6 +44,7 @@ fn run(command: Command, screen: &mut Screen) -> Result<(), Failure> {
         Command::Backup(backup) => cli::backup::run(&backup, screen),
         Command::Restore(restore) => cli::restore::run(&restore, screen),
         Command::Status(status) => cli::status::run(&status, screen),
+        Command::Alarms(alarms) => cli::alarms::run(alarms, screen),
         Command::Mirror(mirror) => cli::mirror::run(mirror, screen),
         Command::Failover(failover) => cli::failover::run(&failover, screen),
         Command::Promote(promote) => cli::promote::run(&promote, screen),

@@ -1,6 +1,12 @@
 //! `counterpart serve`: one server, from its listeners to its end.
 
-use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -23,6 +29,7 @@ use crate::{
     addressed::Addressed,
     config::{LogFormat, Settings},
     exit::{Exit, Failure},
+    tell::{self, Teller, Webhook},
     tls::{self, Tls, TlsListener},
     wiring::Clients,
 };
@@ -121,6 +128,8 @@ fn asked_to_stop() -> Result<impl Future<Output = &'static str>, Failure> {
 /// A server whose listeners are open.
 pub struct Server {
     node: Arc<Node>,
+    /// Tell others of alarms.
+    telling: Vec<JoinHandle<()>>,
     hrana: Hrana<Clients>,
     app: Router,
     clients: TcpListener,
@@ -158,16 +167,19 @@ impl Server {
         let ready_file = settings.ready_file.clone();
         let certificate = tls.as_ref().map(Tls::told);
         let jwt_keys = settings.jwt_key.as_deref().map(jwt_keys).transpose()?;
+        let tellers = tellers(&settings)?;
         let node_settings = counterpart_node::Settings {
             certificate: certificate.clone(),
             jwt_keys,
+            alarm_channels: tell::channels(&tellers),
             ..node_settings(settings, &client_url, partner_address)
         };
-        let node = Node::start(node_settings, partners);
-        let node = node.await.map_err(node_failed)?;
+        let node = Node::start(node_settings, partners).await.map_err(node_failed)?;
+        let telling = tell::start(&node, tellers);
         let hrana = Hrana::new(Arc::new(Clients::new(Arc::clone(&node))), limits);
         let app = hrana.router().merge(counterpart_admin::router(Arc::clone(&node)));
-        let server = Server { node, hrana, app, clients, tls, listen, partner_listen, client_url };
+        let server =
+            Server { node, telling, hrana, app, clients, tls, listen, partner_listen, client_url };
         if let Some(path) = ready_file {
             server.write_ready(&path)?;
         }
@@ -193,7 +205,7 @@ impl Server {
     /// Serves until `stop` completes, then ends in order: no new connections, what runs finishes within bounds, the
     /// journal is flushed.
     pub async fn run(self, stop: impl Future<Output = &'static str>) {
-        let Server { node, hrana, app, clients, tls, .. } = self;
+        let Server { node, telling, hrana, app, clients, tls, .. } = self;
         let ending = Arc::new(Notify::new());
         let (mut serving, keeping) = match tls {
             None => {
@@ -229,6 +241,8 @@ impl Server {
         if let Some(keeping) = keeping {
             keeping.abort();
         }
+        // What was not told yet is told after the next start.
+        telling.iter().for_each(JoinHandle::abort);
         node.stop().await;
     }
 }
@@ -239,7 +253,8 @@ where
     L: Listener<Addr = SocketAddr>,
 {
     let ended = Arc::clone(ending);
-    let serving = axum::serve(clients, Addressed(app)).with_graceful_shutdown(async move { ended.notified().await });
+    let serving = axum::serve(clients, Addressed(app))
+        .with_graceful_shutdown(async move { ended.notified().await });
     tokio::spawn(serving.into_future())
 }
 
@@ -285,6 +300,19 @@ fn jwt_keys(file: &Path) -> Result<JwtKeys, Failure> {
     })
 }
 
+/// Those who tell others of alarms, as the settings name them.
+fn tellers(settings: &Settings) -> Result<Vec<Teller>, Failure> {
+    let read = |path: &PathBuf| {
+        let secret = std::fs::read(path).map_err(|e| Failure::local_file("read", path, &e))?;
+        Ok::<_, Failure>(secret.trim_ascii_end().to_owned())
+    };
+    let secret = settings.alarm_webhook_secret_file.as_ref().map(read).transpose()?;
+    let command = settings.alarm_command.clone().map(Teller::Command);
+    let webhook =
+        settings.alarm_webhook.clone().map(|url| Teller::Webhook(Webhook::new(url, secret)));
+    Ok(command.into_iter().chain(webhook).collect())
+}
+
 fn node_failed(error: StartError) -> Failure {
     let (code, remedy) = match &error {
         StartError::Lock(_) => ("DATA_DIRECTORY_IN_USE", "give each server a directory of its own"),
@@ -326,6 +354,7 @@ fn node_settings(
         scrub_every: settings.scrub_every,
         scrub_rate: settings.scrub_rate,
         require_token: settings.require_token,
+        alarm_limits: settings.alarm_limits,
         ..counterpart_node::Settings::new(settings.data)
     }
 }

@@ -322,7 +322,7 @@ fn every_test_that_the_chapter_on_attackers_names_is_there() {
 
 #[test]
 fn every_command_has_a_section() {
-    const GROUPS: [&str; 5] = ["db", "mirror", "orphans", "token", "user"];
+    const GROUPS: [&str; 6] = ["alarms", "db", "mirror", "orphans", "token", "user"];
     let text = read(&root().join("docs/src/commands.md"));
     for group in [""].into_iter().chain(GROUPS) {
         let help: Vec<&str> = group.split_whitespace().chain(["--help"]).collect();

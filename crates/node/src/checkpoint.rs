@@ -95,7 +95,9 @@ pub async fn keep_checkpointing(shared: Arc<Shared>, stop: Arc<Notify>) {
             continue;
         }
         (before, checked_at) = (grown_to(), clock::uptime());
-        report(&shared, checkpoint(&shared, busy).await);
+        let outcome = checkpoint(&shared, busy).await;
+        shared.figures.checkpoint(clock::uptime().saturating_sub(checked_at));
+        report(&shared, outcome);
         shared.databases.resting.look();
     }
 }

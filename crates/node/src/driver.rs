@@ -30,7 +30,7 @@ use tokio::{
     time::{Duration, sleep},
 };
 
-use crate::{clock, link::Link, replay::Replayer, shared::Shared};
+use crate::{clock, link::Link, monitor::Gauges, replay::Replayer, shared::Shared};
 
 /// Events handled before the loop lets other tasks run.
 const BATCH: usize = 256;
@@ -85,6 +85,8 @@ pub struct Driver {
     seed_marks: HashMap<LinkId, Lsn>,
     /// When the journal is to hear again what may go, as an uptime.
     retain_at: Duration,
+    /// How long what takes.
+    gauges: Gauges,
 }
 
 /// The present moment, as the core wants it.
@@ -127,6 +129,7 @@ impl Driver {
             healing: BTreeSet::new(),
             seed_marks: HashMap::new(),
             retain_at: Duration::ZERO,
+            gauges: Gauges::new(),
         }
     }
 
@@ -172,6 +175,9 @@ impl Driver {
         self.core.step(now(), event, actions);
         self.perform(actions);
         self.show_what_is_final();
+        if let Some((before, now)) = self.gauges.note(&self.core, &self.shared.figures) {
+            self.shared.alarms.report_role(before, now);
+        }
     }
 
     fn handle(&mut self, input: Input, actions: &mut Vec<Action>) {

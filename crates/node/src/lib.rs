@@ -19,6 +19,7 @@ mod gate;
 mod link;
 mod maps;
 mod mend;
+mod monitor;
 mod node;
 pub mod operations;
 mod ops;
@@ -43,6 +44,11 @@ mod stream;
 pub mod system;
 mod visibility;
 mod workers;
+
+/// What others are told of alarms, and how.
+pub mod notices {
+    pub use crate::monitor::{Channel, Notice};
+}
 
 pub use client_keys::{ClientKeys, ShownCertificate};
 pub use node::{Node, StartError};

@@ -1,6 +1,7 @@
 //! One server: put together at the start, taken apart at the end.
 
 mod fresh;
+mod notices;
 mod open;
 mod operate;
 mod reap;
@@ -24,7 +25,7 @@ use crate::{
     boot,
     client_keys::ClientKeys,
     driver::{Driver, Input, Inputs, now},
-    ops, quarantine, random,
+    monitor, ops, quarantine, random,
     refusal::Refusal,
     rest, scrub,
     settings::Settings,
@@ -107,6 +108,7 @@ pub struct Node {
     scrubbing: JoinHandle<()>,
     mending: JoinHandle<()>,
     auditing: Option<JoinHandle<()>>,
+    watching: JoinHandle<()>,
     started: std::time::Duration,
     _lock: journal::disk::DirectoryLock,
 }
@@ -143,6 +145,7 @@ impl Node {
         let auditing = audit
             .as_ref()
             .map(|audit| tokio::spawn(audit::keep_writing(Arc::clone(&shared), Arc::clone(audit))));
+        let watching = tokio::spawn(monitor::keep_watching(Arc::clone(&shared)));
         let started = crate::clock::uptime();
         let driver = std::sync::Mutex::new(Some(driver));
         // Whoever is told that the server serves finds its databases.
@@ -160,6 +163,7 @@ impl Node {
             scrubbing,
             mending,
             auditing,
+            watching,
             started,
             _lock: lock,
         }))
@@ -190,6 +194,7 @@ impl Node {
         if let Some(auditing) = &self.auditing {
             auditing.abort();
         }
+        self.watching.abort();
         self.shared.admission.set(Door::Closed(Refusal::stopping()));
         let (done, ended) = oneshot::channel();
         self.shared.inputs.send(Input::Stop(done));

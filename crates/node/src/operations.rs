@@ -121,6 +121,18 @@ pub struct Backup {
 pub trait Operations: Send + Sync + 'static {
     /// The whole status, as `GET /api/v1/status` gives it.
     fn status(&self) -> impl Future<Output = serde_json::Value> + Send;
+    /// The figures, in Prometheus' text format.
+    fn metrics(&self) -> impl Future<Output = Result<String, Refusal>> + Send;
+    /// All alarms: those that are active, and those that are over.
+    fn alarms(&self) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
+    /// Has something told that is no alarm, to see whether it arrives. `NO_CHANNELS`.
+    fn test_alarms(&self) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
+    /// `by` knows of an alarm. `ALARM_NOT_FOUND`.
+    fn acknowledge_alarm(
+        &self,
+        id: u64,
+        by: String,
+    ) -> impl Future<Output = Result<serde_json::Value, Refusal>> + Send;
     /// All databases, by name.
     fn databases(&self) -> Vec<DatabaseSummary>;
     /// One database in detail. `DATABASE_NOT_FOUND`.

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use counterpart_access::JwtKeys;
-use counterpart_core::session::Rejoin;
+use counterpart_core::{alarms::Limits, session::Rejoin};
 use tokio::sync::watch;
 
-use crate::client_keys::ShownCertificate;
+use crate::{client_keys::ShownCertificate, monitor::Channel};
 
 /// Resolved settings of one server.
 #[derive(Clone, Debug)]
@@ -61,6 +61,10 @@ pub struct Settings {
     pub certificate: Option<watch::Receiver<ShownCertificate>>,
     /// Whose signed tokens are taken then.
     pub jwt_keys: Option<JwtKeys>,
+    /// From where on a figure is an alarm.
+    pub alarm_limits: Limits,
+    /// How others are told of alarms; whoever starts the server does the telling.
+    pub alarm_channels: Vec<Channel>,
 }
 
 impl Settings {
@@ -93,6 +97,8 @@ impl Settings {
             require_token: false,
             certificate: None,
             jwt_keys: None,
+            alarm_limits: Limits::default(),
+            alarm_channels: Vec::new(),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     databases::{Databases, Hosted, file_path},
     driver::Inputs,
     gate::JournalGate,
+    monitor::{Book, Figures},
     ops::backup::Holds,
     refusal::Refusal,
     repair::Repairs,
@@ -90,6 +91,10 @@ pub struct Shared {
     pub(crate) still: Still,
     /// How far copies are.
     pub(crate) copies: Meters,
+    /// What the monitor tells.
+    pub(crate) figures: Figures,
+    /// What is wrong, and what was.
+    pub(crate) alarms: Book,
     /// The disk as SQLite meets it.
     pub(crate) storage: Storage,
     /// Who else needs the journal, besides partners and redo.
@@ -132,6 +137,7 @@ impl Shared {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Shared> {
         let Parts { settings, journal, disk, control, databases, admission, inputs, io } = parts;
+        let alarms = Book::open(&settings.data, settings.alarm_limits, &settings.alarm_channels);
         let recent = Arc::new(RecentImages::new(settings.delta_cache_bytes));
         let large_caches = Arc::new(PageCaches::new(settings.page_cache_bytes));
         Arc::new(Shared {
@@ -159,6 +165,8 @@ impl Shared {
             applying: Mutex::new(()),
             still: Still::default(),
             copies: Meters::default(),
+            figures: Figures::default(),
+            alarms,
             storage: Storage::default(),
             holds: Holds::default(),
             settled: watch::Sender::new(false),
@@ -339,6 +347,7 @@ impl Shared {
                 if let Some(lsn) = last {
                     hosted.note_change(lsn);
                     self.storage.works();
+                    self.figures.transactions.fetch_add(1, Ordering::Relaxed);
                 }
                 hosted.visibility.end_capture(last);
                 Ok(last)

@@ -108,7 +108,7 @@ fn names(shared: &Shared, ids: &[DatabaseId]) -> Vec<String> {
 }
 
 /// The journal after a position: its bytes, and the age in milliseconds of the oldest event in it.
-fn lacking(shared: &Shared, after: Lsn) -> (u64, u64) {
+pub(crate) fn lacking(shared: &Shared, after: Lsn) -> (u64, u64) {
     let journal = &shared.journal;
     if after >= journal.last() {
         return (0, 0);

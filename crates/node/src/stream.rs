@@ -58,6 +58,7 @@ pub struct ClientStream {
 
 impl ClientStream {
     pub(crate) fn new(shared: Arc<Shared>, hosted: Arc<Hosted>) -> ClientStream {
+        shared.figures.stream_opened();
         let slot = Slot::new(hosted, shared.era());
         ClientStream { shared, slot, moved: AtomicBool::new(false), only_reads: None }
     }
@@ -385,6 +386,7 @@ impl View {
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
+        self.shared.figures.stream_closed();
         // A request may still be running on a worker: it holds the lock, and the slot goes with it.
         if let Some(mut held) = self.slot.try_lock() {
             held.release();

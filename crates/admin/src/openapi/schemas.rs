@@ -6,8 +6,17 @@ use serde_json::{Value, json};
 /// All schemas by name.
 pub fn all() -> Value {
     let mut schemas = requests();
-    let others =
-        [basics(), databases(), integrity(), orphans(), tokens(), users(), audit(), answers()];
+    let others = [
+        basics(),
+        databases(),
+        integrity(),
+        orphans(),
+        tokens(),
+        users(),
+        audit(),
+        alarms(),
+        answers(),
+    ];
     let known = schemas.as_object_mut().expect("an object was written above");
     for group in others {
         let Value::Object(group) = group else { unreachable!("an object was written below") };
@@ -259,6 +268,59 @@ fn audit() -> Value {
     );
     json!({
         "AuditLog": object(&[("entries", json!({ "type": "array", "items": entry }))], &[]),
+    })
+}
+
+/// Moments are in microseconds since 1970; other times bear their unit in the name.
+fn alarms() -> Value {
+    let text = json!({ "type": "string" });
+    let number = json!({ "type": "integer", "minimum": 0 });
+    let or_null = |schema: &Value| json!({ "anyOf": [schema, { "type": "null" }] });
+    let known = object(&[("at", number.clone()), ("by", text.clone())], &[]);
+    let alarm = object(
+        &[
+            ("id", number.clone()),
+            ("cause", text.clone()),
+            ("severity", json!({ "enum": ["warning", "critical"] })),
+            ("state", json!({ "enum": ["raised", "acknowledged", "cleared"] })),
+            ("partner", or_null(&reference("ServerId"))),
+            ("text", text),
+            ("raised", number.clone()),
+            ("raised_millis", number.clone()),
+            ("told", number.clone()),
+            ("times", number.clone()),
+            ("worst", or_null(&number)),
+            ("limit", or_null(&number)),
+            ("acknowledged", or_null(&known)),
+            ("cleared", or_null(&number)),
+        ],
+        &[],
+    );
+    let list = json!({ "type": "array", "items": reference("Alarm") });
+    let channel = object(
+        &[
+            ("channel", json!({ "enum": ["command", "webhook"] })),
+            ("told", number.clone()),
+            ("waiting", number.clone()),
+            ("error", json!({ "type": ["string", "null"] })),
+        ],
+        &[],
+    );
+    json!({
+        "Alarm": alarm,
+        "Alarms": object(
+            &[
+                ("active", list.clone()),
+                ("history", list),
+                ("channels", json!({ "type": "array", "items": channel })),
+                ("dropped", number.clone()),
+            ],
+            &[],
+        ),
+        "Test": object(
+            &[("number", number), ("channels", json!({ "type": "array", "items": { "type": "string" } }))],
+            &[],
+        ),
     })
 }
 

@@ -92,6 +92,14 @@ impl Fake {
     }
 }
 
+fn alarm(cleared: Option<u64>) -> Value {
+    json!({
+        "id": 3, "cause": "SendQueue", "severity": "warning", "state": "raised",
+        "partner": "00000000000000aa", "text": "words", "raised": 5, "raised_millis": 1, "told": 6,
+        "times": 2, "worst": 7, "limit": 8, "acknowledged": { "at": 6, "by": "ann" }, "cleared": cleared,
+    })
+}
+
 fn summary(name: &DatabaseName) -> DatabaseSummary {
     DatabaseSummary { name: name.clone(), id: DatabaseId(1), size_bytes: 8192, last_lsn: Lsn(7) }
 }
@@ -121,6 +129,26 @@ fn orphan_set() -> OrphanSet {
 impl Operations for Fake {
     async fn status(&self) -> Value {
         self.status.lock().unwrap().clone()
+    }
+
+    async fn metrics(&self) -> Result<String, Refusal> {
+        self.called("metrics".to_owned(), "counterpart_exposed 0\n".to_owned())
+    }
+
+    async fn alarms(&self) -> Result<Value, Refusal> {
+        let list = json!({
+            "active": [alarm(None)], "history": [alarm(Some(9))], "dropped": 0,
+            "channels": [{ "channel": "webhook", "told": 1, "waiting": 2, "error": "words" }],
+        });
+        self.called("alarms".to_owned(), list)
+    }
+
+    async fn test_alarms(&self) -> Result<Value, Refusal> {
+        self.called("test alarms".to_owned(), json!({ "number": 4, "channels": ["command"] }))
+    }
+
+    async fn acknowledge_alarm(&self, id: u64, by: String) -> Result<Value, Refusal> {
+        self.called(format!("acknowledge {id} by {by}"), alarm(None))
     }
 
     fn databases(&self) -> Vec<DatabaseSummary> {

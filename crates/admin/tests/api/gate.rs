@@ -16,13 +16,13 @@ use crate::{
 fn expected(operation: &str) -> &'static str {
     match operation {
         "Health" | "HealthPrincipal" | "HealthMirror" | "Login" => "-",
-        "Status" | "WhoAmI" | "OpenApi" => "aowrWR",
+        "Status" | "Metrics" | "ListAlarms" | "WhoAmI" | "OpenApi" => "aowrWR",
         "DescribeDatabase" | "ExportDatabase" => "aowr",
-        "ListDatabases" | "Backup" | "TakeBackup" | "Probe" | "CheckJoin" | "Join"
-        | "CancelJoin" | "AddPartner" | "Failover" | "AssessPromotion" | "Promote" | "Suspend"
-        | "Resume" | "StopMirroring" | "Rejoin" | "Scrub" | "StartScrub" | "Checksums"
-        | "CompareChecksums" | "ListOrphans" | "ShowOrphans" | "OrphanRows" | "ExportOrphans"
-        | "DropOrphans" => "ao",
+        "AcknowledgeAlarm" | "TestAlarms" | "ListDatabases" | "Backup" | "TakeBackup" | "Probe"
+        | "CheckJoin" | "Join" | "CancelJoin" | "AddPartner" | "Failover" | "AssessPromotion"
+        | "Promote" | "Suspend" | "Resume" | "StopMirroring" | "Rejoin" | "Scrub"
+        | "StartScrub" | "Checksums" | "CompareChecksums" | "ListOrphans" | "ShowOrphans"
+        | "OrphanRows" | "ExportOrphans" | "DropOrphans" => "ao",
         "CreateDatabase" | "DropDatabase" | "ImportDatabase" | "ListTokens" | "CreateToken"
         | "RevokeToken" | "ListUsers" | "CreateUser" | "SetPassword" | "DropUser" | "Audit" => "a",
         other => panic!("nobody has said who may ask for {other}"),
@@ -78,10 +78,13 @@ fn whoever_is_not_known_is_told_how_to_show_it() {
 fn noted(operation: &str) -> Option<&'static str> {
     let b = "00000000000000bb";
     Some(match operation {
-        "Health" | "HealthPrincipal" | "HealthMirror" | "Login" | "Status" | "WhoAmI"
-        | "OpenApi" | "DescribeDatabase" | "ListDatabases" | "Probe" | "CheckJoin"
-        | "AssessPromotion" | "Scrub" | "Checksums" | "CompareChecksums" | "ListOrphans"
-        | "ShowOrphans" | "OrphanRows" | "ListTokens" | "ListUsers" | "Audit" => return None,
+        "Health" | "HealthPrincipal" | "HealthMirror" | "Login" | "Status" | "Metrics"
+        | "ListAlarms" | "WhoAmI" | "OpenApi" | "DescribeDatabase" | "ListDatabases" | "Probe"
+        | "CheckJoin" | "AssessPromotion" | "Scrub" | "Checksums" | "CompareChecksums"
+        | "ListOrphans" | "ShowOrphans" | "OrphanRows" | "ListTokens" | "ListUsers" | "Audit" => {
+            return None;
+        }
+        "AcknowledgeAlarm" => "3",
         "CreateDatabase" => "sales",
         "DropDatabase" | "ImportDatabase" | "ExportDatabase" => "main",
         "TakeBackup" => "main.db",
@@ -94,7 +97,7 @@ fn noted(operation: &str) -> Option<&'static str> {
         "RevokeToken" => "shop",
         "CreateUser" => "anna (operator)",
         "SetPassword" | "DropUser" => "anna",
-        "Backup" | "CancelJoin" | "Promote" | "Rejoin" | "StartScrub" => "",
+        "Backup" | "CancelJoin" | "TestAlarms" | "Promote" | "Rejoin" | "StartScrub" => "",
         other => panic!("nobody has said whether {other} is noted"),
     })
 }

@@ -2,7 +2,7 @@
 
 use super::{Admission, Core, Millis, PairState, Peer, mirror::Stage};
 use crate::{
-    ids::Lsn,
+    ids::{Lsn, ServerId},
     message::{Plan, Role},
     status::{FollowingStatus, MirrorStatus, Permission, SeedStatus, Status, Way, Writes},
 };
@@ -16,7 +16,34 @@ const REDO_PER_SECOND: u64 = 10_000;
 /// A mirror that misses more heartbeats than this is called silent.
 const HEARTBEATS_MISSED: u64 = 3;
 
+/// How far this server is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reached {
+    /// The role in which it is that far.
+    pub role: Role,
+    /// Hardened here.
+    pub hardened: Lsn,
+    /// Known to be final.
+    pub commit: Lsn,
+    /// Applied here, on a mirror.
+    pub applied: Lsn,
+}
+
 impl Core {
+    /// How far this server is; cheap enough to be asked after each step.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        let (hardened, commit, applied) = (self.hardened, self.commit, self.applied);
+        Reached { role: self.d.role, hardened, commit, applied }
+    }
+
+    /// The state of each pair of a principal, and how far its mirror has hardened; nothing of one that has not said so since this
+    /// principal took office, or on its newest link. As cheap as [`reached`](Self::reached).
+    pub fn pairs(&self) -> impl Iterator<Item = (ServerId, PairState, Option<Lsn>)> {
+        let known = |lsn: Lsn| (lsn != Lsn::ZERO).then_some(lsn);
+        self.peers.iter().map(move |peer| (peer.server, peer.state, known(peer.hardened)))
+    }
+
     /// The status.
     #[must_use]
     pub fn status(&self) -> Status {

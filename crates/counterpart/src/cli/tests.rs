@@ -40,6 +40,7 @@ fn run(server: &FakeServer, line: &[&str]) -> Result<String, Failure> {
     match command {
         Command::Db(db) => cli::db::run(db, screen),
         Command::Status(status) => cli::status::run(&status, screen),
+        Command::Alarms(alarms) => cli::alarms::run(alarms, screen),
         Command::Mirror(mirror) => cli::mirror::run(mirror, screen),
         Command::Failover(failover) => cli::failover::run(&failover, screen),
         Command::Promote(promote) => cli::promote::run(&promote, screen),
@@ -256,4 +257,45 @@ fn orphans_that_are_not_saved_yet_are_told() {
     let told = run(&server, &["orphans", "list"]).unwrap();
     assert!(told.starts_with("only this server has 3 events after LSN 305"), "{told}");
     assert!(told.contains("counterpart mirror rejoin"), "{told}");
+}
+
+#[test]
+fn alarms_are_listed_and_acknowledged_by_id() {
+    let server = FakeServer::start();
+    let alarm = |id: u64, state: &str| {
+        json!({ "id": id, "cause": "SendQueue", "severity": "warning", "state": state,
+                "raised_millis": 2_000, "text": "words",
+                "acknowledged": { "at": 1, "by": "ann" } })
+    };
+    let list = json!({ "active": [alarm(7, "acknowledged")], "history": [alarm(3, "cleared")] });
+    server.answers("GET /api/v1/alarms", ok(list));
+    let shown = run(&server, &["alarms", "list"]).unwrap();
+    assert!(
+        shown.contains("7   warning   acknowledged by ann  SendQueue  2.0 s ago  words"),
+        "{shown}"
+    );
+    assert!(!shown.contains("cleared"), "{shown}");
+    let all = run(&server, &["alarms", "list", "--history"]).unwrap();
+    assert!(all.contains("3   warning   cleared "), "{all}");
+    server.answers("POST /api/v1/alarms/7/acknowledge", ok(alarm(7, "acknowledged")));
+    let told = run(&server, &["alarms", "acknowledge", "7"]).unwrap();
+    assert_eq!(told, "alarm 7 (SendQueue) is acknowledged; it is active until it is over\n");
+    server.answers("GET /api/v1/alarms", ok(json!({ "active": [], "history": [] })));
+    assert_eq!(run(&server, &["alarms", "list"]).unwrap(), "no alarms\n");
+}
+
+#[test]
+fn a_test_of_alarms_ends_when_all_channels_have_told_it_or_one_can_not() {
+    let server = FakeServer::start();
+    let channels = |told: u64, error: Value| {
+        let one = json!({ "channel": "webhook", "told": told, "waiting": 1, "error": error });
+        (200, json!({ "active": [], "history": [], "channels": [one] }))
+    };
+    server.answers("POST /api/v1/alarms/test", ok(json!({ "number": 5, "channels": ["webhook"] })));
+    server.answers("GET /api/v1/alarms", [channels(4, Value::Null), channels(5, Value::Null)]);
+    assert_eq!(run(&server, &["alarms", "test"]).unwrap(), "told by webhook\n");
+    server.answers("GET /api/v1/alarms", [channels(4, json!("refused"))]);
+    let failure = run(&server, &["alarms", "test"]).unwrap_err();
+    assert_eq!(failure.code, "NOT_TOLD");
+    assert!(failure.what.contains("refused"), "{}", failure.what);
 }

@@ -33,6 +33,14 @@ pub enum Key {
     Rejoin,
     ScrubEvery,
     ScrubRate,
+    AlarmSendQueue,
+    AlarmRedoQueue,
+    AlarmOldestUnsent,
+    AlarmCommitOverhead,
+    AlarmDiskFree,
+    AlarmCommand,
+    AlarmWebhook,
+    AlarmWebhookSecretFile,
     Log,
     LogLevel,
     ReadyFile,
@@ -53,7 +61,7 @@ pub struct Row {
 }
 
 /// The table, in the order of help texts.
-const TABLE: [Row; 32] = [
+const TABLE: [Row; 40] = [
     value(Key::Data, "data", "DIR", None, "Directory of this server's databases and journal"),
     value(
         Key::Listen,
@@ -238,6 +246,62 @@ const TABLE: [Row; 32] = [
         "SIZE",
         Some("32MiB"),
         "How much of that is read in a second at most",
+    ),
+    value(
+        Key::AlarmSendQueue,
+        "alarm-send-queue",
+        "EVENTS",
+        Some("100000"),
+        "An alarm is raised when so many events wait to be sent, and at each multiple; 0 = never",
+    ),
+    value(
+        Key::AlarmRedoQueue,
+        "alarm-redo-queue",
+        "EVENTS",
+        Some("100000"),
+        "The same for events that wait on a mirror to be applied",
+    ),
+    value(
+        Key::AlarmOldestUnsent,
+        "alarm-oldest-unsent",
+        "TIME",
+        Some("30s"),
+        "The same for the time that an event waits to be hardened at the mirror",
+    ),
+    value(
+        Key::AlarmCommitOverhead,
+        "alarm-commit-overhead",
+        "TIME",
+        Some("1s"),
+        "The same for the time that confirming by the mirror adds to a commit",
+    ),
+    value(
+        Key::AlarmDiskFree,
+        "alarm-disk-free",
+        "SIZE",
+        Some("1GiB"),
+        "An alarm is raised when less than this is free on the disk, and at a half, a third, ...; 0 = never",
+    ),
+    value(
+        Key::AlarmCommand,
+        "alarm-command",
+        "COMMAND",
+        None,
+        "A command line for the shell that is run for each alarm, with the alarm as JSON on standard input",
+    ),
+    value(
+        Key::AlarmWebhook,
+        "alarm-webhook",
+        "HTTP-URL",
+        None,
+        "Where each alarm is posted as JSON; tried again until the receiver takes it",
+    ),
+    value(
+        Key::AlarmWebhookSecretFile,
+        "alarm-webhook-secret-file",
+        "PATH",
+        None,
+        "A file with the secret with which these requests are signed",
     ),
     value(Key::Log, "log", "text|json", Some("text"), "Form of the log lines"),
     value(

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use counterpart_core::session::Rejoin;
+use counterpart_core::{alarms::Limits, session::Rejoin};
 
 use super::{Key, Origin, invalid, layer::Layer, path, units};
 use crate::exit::{Exit, Failure};
@@ -99,6 +99,14 @@ pub struct Settings {
     pub scrub_every: Option<Duration>,
     /// Bytes that this reads in a second at most. At least 64 KiB.
     pub scrub_rate: u64,
+    /// From where on a figure is an alarm.
+    pub alarm_limits: Limits,
+    /// A command line for the shell that is run for each alarm.
+    pub alarm_command: Option<String>,
+    /// Where each alarm is posted.
+    pub alarm_webhook: Option<String>,
+    /// With what that is signed.
+    pub alarm_webhook_secret_file: Option<PathBuf>,
     /// Form of the log lines.
     pub log: LogFormat,
     /// Least level of the log lines.
@@ -234,6 +242,16 @@ impl Resolved {
             rejoin: self.value(Key::Rejoin, rejoin)?,
             scrub_every: self.value(Key::ScrubEvery, limit)?,
             scrub_rate: self.value(Key::ScrubRate, |t| bytes(t, 64 << 10))?,
+            alarm_limits: Limits {
+                send_queue: self.value(Key::AlarmSendQueue, events)?,
+                redo_queue: self.value(Key::AlarmRedoQueue, events)?,
+                oldest_unsent: self.value(Key::AlarmOldestUnsent, micros)?,
+                commit_overhead: self.value(Key::AlarmCommitOverhead, micros)?,
+                disk_free: self.value(Key::AlarmDiskFree, units::size)?.into(),
+            },
+            alarm_command: self.text(Key::AlarmCommand).map(str::to_owned),
+            alarm_webhook: self.optional(Key::AlarmWebhook, webhook)?,
+            alarm_webhook_secret_file: self.text(Key::AlarmWebhookSecretFile).map(path),
             log: self.value(Key::Log, log_format)?,
             log_level: self.value(Key::LogLevel, log_level)?,
             ready_file: self.text(Key::ReadyFile).map(path),
@@ -389,6 +407,11 @@ fn example(value: Option<&str>) -> String {
             "give a number of bytes, or one with KiB, MiB or GiB, for example 64MiB".to_owned()
         }
         Some("ADDR") => "give IP:PORT, for example 127.0.0.1:6480".to_owned(),
+        Some("HTTP-URL") => {
+            "give http://HOST:PORT/PATH; what needs https is reached with alarm-command and curl"
+                .to_owned()
+        }
+        Some("EVENTS") => "give a number of events, for example 100000".to_owned(),
         Some("URL") => "give http://HOST:PORT or https://HOST:PORT, without a path".to_owned(),
         Some("LEVEL") => "give error, warn, info, debug or trace".to_owned(),
         Some(other) => format!("give {}", other.replace('|', " or ")),
@@ -423,6 +446,20 @@ fn client_url(text: &str) -> Result<String, String> {
         Ok(url.to_owned())
     } else {
         Err(format!("{text:?} is not a URL such as http://db1:6480"))
+    }
+}
+
+fn webhook(text: &str) -> Result<String, String> {
+    if text.starts_with("https://") {
+        return Err("requests can't be encrypted yet".to_owned());
+    }
+    let authority = text.strip_prefix("http://").and_then(|rest| rest.split(['/', '?']).next());
+    let good = authority.is_some_and(|authority| !authority.is_empty() && !authority.contains('@'))
+        && text.chars().all(|c| c.is_ascii_graphic());
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not a URL such as http://127.0.0.1:9000/alarms"))
     }
 }
 
@@ -467,6 +504,19 @@ fn tls(text: &str) -> Result<TlsChoice, String> {
         "off" => Ok(TlsChoice::Off),
         _ => Err(format!("{text:?} is neither auto, on nor off")),
     }
+}
+
+/// A number of events of which 0 means never.
+fn events(text: &str) -> Result<Option<u64>, String> {
+    let parsed: Option<u64> = text.trim().parse().ok();
+    let parsed = parsed.ok_or_else(|| format!("{text:?} is not a number of events"))?;
+    Ok((parsed > 0).then_some(parsed))
+}
+
+/// A duration in microseconds, of which 0 means never.
+fn micros(text: &str) -> Result<Option<u64>, String> {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    Ok(limit(text)?.map(micros))
 }
 
 fn rejoin(text: &str) -> Result<Rejoin, String> {

@@ -86,14 +86,17 @@ impl Driver {
         }
     }
 
-    /// Logs an alarm that is raised or cleared; one that is as it was is nobody's news.
+    /// Logs and reports an alarm that is raised or cleared; one that is as it was is nobody's news.
     fn alarm(&mut self, alarm: &Alarm) {
         let (kind, subject) = (format!("{:?}", alarm.kind), (alarm.kind, alarm.partner));
         if alarm.raised && self.alarms.insert(subject) {
             tracing::warn!(alarm = kind, "{}", alarm.text);
         } else if !alarm.raised && self.alarms.remove(&subject) {
             tracing::info!(alarm = kind, "{}", alarm.text);
+        } else {
+            return;
         }
+        self.shared.alarms.report_of_core(alarm);
     }
 
     fn ask(&self, link: LinkId, what: Outgoing) {

@@ -121,7 +121,10 @@ impl Receiver {
         let socket = self.socket.as_mut().expect("whoever lends it waits until it is back");
         match socket.read_buf(&mut buffer.limit(most)).await? {
             0 => Err(ReceiveError::Closed),
-            _ => Ok(()),
+            bytes => {
+                self.shared.figures.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                Ok(())
+            }
         }
     }
 

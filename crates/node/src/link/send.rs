@@ -8,7 +8,7 @@ use std::{
     io::{self, IoSlice},
     mem::discriminant,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use counterpart_core::{
@@ -254,7 +254,10 @@ impl Sender {
     }
 
     async fn write<P: AsRef<[u8]>>(&mut self, parts: &[P]) -> Result<(), SendError> {
-        Ok(write_all(self.socket(), parts).await?)
+        write_all(self.socket(), parts).await?;
+        let bytes: usize = parts.iter().map(|part| part.as_ref().len()).sum();
+        self.shared.figures.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
     }
 }
 

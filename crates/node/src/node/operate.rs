@@ -14,6 +14,7 @@ use super::{Node, refused};
 use crate::{
     audit::{Act, AuditEntry},
     checksums::{self, Checksum, Comparison},
+    monitor,
     operations::{
         Backup, DatabaseDetails, DatabaseSummary, Export, JoinRequest, Operations, PartnerRequest,
         PeerIdentity,
@@ -40,6 +41,23 @@ impl Operations for Node {
             }
             Err(refusal) => serde_json::json!({ "stopping": refusal.to_string() }),
         }
+    }
+
+    async fn metrics(&self) -> Result<String, Refusal> {
+        let (view, started) = (self.look().await?, self.started);
+        self.reading(move |shared| Ok(monitor::render(shared, &view, started))).await
+    }
+
+    async fn alarms(&self) -> Result<serde_json::Value, Refusal> {
+        self.reading(|shared| Ok(shared.alarms.show())).await
+    }
+
+    async fn test_alarms(&self) -> Result<serde_json::Value, Refusal> {
+        self.reading(|shared| monitor::test(shared)).await
+    }
+
+    async fn acknowledge_alarm(&self, id: u64, by: String) -> Result<serde_json::Value, Refusal> {
+        self.reading(move |shared| shared.alarms.acknowledge(id, &by)).await
     }
 
     fn databases(&self) -> Vec<DatabaseSummary> {

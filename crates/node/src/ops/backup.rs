@@ -22,6 +22,7 @@ use crate::{
         send::{Sender, choose_mark},
     },
     link::SeedOut,
+    monitor,
     operations::Backup,
     refusal::Refusal,
     shared::Shared,
@@ -82,9 +83,9 @@ pub(crate) async fn backup(shared: &Arc<Shared>) -> Result<Backup, Refusal> {
         let sent = copy.send_all().await;
         drop(copy);
         meter.end();
-        if packing.await.is_ok()
-            && let Err(error) = sent
-        {
+        let packed = packing.await.is_ok();
+        monitor::backup_ended(&shared, sent.as_ref().err().map(ToString::to_string).as_deref());
+        if packed && let Err(error) = sent {
             // A reader that has gone knows it.
             let _gone = ending.send(Err(failed("the backup broke off", error))).await;
         }
