@@ -10,11 +10,14 @@ mod download;
 mod endpoint;
 mod gate;
 mod handlers;
+pub mod human;
 mod openapi;
 mod origin;
 mod problem;
 mod upload;
+pub mod view;
 mod wire;
+pub mod words;
 
 use std::sync::Arc;
 

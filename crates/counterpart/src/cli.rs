@@ -9,7 +9,6 @@ pub mod config;
 mod credentials;
 pub mod db;
 pub mod failover;
-pub mod human;
 pub mod login;
 pub mod mirror;
 pub mod orphans;
@@ -25,7 +24,6 @@ pub mod token;
 mod transfer;
 pub mod verify;
 pub mod version;
-pub mod view;
 
 #[cfg(test)]
 mod fake;
@@ -33,6 +31,7 @@ mod fake;
 mod tests;
 
 use clap::Args;
+pub use counterpart_admin::{human, view};
 
 use crate::exit::Failure;
 use client::Client;
