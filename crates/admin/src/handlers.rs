@@ -1,8 +1,8 @@
 //! From an endpoint to the function that answers it. The `match` in [`of`] is closed: an endpoint without a
 //! handler does not compile, and a handler without an endpoint is never reached.
 
-mod content;
-mod databases;
+pub mod content;
+pub mod databases;
 mod health;
 mod integrity;
 mod mirroring;
@@ -28,7 +28,7 @@ type Answer<T> = Result<Json<T>, Problem>;
 
 /// The answer of an operation that has nothing to tell but that it is done.
 #[derive(Serialize)]
-struct Done {
+pub struct Done {
     done: bool,
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::Notify,
+    sync::watch,
     time::timeout,
 };
 
@@ -116,6 +116,8 @@ pub struct Server {
     node: Arc<Node>,
     hrana: Hrana<Clients>,
     app: Router,
+    /// Dropped when connections shall end.
+    ending: watch::Sender<()>,
     clients: TcpListener,
     /// Where clients connect.
     pub listen: SocketAddr,
@@ -146,8 +148,13 @@ impl Server {
         let node = Node::start(node_settings(settings, &client_url, partner_address), partners);
         let node = node.await.map_err(node_failed)?;
         let hrana = Hrana::new(Arc::new(Clients::new(Arc::clone(&node))), limits);
-        let app = hrana.router().merge(counterpart_admin::router(Arc::clone(&node)));
-        let server = Server { node, hrana, app, clients, listen, partner_listen, client_url };
+        let (ending, ended) = watch::channel(());
+        let app = hrana
+            .router_but_root()
+            .merge(counterpart_admin::router(Arc::clone(&node)))
+            .merge(counterpart_admin::console(Arc::clone(&node), ended, hrana.root()));
+        let server =
+            Server { node, hrana, app, ending, clients, listen, partner_listen, client_url };
         if let Some(path) = ready_file {
             server.write_ready(&path)?;
         }
@@ -170,20 +177,21 @@ impl Server {
     /// Serves until `stop` completes, then ends in order: no new connections, what runs finishes within bounds, the
     /// journal is flushed.
     pub async fn run(self, stop: impl Future<Output = &'static str>) {
-        let Server { node, hrana, app, clients, .. } = self;
-        let ending = Arc::new(Notify::new());
-        let ended = Arc::clone(&ending);
+        let Server { node, hrana, app, ending, clients, .. } = self;
+        let mut ended = ending.subscribe();
         let clients = clients.tap_io(|stream| {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "a client's connection may be slower than it could be");
             }
         });
-        let serving =
-            axum::serve(clients, app).with_graceful_shutdown(async move { ended.notified().await });
+        let serving = axum::serve(clients, app).with_graceful_shutdown(async move {
+            // Nothing is ever sent: it completes when the sender is gone.
+            drop(ended.changed().await);
+        });
         let mut serving = tokio::spawn(serving.into_future());
         let why = stop.await;
         tracing::info!(signal = why, "stopping");
-        ending.notify_one();
+        drop(ending);
         // Connections of WebSocket clients are not among those that `serving` waits for.
         let finishing = async { tokio::join!(hrana.shut_down(), &mut serving).1 };
         match timeout(FINISH, finishing).await {
