@@ -101,6 +101,7 @@ fn cares(status: &Value) -> Markup {
             },
         ));
     }
+    all.sort_by_key(|(_, care)| care.tone.is_none());
     html! {
         section.status aria-labelledby="status-title" {
             h2 #status-title { "Status" }
