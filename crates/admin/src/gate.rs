@@ -72,7 +72,7 @@ pub async fn check<O: Operations>(
             Err(problem) => problem.into_response(),
         };
     }
-    let named = path.iter().flatten().map(|(_, value)| value).collect::<Vec<_>>().join("/");
+    let named = named(path.as_ref().ok());
     let act = Act {
         who: Some(identity),
         from,
@@ -80,34 +80,62 @@ pub async fn check<O: Operations>(
         about: named,
         ending: Ending::Asked,
     };
-    // What was done is noted also if the client goes away meanwhile.
-    let ops = Arc::clone(ops);
-    let noted = async move {
-        if endpoint == Endpoint::Failover && allowed.is_ok() {
-            // Afterwards this server can't write it down.
-            ops.note(act.clone()).await;
-        }
-        let response = match allowed {
+    let refused = allowed.is_err();
+    let doing = async move {
+        match allowed {
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
-        };
+        }
+    };
+    // After a failover this server can't write it down.
+    let beforehand = endpoint == Endpoint::Failover && !refused;
+    let noted = noted(ops, act, note, beforehand, doing, ending);
+    noted.await.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Does something, and notes it with how it ended; with `beforehand` also before it is done. Also if the client goes away
+/// meanwhile.
+///
+/// # Errors
+/// What was to be done broke down.
+pub async fn noted<O: Operations>(
+    ops: &Arc<O>,
+    act: Act,
+    note: Note,
+    beforehand: bool,
+    doing: impl Future<Output = Response> + Send + 'static,
+    ending: fn(&Response) -> Ending,
+) -> Result<Response, Problem> {
+    let ops = Arc::clone(ops);
+    to_the_end(async move {
+        if beforehand {
+            ops.note(act.clone()).await;
+        }
+        let response = doing.await;
         let parts = [act.about.as_str(), note.said().unwrap_or_default()];
         let about = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
         ops.note(Act { about: about.join(" "), ending: ending(&response), ..act }).await;
         Ok(response)
-    };
-    to_the_end(noted).await.unwrap_or_else(IntoResponse::into_response)
+    })
+    .await
+}
+
+/// What a path names.
+pub fn named(path: Option<&RawPathParams>) -> String {
+    path.into_iter().flatten().map(|(_, value)| value).collect::<Vec<_>>().join("/")
 }
 
 /// Where a request comes from, if that is known.
 #[derive(Clone, Copy, Debug)]
 pub struct From(pub Option<IpAddr>);
 
-fn address(request: &Request) -> Option<IpAddr> {
+/// The address that a request comes from.
+pub fn address(request: &Request) -> Option<IpAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(from)| from.ip())
 }
 
-fn ending(response: &Response) -> Ending {
+/// How a request ended, by its answer.
+pub fn ending(response: &Response) -> Ending {
     if response.status().is_success() {
         return Ending::Done;
     }

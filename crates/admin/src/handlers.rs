@@ -3,8 +3,8 @@
 
 mod alarms;
 mod audit;
-mod content;
-mod databases;
+pub mod content;
+pub mod databases;
 mod health;
 mod integrity;
 mod login;
@@ -33,7 +33,7 @@ type Answer<T> = Result<Json<T>, Problem>;
 
 /// The answer of an operation that has nothing to tell but that it is done.
 #[derive(Serialize)]
-struct Done {
+pub struct Done {
     done: bool,
 }
 

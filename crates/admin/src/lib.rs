@@ -1,4 +1,4 @@
-//! The operator API: HTTP and JSON over whatever implements [`Operations`].
+//! The operator API and the console: HTTP over whatever implements [`Operations`].
 //!
 //! Exists so that the command line, load balancers and anyone's scripts meet one server in one way. It decides
 //! nothing about databases or mirroring: it reads requests, asks the operations, and writes answers. Every error
@@ -6,22 +6,28 @@
 //! the router and the OpenAPI document are both made from.
 
 mod body;
+mod clock;
+mod console;
 mod download;
 mod endpoint;
 mod gate;
 mod handlers;
+pub mod human;
 mod note;
 mod openapi;
 mod origin;
 mod problem;
 mod upload;
+pub mod view;
 mod wire;
+pub mod words;
 
 use std::sync::Arc;
 
 use axum::{Router, middleware, routing::any};
 use counterpart_node::Operations;
 
+pub use console::console;
 pub use openapi::document as openapi_document;
 
 use endpoint::Endpoint;

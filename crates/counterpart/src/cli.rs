@@ -11,7 +11,6 @@ pub mod config;
 mod credentials;
 pub mod db;
 pub mod failover;
-pub mod human;
 mod known;
 pub mod login;
 pub mod mirror;
@@ -31,7 +30,6 @@ mod transfer;
 pub mod user;
 pub mod verify;
 pub mod version;
-pub mod view;
 pub mod voucher;
 
 #[cfg(test)]
@@ -40,6 +38,7 @@ mod fake;
 mod tests;
 
 use clap::Args;
+pub use counterpart_admin::{human, view};
 
 use crate::exit::Failure;
 use client::Client;

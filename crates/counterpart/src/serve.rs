@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::Notify,
+    sync::watch,
     task::{JoinHandle, spawn_blocking},
     time::timeout,
 };
@@ -132,6 +132,8 @@ pub struct Server {
     telling: Vec<JoinHandle<()>>,
     hrana: Hrana<Clients>,
     app: Router,
+    /// Dropped when connections shall end.
+    ending: watch::Sender<()>,
     clients: TcpListener,
     tls: Option<Tls>,
     /// Where clients connect.
@@ -177,9 +179,23 @@ impl Server {
         let node = Node::start(node_settings, partners).await.map_err(node_failed)?;
         let telling = tell::start(&node, tellers);
         let hrana = Hrana::new(Arc::new(Clients::new(Arc::clone(&node))), limits);
-        let app = hrana.router().merge(counterpart_admin::router(Arc::clone(&node)));
-        let server =
-            Server { node, telling, hrana, app, clients, tls, listen, partner_listen, client_url };
+        let (ending, ended) = watch::channel(());
+        let app = hrana
+            .router_but_root()
+            .merge(counterpart_admin::router(Arc::clone(&node)))
+            .merge(counterpart_admin::console(Arc::clone(&node), ended, hrana.root()));
+        let server = Server {
+            node,
+            telling,
+            hrana,
+            app,
+            ending,
+            clients,
+            tls,
+            listen,
+            partner_listen,
+            client_url,
+        };
         if let Some(path) = ready_file {
             server.write_ready(&path)?;
         }
@@ -205,8 +221,8 @@ impl Server {
     /// Serves until `stop` completes, then ends in order: no new connections, what runs finishes within bounds, the
     /// journal is flushed.
     pub async fn run(self, stop: impl Future<Output = &'static str>) {
-        let Server { node, telling, hrana, app, clients, tls, .. } = self;
-        let ending = Arc::new(Notify::new());
+        let Server { node, telling, hrana, app, ending, clients, tls, .. } = self;
+        let ended = ending.subscribe();
         let (mut serving, keeping) = match tls {
             None => {
                 let clients = clients.tap_io(|stream| {
@@ -214,16 +230,16 @@ impl Server {
                         tracing::debug!(%error, "a client's connection may be slower than it could be");
                     }
                 });
-                (serve(clients, app, &ending), None)
+                (serve(clients, app, ended), None)
             }
             Some(tls) => {
                 let clients = TlsListener::new(clients, tls.shown());
-                (serve(clients, app, &ending), Some(tokio::spawn(tls.keep())))
+                (serve(clients, app, ended), Some(tokio::spawn(tls.keep())))
             }
         };
         let why = stop.await;
         tracing::info!(signal = why, "stopping");
-        ending.notify_one();
+        drop(ending);
         // Connections of WebSocket clients are not among those that `serving` waits for.
         let finishing = async { tokio::join!(hrana.shut_down(), &mut serving).1 };
         match timeout(FINISH, finishing).await {
@@ -247,14 +263,19 @@ impl Server {
     }
 }
 
-/// Serves whoever connects, until `ending` says that it is enough.
-fn serve<L>(clients: L, app: Router, ending: &Arc<Notify>) -> JoinHandle<std::io::Result<()>>
+/// Serves whoever connects, until `ended` says that it is enough.
+fn serve<L>(
+    clients: L,
+    app: Router,
+    mut ended: watch::Receiver<()>,
+) -> JoinHandle<std::io::Result<()>>
 where
     L: Listener<Addr = SocketAddr>,
 {
-    let ended = Arc::clone(ending);
-    let serving = axum::serve(clients, Addressed(app))
-        .with_graceful_shutdown(async move { ended.notified().await });
+    let serving = axum::serve(clients, Addressed(app)).with_graceful_shutdown(async move {
+        // Nothing is ever sent: it completes when the sender is gone.
+        drop(ended.changed().await);
+    });
     tokio::spawn(serving.into_future())
 }
 

@@ -62,8 +62,8 @@ fn walk(root: &Path, folder: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// Every text that git tracks or would track, as it is on the disk.
-pub fn texts() -> Vec<Text> {
+/// Every file that git tracks or would track and that is on the disk, by its path.
+pub fn files() -> Vec<String> {
     let root = root();
     let listed = run(Command::new("git").current_dir(&root).args([
         "ls-files",
@@ -72,23 +72,28 @@ pub fn texts() -> Vec<Text> {
         "--others",
         "--exclude-standard",
     ]));
-    let mut texts = Vec::new();
-    for path in listed.split('\0').filter(|path| !path.is_empty()) {
-        // A deleted file stays listed until its deletion is committed; a binary file is not a text.
-        let Ok(bytes) = fs::read(root.join(path)) else { continue };
-        if let Ok(content) = String::from_utf8(bytes) {
-            texts.push(Text { path: path.to_owned(), content });
-        }
-    }
-    assert!(!texts.is_empty(), "git lists no file of this checkout");
-    texts
+    // A deleted file stays listed until its deletion is committed.
+    let there = |path: &&str| !path.is_empty() && root.join(path).is_file();
+    let files: Vec<String> = listed.split('\0').filter(there).map(str::to_owned).collect();
+    assert!(!files.is_empty(), "git lists no file of this checkout");
+    files
 }
 
-/// Paths of the given files and of all folders that they are in.
-pub fn paths_with_folders(files: &[Text]) -> BTreeSet<String> {
+/// Every text among the files, as it is on the disk; a binary file is not a text.
+pub fn texts() -> Vec<Text> {
+    let root = root();
+    let text = |path: String| {
+        let content = String::from_utf8(fs::read(root.join(&path)).ok()?).ok()?;
+        Some(Text { path, content })
+    };
+    files().into_iter().filter_map(text).collect()
+}
+
+/// These paths, and those of all folders that they are in.
+pub fn paths_with_folders(files: &[String]) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for file in files {
-        let mut path = Some(file.path.as_str());
+        let mut path = Some(file.as_str());
         while let Some(inner) = path {
             paths.insert(inner.to_owned());
             path = inner.rsplit_once('/').map(|(folder, _)| folder);

@@ -8,15 +8,21 @@ use std::{
     time::Duration,
 };
 
+use axum::routing::get;
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
 
 use super::fake::Fake;
 
-/// The operator API over a [`Fake`], for as long as this lives.
+/// The operator API and the console over a [`Fake`], for as long as this lives.
 pub struct Api {
     pub address: SocketAddr,
     pub fake: Arc<Fake>,
+    /// Dropped when the console's streams shall end.
+    pub ending: Option<watch::Sender<()>>,
     /// Dropped with this; the server ends then.
     _stop: oneshot::Sender<()>,
 }
@@ -24,7 +30,10 @@ pub struct Api {
 impl Api {
     pub fn start() -> Api {
         let fake = Arc::new(Fake::new());
+        let (ending, ended) = watch::channel(());
+        let sockets = get(|| async { "a socket" });
         let router = counterpart_admin::router(fake.clone());
+        let router = router.merge(counterpart_admin::console(fake.clone(), ended, sockets));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -40,7 +49,7 @@ impl Api {
                 }
             });
         });
-        Api { address, fake, _stop: stop }
+        Api { address, fake, ending: Some(ending), _stop: stop }
     }
 
     pub fn connect(&self) -> TcpStream {

@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+pub use counterpart_admin::words::Tone;
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
@@ -18,19 +19,6 @@ pub struct Screen {
     colours: bool,
     out: Box<dyn Write>,
     err: Box<dyn Write>,
-}
-
-/// A colour with a meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
-    /// All is well.
-    Good,
-    /// Somebody should look.
-    Warning,
-    /// Something is broken.
-    Bad,
-    /// A heading.
-    Strong,
 }
 
 impl Screen {

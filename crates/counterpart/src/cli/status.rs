@@ -12,7 +12,7 @@ use crate::{
 
 mod render;
 
-pub use render::progress as progress_line;
+pub use counterpart_admin::words::progress as progress_line;
 
 /// What it takes.
 #[derive(Args)]

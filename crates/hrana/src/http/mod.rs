@@ -29,7 +29,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tokio::sync::watch;
 
 use crate::encoding::Encoding;
@@ -74,6 +74,16 @@ impl<S: Server> Hrana<S> {
 
     /// The routes, to be merged into the server's own or served as they are.
     pub fn router(&self) -> Router {
+        self.router_but_root().route("/", self.root())
+    }
+
+    /// What answers WebSockets at `/`, for a server that has something else there for browsers.
+    pub fn root(&self) -> MethodRouter {
+        get(ws::connect::<S>).with_state(Arc::clone(&self.app))
+    }
+
+    /// The routes without [`root`](Self::root).
+    pub fn router_but_root(&self) -> Router {
         let mut router = Router::new();
         for prefix in ["", "/db/{name}"] {
             let at = |path: &str| format!("{prefix}{path}");
@@ -81,7 +91,6 @@ impl<S: Server> Hrana<S> {
             let v3 = Dialect { version: Version::V3, encoding: Encoding::Json };
             let binary = Dialect { version: Version::V3, encoding: Encoding::Protobuf };
             router = router
-                .route(&at("/"), get(ws::connect::<S>))
                 .route(&at("/version"), get(VERSION))
                 .route(&at("/v1"), get(ws::connect_or_greet::<S>))
                 .route(
@@ -111,7 +120,10 @@ impl<S: Server> Hrana<S> {
                 router = router.route(&at(&format!("{path}/cursor")), post(cursor));
             }
         }
-        router.route("/db/{name}", get(ws::connect::<S>)).with_state(Arc::clone(&self.app))
+        for path in ["/db/{name}", "/db/{name}/"] {
+            router = router.route(path, get(ws::connect::<S>));
+        }
+        router.with_state(Arc::clone(&self.app))
     }
 
     /// Ends all HTTP streams, for example because the server gives up its role: open transactions

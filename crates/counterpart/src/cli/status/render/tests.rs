@@ -147,7 +147,7 @@ fn a_standalone_server_says_nothing_about_failing_over() {
 
 #[test]
 fn how_a_mirror_catches_up_is_said_with_what_is_left() {
-    let line = |partner: Value| progress(&partner);
+    let line = |partner: Value| words::progress(&partner);
     let pages = json!({ "pages": 30, "pages_total": 120, "bytes": 4096, "rate": 1024, "eta": 2.0 });
     assert_eq!(
         line(json!({ "way": "compare", "progress": pages })).as_deref(),
