@@ -141,7 +141,7 @@ fn what_changes_something_or_hands_out_everything_is_noted_with_how_it_ended_and
             asked += 1;
         }
     }
-    assert_eq!(asked, 3 * 23);
+    assert_eq!(asked, 3 * 25);
 }
 
 #[test]
