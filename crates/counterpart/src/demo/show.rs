@@ -111,7 +111,10 @@ fn hints(servers: &[Server; 2], view: &View) -> Vec<String> {
         return status.into_iter().map(|command| format!("  look       {command}")).collect();
     };
     let (principal, mirror) = (&servers[index], &servers[1 - index]);
-    let mut lines = vec!["In a second terminal:".to_owned()];
+    let mut lines = vec![
+        format!("In a browser, the console: {}/ and {}/", principal.url, mirror.url),
+        "In a second terminal:".to_owned(),
+    ];
     let mut hint = |name: &str, command: String| lines.push(format!("  {name:<11}{command}"));
     hint("look", format!("{me} status --watch --server {}", principal.url));
     if view.is_parked(1 - index) {
