@@ -120,7 +120,7 @@ function upload(form) {
     bar.value = (100 * loaded) / total;
     if (loaded === total) said.textContent = "Sent; the server checks it.";
   });
-  request.addEventListener("error", () => tell("The connection was lost; nothing was imported."));
+  request.addEventListener("error", () => tell("The connection was lost. Reload the page to see whether the database is there."));
   request.addEventListener("load", () => {
     if (request.status === 201) {
       location.assign(`${form.dataset.upload}?done=imported`);
