@@ -22,6 +22,7 @@ use axum::{
     response::IntoResponse,
     routing::{MethodRouter, on},
 };
+use counterpart_access::{Grant, GrantError};
 use counterpart_node::Operations;
 use serde::Serialize;
 use serde_json::Value;
@@ -40,6 +41,15 @@ pub struct Done {
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const DONE: Json<Done> = Json(Done { done: true });
+
+/// What somebody is to be allowed, as a request words it; `code` is that of the refusal.
+fn granted(code: &'static str, role: &str, databases: Option<&[String]>) -> Result<Grant, Problem> {
+    let grant = role.parse().and_then(|role| Grant::new(role, databases));
+    grant.map_err(|error: GrantError| {
+        let remedy = "give a role of admin, operator, writer or reader, the last two with databases if you like";
+        Problem::new(code, error.to_string(), remedy)
+    })
+}
 
 /// The handler of `endpoint`, for its method only.
 pub fn of<O: Operations>(endpoint: Endpoint) -> MethodRouter<Arc<O>> {

@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
 };
-use counterpart_access::{Databases, Grant, GrantError, Identity};
+use counterpart_access::{Databases, Identity};
 use counterpart_node::{
     Operations,
     system::{NewToken, TokenSummary},
@@ -16,7 +16,7 @@ use counterpart_node::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Answer, DONE, Done};
+use super::{Answer, DONE, Done, granted};
 use crate::{
     body::{json as read, to_the_end},
     note::Note,
@@ -57,12 +57,7 @@ pub async fn create<O: Operations>(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let request: wire::NewToken = read(body).await?;
     note.about(format!("{} ({})", request.name, request.role));
-    let role = request.role.parse();
-    let grant = role.and_then(|role| Grant::new(role, request.databases.as_deref()));
-    let grant = grant.map_err(|error: GrantError| {
-        let remedy = "give a role of admin, operator, writer or reader, the last two with databases if you like";
-        Problem::new("TOKEN_INVALID", error.to_string(), remedy)
-    })?;
+    let grant = granted("TOKEN_INVALID", &request.role, request.databases.as_deref())?;
     let name = request.name.clone();
     let new = NewToken { name: request.name, grant, lifetime: request.lifetime_seconds };
     let token = to_the_end(async move { Ok(ops.create_token(new).await?) }).await?;

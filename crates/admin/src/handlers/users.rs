@@ -8,14 +8,14 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
 };
-use counterpart_access::{Grant, GrantError, Password};
+use counterpart_access::Password;
 use counterpart_node::{
     Operations,
     system::{NewUser, UserSummary},
 };
 use serde::Serialize;
 
-use super::{Answer, DONE, Done};
+use super::{Answer, DONE, Done, granted};
 use crate::{
     body::{json as read, to_the_end},
     note::Note,
@@ -54,12 +54,7 @@ pub async fn create<O: Operations>(
 ) -> Result<(StatusCode, Json<Done>), Problem> {
     let request: wire::NewUser = read(body).await?;
     note.about(format!("{} ({})", request.name, request.role));
-    let role = request.role.parse();
-    let grant = role.and_then(|role| Grant::new(role, request.databases.as_deref()));
-    let grant = grant.map_err(|error: GrantError| {
-        let remedy = "give a role of admin, operator, writer or reader, the last two with databases if you like";
-        Problem::new("USER_INVALID", error.to_string(), remedy)
-    })?;
+    let grant = granted("USER_INVALID", &request.role, request.databases.as_deref())?;
     let new = NewUser { name: request.name, grant, password: password(request.password)? };
     to_the_end(async move { Ok(ops.create_user(new).await?) }).await?;
     Ok((StatusCode::CREATED, DONE))
