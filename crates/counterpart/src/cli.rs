@@ -11,6 +11,8 @@ pub mod config;
 mod credentials;
 pub mod db;
 pub mod failover;
+mod grant;
+mod kept;
 mod known;
 pub mod login;
 pub mod mirror;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use counterpart_core::DatabaseName;
 use serde_json::json;
 
-use super::super::{Connection, screen::Screen, view};
+use super::super::{Connection, grant::GrantArgs, screen::Screen, view};
 use crate::{config::units, exit::Failure};
 
 /// What it takes.
@@ -14,12 +13,8 @@ use crate::{config::units, exit::Failure};
 pub struct CreateArgs {
     /// Its name, for lists and logs: 1 to 63 of a-z, 0-9, '_', '-' and '.'
     pub name: String,
-    /// What it allows: admin = everything; operator = mirroring, failover, backups; writer and reader = databases
-    #[arg(long, value_name = "ROLE", value_parser = ["admin", "operator", "writer", "reader"])]
-    pub role: String,
-    /// Limit a writer or reader to this database; may be given several times
-    #[arg(long, value_name = "NAME")]
-    pub database: Vec<DatabaseName>,
+    #[command(flatten)]
+    pub grant: GrantArgs,
     /// How long it is good, for example 30d; without it, until it is revoked
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub lifetime: Option<Duration>,
@@ -29,10 +24,7 @@ pub struct CreateArgs {
 
 /// Makes a token.
 pub fn run(args: &CreateArgs, screen: &mut Screen) -> Result<(), Failure> {
-    let mut asked = json!({ "name": args.name, "role": args.role });
-    if !args.database.is_empty() {
-        asked["databases"] = json!(args.database);
-    }
+    let mut asked = args.grant.asked_for(&args.name);
     if let Some(lifetime) = args.lifetime {
         asked["lifetime_seconds"] = json!(lifetime.as_secs().max(1));
     }
